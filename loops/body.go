@@ -1,0 +1,116 @@
+package loops
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+)
+
+// Body does the work of one start. Run may be called for several loops at
+// once. It may run again after a crash until its iteration is committed; a
+// committed iteration never runs again.
+//
+// Run must return when ctx ends. ctx ends at the iteration's time limit, at a
+// cap in time, on a cancel ([context.Cause] is then [ErrCancelled] or
+// [ErrCancelNow]) and at shutdown; the result of such a run is thrown away
+// except for its Usage.
+//
+// A nil error is an iteration. An error is a failed iteration, unless it comes
+// from [Permanent] (the loop fails) or [Transient] (the start is repeated after
+// a back-off, within the spec's retry policy). A panic is a failed iteration.
+type Body interface {
+	Run(ctx context.Context, t Turn) (Result, error)
+}
+
+// BodyFunc makes a function a Body.
+type BodyFunc func(ctx context.Context, t Turn) (Result, error)
+
+// Run calls f.
+func (f BodyFunc) Run(ctx context.Context, t Turn) (Result, error) { return f(ctx, t) }
+
+// Turn is what a body is given for one start.
+type Turn struct {
+	Loop      ID
+	Iteration int // the one that this start works on, from 1
+	Pass      int
+	Epoch     uint64
+	Attempt   int // 1, or more for a repeated start
+
+	Config json.RawMessage // the body's fields as JSON, templates expanded
+	Prompt string          // goal, context, feedback, steering and what is left, in the fixed layout; or the body's own prompt or stdin, expanded
+
+	Goal, Context, Feedback, Steer string
+	Answer                         string          // a person's answer to the last Ask
+	Output                         string          // of the last iteration
+	Memory                         json.RawMessage // what the body kept from its last iteration, or saved in a start that was cut off
+
+	Ledger Ledger // what was spent before this start, the start included
+	Limits Limits
+	Source Source
+	Dir    string // absolute: what relative paths refer to
+
+	// Save stores memory durably inside the iteration: a start that is cut off
+	// is repeated with it. Safe for concurrent use.
+	Save func(ctx context.Context, memory json.RawMessage) error
+	// Emit hands out live text; it is the body's heartbeat. It never blocks
+	// and drops what nobody reads in time. Safe for concurrent use.
+	Emit func(Live)
+}
+
+// Live is a piece of a running body's text, or the name of a tool it uses.
+type Live struct {
+	Text string `json:"text,omitempty"`
+	Tool string `json:"tool,omitempty"`
+}
+
+// Result is what a start came to.
+type Result struct {
+	Output string
+	Memory json.RawMessage // nil keeps what was there
+	Done   bool            // the body claims that this attempt is finished
+	Score  *float64        // nil: the number "score" of a JSON output, if there is one
+	Usage  Usage
+	Ask    *Ask // the loop waits for a person; the answer is in the next Turn
+}
+
+// Ask is a question to a person, or a request for approval.
+type Ask struct {
+	Approval bool // approve or deny, instead of an answer in words
+	Prompt   string
+}
+
+// Permanent marks an error that no repetition mends: the loop fails (fail.body).
+// A nil err gives nil.
+func Permanent(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &bodyError{err: err, permanent: true}
+}
+
+// Transient marks an error that may pass. The start is repeated not before
+// after has passed (and not before the back-off), up to retry.max_attempts
+// starts; then the iteration has failed. A nil err gives nil.
+func Transient(err error, after time.Duration) error {
+	if err == nil {
+		return nil
+	}
+	return &bodyError{err: err, after: after}
+}
+
+type bodyError struct {
+	err       error
+	permanent bool
+	after     time.Duration
+}
+
+func (e *bodyError) Error() string { return e.err.Error() }
+func (e *bodyError) Unwrap() error { return e.err }
+
+// The causes of a body's context when a person or a parent ended it.
+var (
+	ErrCancelled = errors.New("the loop is being cancelled")
+	ErrCancelNow = errors.New("the loop is being cancelled at once")
+	ErrShutdown  = errors.New("the process is shutting down")
+)

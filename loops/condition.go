@@ -1,0 +1,69 @@
+package loops
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+)
+
+// StopCondition decides from evidence whether the goal is met. Judge may be
+// called for several loops at once and must return when ctx ends.
+//
+// An error means that the condition could not be asked: it counts as not met,
+// with the error as reason and feedback.
+type StopCondition interface {
+	Judge(ctx context.Context, e Evidence) (Verdict, error)
+}
+
+// StopFunc makes a function a StopCondition.
+type StopFunc func(ctx context.Context, e Evidence) (Verdict, error)
+
+// Judge calls f.
+func (f StopFunc) Judge(ctx context.Context, e Evidence) (Verdict, error) { return f(ctx, e) }
+
+// Evidence is what a stop condition may look at.
+type Evidence struct {
+	Loop      ID
+	Iteration int
+	Pass      int
+	Config    json.RawMessage // the condition's fields as JSON, templates expanded
+
+	Goal    string
+	Output  string // whole
+	Score   *float64
+	Memory  json.RawMessage
+	Ledger  Ledger
+	Limits  Limits
+	Inputs  map[string]any // typed as the spec declares them: string, int64, float64 or bool
+	History []string       // earlier outputs, newest last; at most 50
+	Elapsed time.Duration  // wall clock since the start
+
+	Source Source
+	Dir    string // absolute: what relative paths refer to
+	Emit   func(Live)
+}
+
+// Parts is the menu of an engine: what it can run, by kind. A plain value made
+// by the program; there is no registry.
+type Parts struct {
+	Bodies   map[string]Body          // by BodySpec.Kind; "client" needs none
+	Handlers map[string]Body          // by BodySpec.Name, for the kind "handler"
+	Stops    map[string]StopCondition // by Condition.Kind; "human" and "claim" need none
+}
+
+// Checker is implemented by a Body or a StopCondition that can refuse settings
+// before anything runs: at the start of a loop, where all problems are reported
+// together, and before a process claims it. Problems are [FieldError]s, joined,
+// with fields relative to the part ("run").
+type Checker interface {
+	Check(s Setup) error
+}
+
+// Setup is what a [Checker] looks at.
+type Setup struct {
+	Config json.RawMessage // the part's fields as JSON, templates expanded for the first iteration
+	Source Source
+	Dir    string
+	Inputs map[string]any // typed, as in [Evidence]
+	Claim  bool           // asked by a process that is about to claim the loop
+}

@@ -1,0 +1,107 @@
+package loops
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Head is the small part of a State that lists, workers and watchers need. A
+// store keeps it beside each record so that it can be read without the texts.
+// In JSON it stays below 4 KiB.
+type Head struct {
+	ID        ID                `json:"id"`
+	Name      string            `json:"name"`
+	Status    Status            `json:"status"`
+	Phase     Phase             `json:"phase,omitempty"`
+	Summary   string            `json:"summary"`
+	Labels    map[string]string `json:"labels,omitempty"`
+	Parent    ID                `json:"parent,omitempty"`
+	Iteration int               `json:"iteration"`
+	Pass      int               `json:"pass"`
+	Epoch     uint64            `json:"epoch"`
+	Cursor    uint64            `json:"cursor"`
+	Ledger    Ledger            `json:"usage"`
+	Limits    Limits            `json:"limits"`
+	Claim     Claim             `json:"claim,omitzero"`
+	Cancel    *CancelWish       `json:"cancel,omitempty"`
+	WakeAt    time.Time         `json:"wake_at,omitzero"`
+	CreatedAt time.Time         `json:"created_at"`
+	UpdatedAt time.Time         `json:"updated_at"`
+	Rev       uint64            `json:"-"` // set by the Store
+}
+
+// maxSummary bounds the one-line summary, in bytes.
+const maxSummary = 240
+
+// Head returns the head of s.
+func (s State) Head() Head {
+	h := Head{
+		ID: s.ID, Name: s.Origin.Spec.Name, Status: s.Status, Phase: s.Phase,
+		Summary: s.Summary(), Labels: s.Origin.Labels, Parent: s.Origin.Parent,
+		Iteration: s.Iteration, Pass: s.Pass, Epoch: s.Epoch, Cursor: s.Cursor,
+		Ledger: s.Ledger, Limits: s.Limits, Claim: s.Claim, Cancel: s.Intent.Cancel,
+		WakeAt: s.WakeAt, CreatedAt: s.Origin.CreatedAt, UpdatedAt: s.UpdatedAt, Rev: s.Rev,
+	}
+	if h.Cancel != nil {
+		h.Cancel = &CancelWish{Reason: h.Cancel.Reason, Detail: clip(h.Cancel.Detail, 200), Now: h.Cancel.Now}
+	}
+	return h
+}
+
+// WantsWorker reports from when on a worker should look at the loop, provided
+// that its claim is free or held by a dead runner. ok is false when only a
+// request can move it.
+func (h Head) WantsWorker() (at time.Time, ok bool) {
+	switch h.Status {
+	case Queued, Running, Cancelling:
+		return time.Time{}, true
+	case Waiting, YourTurn, NeedsInput:
+		return h.WakeAt, !h.WakeAt.IsZero()
+	default:
+		return time.Time{}, false
+	}
+}
+
+// Summary is the one line that snapshots, lists and progress messages show:
+// id, status, meters against the limits, and the last reason.
+func (s State) Summary() string {
+	parts := []string{fmt.Sprintf("%s %s", s.ID, s.statusText())}
+	parts = append(parts, fmt.Sprintf("pass %d/%d", s.Pass, s.Limits.MaxPasses),
+		fmt.Sprintf("iteration %d/%d", s.Iteration, s.Limits.MaxIterations))
+	if s.Ledger.CostUSD > 0 {
+		parts = append(parts, fmt.Sprintf("%s/%s", s.Ledger.CostUSD.cents(), s.Limits.MaxCostUSD.cents()))
+	}
+	if last := s.lastReason(); last != "" {
+		parts = append(parts, last)
+	}
+	return clip(strings.Join(parts, " · "), maxSummary)
+}
+
+func (s State) statusText() string {
+	switch {
+	case s.Stop != nil:
+		return fmt.Sprintf("%s (%s)", s.Status, s.Stop.Reason)
+	case s.Status == Waiting && s.WaitingFor != "":
+		return fmt.Sprintf("%s (%s)", s.Status, s.WaitingFor)
+	case s.Status == Paused && s.Pause != nil:
+		return fmt.Sprintf("%s (%s)", s.Status, s.Pause.Reason)
+	}
+	return string(s.Status)
+}
+
+func (s State) lastReason() string {
+	switch {
+	case s.Stop != nil && s.Stop.Detail != "":
+		return oneLine(s.Stop.Detail)
+	case s.Verdict != nil && s.Verdict.Reason != "":
+		return s.Verdict.Kind + ": " + oneLine(s.Verdict.Reason)
+	}
+	return oneLine(s.Why)
+}
+
+// cents rounds to whole cents for one-line displays.
+func (u USD) cents() string { return fmt.Sprintf("$%.2f", u.Dollars()) }
+
+// oneLine folds white space, so that a text fits into a summary or an event.
+func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
