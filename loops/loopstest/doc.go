@@ -1,0 +1,13 @@
+// Package loopstest helps to test what is built on package loops: [TestStore]
+// is the suite that every [loops.Store] passes, [Memory] a store without a
+// disk, [Script] a body that does what it is told.
+//
+// A Memory is honest: what goes in and comes out is copied through JSON, so a
+// test cannot change a stored loop by accident and notices a field that JSON
+// loses; a commit on an old revision is refused; several runners share one
+// Memory ([Memory.As]) and one of them can die ([Memory.Kill]), so that a
+// takeover is tested without a process; [Memory.FailNext] interposes another
+// writer or loses an acknowledgement.
+//
+// All of it works inside and outside a testing/synctest bubble.
+package loopstest

@@ -1,0 +1,160 @@
+package loopstest
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sync"
+
+	"example.com/loop-mcp/loops"
+)
+
+var _ loops.Store = (*Memory)(nil)
+
+// Memory is one runner's view of a store that lives in memory. The zero value
+// is not usable: see [NewMemory] and [Memory.As]. All methods are safe for
+// concurrent use.
+type Memory struct {
+	*shared
+	name   string
+	handed map[loops.ID]uint64 // the revision that Ready gave out last
+}
+
+// shared is what all runners of a Memory see.
+type shared struct {
+	mu       sync.Mutex
+	rev      uint64
+	records  map[loops.ID]*record
+	requests map[string]loops.ID
+	blobs    map[string][]byte // by loop and reference
+	runners  map[string]bool   // by name: alive
+	faults   map[loops.ID][]Fault
+	changed  chan struct{} // made by whoever waits, so that it belongs to that bubble
+}
+
+// record is a loop as it is stored.
+type record struct {
+	origin, state []byte
+	head          loops.Head
+	journal       loops.Loop // without State
+	decisions     map[int]loops.Verdict
+}
+
+// NewMemory returns an empty store as the runner "runner-1" sees it.
+func NewMemory() *Memory {
+	s := &shared{
+		records: map[loops.ID]*record{}, requests: map[string]loops.ID{}, blobs: map[string][]byte{},
+		runners: map[string]bool{}, faults: map[loops.ID][]Fault{},
+	}
+	return (&Memory{shared: s}).As("runner-1")
+}
+
+// As returns the same store as another runner sees it. A name that was killed
+// lives again: a new process under an old name.
+func (m *Memory) As(name string) *Memory {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.runners[name] = true
+	return &Memory{shared: m.shared, name: name, handed: map[loops.ID]uint64{}}
+}
+
+// Kill ends a runner as SIGKILL would: its calls return [loops.ErrClosed], and
+// its claims count as free.
+func (m *Memory) Kill(runner string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.runners[runner] = false
+	m.wake()
+}
+
+// Close ends this runner; the loops stay for the others.
+func (m *Memory) Close() { m.Kill(m.name) }
+
+// Fault is what one Commit meets. The zero value lets it through.
+type Fault struct {
+	Write  func(s *loops.State) // another writer's change, stored just before the commit
+	Before error                // returned by a commit that was not stored
+	After  error                // returned by a commit that was stored
+}
+
+// FailNext makes the next commits of loop id meet the given faults, one each,
+// in order.
+func (m *Memory) FailNext(id loops.ID, faults ...Fault) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.faults[id] = append(m.faults[id], faults...)
+}
+
+// nextFault takes the fault that a commit of id meets. The caller holds mu.
+func (m *Memory) nextFault(id loops.ID) Fault {
+	queue := m.faults[id]
+	if len(queue) == 0 {
+		return Fault{}
+	}
+	m.faults[id] = queue[1:]
+	return queue[0]
+}
+
+// Runner returns the name of this runner.
+func (m *Memory) Runner() string { return m.name }
+
+// usable returns why a call cannot be served. The caller holds mu.
+func (m *Memory) usable(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if !m.runners[m.name] {
+		return fmt.Errorf("runner %s has ended: %w", m.name, loops.ErrClosed)
+	}
+	return nil
+}
+
+// wake lets everybody who waits look again. The caller holds mu.
+func (m *shared) wake() {
+	if m.changed != nil {
+		close(m.changed)
+		m.changed = nil
+	}
+}
+
+// wait returns the channel that closes at the next change. The caller holds mu.
+func (m *shared) wait() <-chan struct{} {
+	if m.changed == nil {
+		m.changed = make(chan struct{})
+	}
+	return m.changed
+}
+
+// find returns the record of id. The caller holds mu.
+func (m *shared) find(id loops.ID) (*record, error) {
+	if r := m.records[id]; r != nil {
+		return r, nil
+	}
+	return nil, fmt.Errorf("loop %s: %w", id, loops.ErrNotFound)
+}
+
+func encode(v any) ([]byte, error) {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return nil, fmt.Errorf("encode %T: %w", v, err)
+	}
+	return data, nil
+}
+
+// decode reads what encode wrote; anything else is a defect of the test helper.
+func decode[T any](data []byte) T {
+	var v T
+	if err := json.Unmarshal(data, &v); err != nil {
+		panic(fmt.Sprintf("loopstest: decode %T: %v", v, err))
+	}
+	return v
+}
+
+// clone copies v so that nothing is shared.
+func clone[T any](v T) T {
+	data, err := encode(v)
+	if err != nil {
+		panic("loopstest: " + err.Error())
+	}
+	return decode[T](data)
+}
