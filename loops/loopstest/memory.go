@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"sync"
+	"time"
 
 	"example.com/loop-mcp/loops"
 )
@@ -29,7 +30,7 @@ type shared struct {
 	blobs    map[string][]byte // by loop and reference
 	runners  map[string]bool   // by name: alive
 	faults   map[loops.ID][]Fault
-	changed  chan struct{} // made by whoever waits, so that it belongs to that bubble
+	waiters  map[chan struct{}]bool // made by whoever waits, so that they belong to that bubble
 }
 
 // record is a loop as it is stored.
@@ -45,6 +46,7 @@ func NewMemory() *Memory {
 	s := &shared{
 		records: map[loops.ID]*record{}, requests: map[string]loops.ID{}, blobs: map[string][]byte{},
 		runners: map[string]bool{}, faults: map[loops.ID][]Fault{},
+		waiters: map[chan struct{}]bool{},
 	}
 	return (&Memory{shared: s}).As("runner-1")
 }
@@ -111,18 +113,32 @@ func (m *Memory) usable(ctx context.Context) error {
 
 // wake lets everybody who waits look again. The caller holds mu.
 func (m *shared) wake() {
-	if m.changed != nil {
-		close(m.changed)
-		m.changed = nil
+	for waiter := range m.waiters {
+		close(waiter)
 	}
+	clear(m.waiters)
 }
 
-// wait returns the channel that closes at the next change. The caller holds mu.
-func (m *shared) wait() <-chan struct{} {
-	if m.changed == nil {
-		m.changed = make(chan struct{})
+// wait releases mu and returns when ctx ends, at the next change or, unless it
+// is zero, at the given moment.
+func (m *shared) wait(ctx context.Context, at time.Time) {
+	changed := make(chan struct{})
+	m.waiters[changed] = true
+	m.mu.Unlock()
+	var alarm <-chan time.Time
+	if !at.IsZero() {
+		timer := time.NewTimer(time.Until(at))
+		defer timer.Stop()
+		alarm = timer.C
 	}
-	return m.changed
+	select {
+	case <-ctx.Done():
+	case <-changed:
+	case <-alarm:
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.waiters, changed)
 }
 
 // find returns the record of id. The caller holds mu.

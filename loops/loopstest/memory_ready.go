@@ -39,27 +39,11 @@ func (m *Memory) Ready(ctx context.Context) (loops.ID, error) {
 			return "", fmt.Errorf("wait for a loop to work on: %w", err)
 		}
 		id, wake := m.due(time.Now())
-		changed := m.wait()
-		m.mu.Unlock()
 		if id != "" {
+			m.mu.Unlock()
 			return id, nil
 		}
-		await(ctx, changed, wake)
-	}
-}
-
-// await returns when ctx ends, when changed closes or at the given moment.
-func await(ctx context.Context, changed <-chan struct{}, at time.Time) {
-	var alarm <-chan time.Time
-	if !at.IsZero() {
-		timer := time.NewTimer(time.Until(at))
-		defer timer.Stop()
-		alarm = timer.C
-	}
-	select {
-	case <-ctx.Done():
-	case <-changed:
-	case <-alarm:
+		m.wait(ctx, wake)
 	}
 }
 
@@ -108,12 +92,11 @@ func (m *Memory) Watch(ctx context.Context, id loops.ID, after uint64) iter.Seq2
 				return
 			}
 			head, found := m.changedSince(id, after)
-			changed := m.wait()
-			m.mu.Unlock()
 			if !found {
-				await(ctx, changed, time.Time{})
+				m.wait(ctx, time.Time{})
 				continue
 			}
+			m.mu.Unlock()
 			after = head.Rev
 			if !yield(head, nil) {
 				return
