@@ -58,19 +58,20 @@ type State struct {
 	Open      bool   `json:"open,omitempty"`    // a charged start has neither ended nor been written off
 
 	Output   Text            `json:"output"`
+	Score    *float64        `json:"score,omitempty"` // of Output
 	Best     *Best           `json:"best,omitempty"`
 	Memory   json.RawMessage `json:"memory,omitempty"` // what the body kept, or saved inside the start that was cut off
 	Feedback string          `json:"feedback,omitempty"`
 	Answer   string          `json:"answer,omitempty"` // a person's answer for the next start
 	Steers   []Steer         `json:"steers,omitempty"` // not yet part of a committed iteration
 
-	Verdict   *Verdict    `json:"verdict,omitempty"`   // the last one
-	Owed      *Judgement  `json:"owed,omitempty"`      // a judgement that has begun and not ended
-	Attention *Attention  `json:"attention,omitempty"` // what the client or a person owes
-	Stop      *Stop       `json:"stop,omitempty"`
-	Pause     *Pause      `json:"pause,omitempty"`
-	Resume    *Resumption `json:"resume,omitempty"` // where a paused loop goes on
-	Intent    Intent      `json:"intent,omitzero"`
+	Verdict   *Verdict   `json:"verdict,omitempty"`   // the last one
+	Owed      *Judgement `json:"owed,omitempty"`      // a judgement that has begun and not ended
+	Checked   bool       `json:"checked,omitempty"`   // check_first has been asked
+	Attention *Attention `json:"attention,omitempty"` // what the client or a person owes
+	Stop      *Stop      `json:"stop,omitempty"`
+	Pause     *Pause     `json:"pause,omitempty"`
+	Intent    Intent     `json:"intent,omitzero"`
 
 	Progress Progress  `json:"progress,omitzero"` // stall, error and protection streaks
 	Claim    Claim     `json:"claim,omitzero"`
@@ -156,13 +157,6 @@ const (
 type Judgement struct {
 	First   bool               `json:"first,omitempty"` // check_first: before the first pass
 	Results map[string]Verdict `json:"results,omitempty"`
-}
-
-// Resumption is where a paused loop goes on.
-type Resumption struct {
-	Status  Status    `json:"status"`
-	WakeAt  time.Time `json:"wake_at,omitzero"`
-	Waiting string    `json:"waiting,omitempty"`
 }
 
 // Intent is a request written while a worker has the loop. It is obeyed at the
