@@ -292,7 +292,11 @@ func (s *scanner) skip(check bool) (problem string, err error) {
 		_, p, err = s.text()
 		note(p)
 	case startsNumber(next):
-		_, err = s.number()
+		var n string
+		n, err = s.number()
+		if _, perr := strconv.ParseFloat(n, 64); err == nil && perr != nil {
+			note("is too large, got " + shown(n))
+		}
 	case next == 't':
 		err = s.literal("true")
 	case next == 'f':

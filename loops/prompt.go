@@ -130,8 +130,8 @@ func (s State) promptHandIn() string {
 		return "\nWhat you print is your result. Say what you changed, what you checked and what is still open.\n"
 	}
 	return fmt.Sprintf("\nHand in: call loop_continue with loop_id %q, attention_id %q and output (what you did and what came of it). "+
-		"Add done: false only when this attempt is not finished yet.\n", s.ID, attentionID(s))
+		"Add done: false only when this attempt is not finished yet.\n", s.ID, promptAttention(s))
 }
 
-// attentionID names the iteration that a client owes.
-func attentionID(s State) string { return "it-" + strconv.Itoa(s.Iteration+1) }
+// promptAttention names the iteration that a client owes.
+func promptAttention(s State) string { return "it-" + strconv.Itoa(s.Iteration+1) }
