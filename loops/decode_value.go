@@ -156,6 +156,9 @@ func (d *decoder) object(v reflect.Value, at place) error {
 // unknownHint says what an unknown key may have been meant to be: a neighbour
 // with nearly the same name, or a key one level down.
 func (d *decoder) unknownHint(fields *decodeFields, path, key string) string {
+	if d.found.full() {
+		return ""
+	}
 	for _, name := range fields.names {
 		t := fields.byName[name].typ
 		if t.Kind() == reflect.Pointer {

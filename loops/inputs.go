@@ -32,7 +32,9 @@ func resolveInputs(spec Spec, given map[string]any) (map[string]string, error) {
 	values := map[string]string{}
 	declared := slices.Sorted(maps.Keys(spec.Inputs))
 	for _, name := range slices.Sorted(maps.Keys(given)) {
-		if _, ok := spec.Inputs[name]; !ok {
+		if _, ok := spec.Inputs[name]; !ok && found.full() {
+			found.add("", "")
+		} else if !ok {
 			found.add(fieldPath("inputs", name), "no input of that name is declared%s", inputHint(name, declared))
 		}
 	}

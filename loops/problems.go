@@ -20,8 +20,12 @@ type problems struct {
 	dropped int
 }
 
+// full reports whether further problems are only counted: no hint is worth its
+// cost then.
+func (p *problems) full() bool { return len(p.list) == maxProblems }
+
 func (p *problems) add(field, format string, args ...any) {
-	if len(p.list) == maxProblems {
+	if p.full() {
 		p.dropped++
 		return
 	}

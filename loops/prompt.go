@@ -68,14 +68,16 @@ func marked(heading, name, text string) string {
 	if text == "" {
 		return ""
 	}
-	tag := markerTag(name, text)
+	tag := markerTag(name, text, 4)
 	return fmt.Sprintf("\n%s\n<%s-%s>\n%s\n</%s-%s>\n", heading, name, tag, strings.TrimSuffix(text, "\n"), name, tag)
 }
 
-func markerTag(name, text string) string {
+// markerTag returns size bytes in hexadecimal that depend on the text and are
+// not in it.
+func markerTag(name, text string, size int) string {
 	for i := 0; ; i++ {
 		sum := sha256.Sum256([]byte(name + "\x00" + strconv.Itoa(i) + "\x00" + text))
-		if tag := hex.EncodeToString(sum[:4]); !strings.Contains(text, tag) {
+		if tag := hex.EncodeToString(sum[:size]); !strings.Contains(text, tag) {
 			return tag
 		}
 	}
@@ -88,10 +90,8 @@ func (s State) promptLeft() string {
 	if s.Open { // charged already
 		starts--
 	}
-	parts := []string{
-		fmt.Sprintf("%d of %d passes", max(0, int(l.MaxPasses)-used.Passes), l.MaxPasses),
-		fmt.Sprintf("%d of %d iterations", max(0, int(l.MaxIterations)-starts), l.MaxIterations),
-	}
+	parts := []string{fmt.Sprintf("%d of %d passes and %d of %d iterations, this one included",
+		max(0, int(l.MaxPasses)-used.Passes), l.MaxPasses, max(0, int(l.MaxIterations)-starts), l.MaxIterations)}
 	metered := s.Origin.Spec.Body.Usage != "" && s.Origin.Spec.Body.Usage != UsageNone
 	if metered || used.CostUSD > 0 {
 		parts = append(parts, fmt.Sprintf("%s of %s", max(0, l.MaxCostUSD-used.CostUSD).cents(), l.MaxCostUSD.cents()))
@@ -102,7 +102,7 @@ func (s State) promptLeft() string {
 	if used.ToolCalls > 0 {
 		parts = append(parts, fmt.Sprintf("%d of %d tool calls", max(0, int64(l.MaxToolCalls)-used.ToolCalls), l.MaxToolCalls))
 	}
-	text := "\nLeft, this one included: " + strings.Join(parts, ", ") + "; "
+	text := "\nLeft: " + strings.Join(parts, "; ") + "; "
 	if s.Origin.Spec.Body.Kind != BodyClient {
 		active := time.Duration(used.ActiveSeconds * float64(time.Second))
 		text += fmt.Sprintf("%s of working time, at most %s for this run; ",
@@ -117,7 +117,7 @@ func roundTime(d time.Duration) string {
 	if d < time.Minute {
 		return d.Round(time.Second).String()
 	}
-	text := strings.TrimSuffix(d.Round(time.Minute).String(), "0s")
+	text := strings.TrimSuffix(d.Truncate(time.Minute).String(), "0s")
 	if strings.HasSuffix(text, "h0m") {
 		text = strings.TrimSuffix(text, "0m")
 	}

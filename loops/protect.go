@@ -119,11 +119,8 @@ func protectedFiles(dir string, patterns []string) (map[string]string, error) {
 		return nil, fmt.Errorf("protect: open the loop's folder: %w", err)
 	}
 	defer root.Close()
-	w := &protectWalk{root: root, found: map[string]string{}}
-	for _, p := range patterns {
-		w.patterns = append(w.patterns, patternSegments(p))
-	}
-	if err := fs.WalkDir(root.FS(), ".", w.visit); err != nil {
+	w := newProtectWalk(root, patterns)
+	if err := w.run(); err != nil {
 		return nil, fmt.Errorf("protect: %s: %w", dir, err)
 	}
 	return w.found, nil
@@ -135,6 +132,16 @@ type protectWalk struct {
 	found    map[string]string
 	visited  int
 }
+
+func newProtectWalk(root *os.Root, patterns []string) *protectWalk {
+	w := &protectWalk{root: root, found: map[string]string{}}
+	for _, p := range patterns {
+		w.patterns = append(w.patterns, patternSegments(p))
+	}
+	return w
+}
+
+func (w *protectWalk) run() error { return fs.WalkDir(w.root.FS(), ".", w.visit) }
 
 func (w *protectWalk) visit(name string, entry fs.DirEntry, err error) error {
 	if name == "." {

@@ -127,9 +127,11 @@ func clipEnds(text string, limit int) string {
 		return text
 	}
 	note := "\n… " + strconv.Itoa(len(text)-limit) + " bytes or more left out …\n"
-	keep := max(0, limit-len(note))
-	head := clip(text, keep/2)
-	head = strings.TrimSuffix(head, "…")
+	if limit < len(note) {
+		return strings.TrimSuffix(clip(text, limit), "…")
+	}
+	keep := limit - len(note)
+	head := strings.TrimSuffix(clip(text, keep/2), "…")
 	tail := len(text) - (keep - keep/2)
 	for tail < len(text) && text[tail]&0xC0 == 0x80 {
 		tail++
