@@ -234,21 +234,22 @@ func (e *expander) argv(field string, run []string) []string {
 
 // expandBody returns the body's settings for the start that comes next. Each
 // element of run is expanded by itself: a value never becomes two arguments.
+// The fields of its errors are relative to the body.
 func expandBody(s State) (BodySpec, error) {
 	e := &expander{s: s}
 	b := s.Origin.Spec.Body
-	b.Prompt = e.field("body.prompt", b.Prompt, scopeText, MaxPromptSize)
-	b.Stdin = e.field("body.stdin", b.Stdin, scopeText, MaxPromptSize)
-	b.Run = e.argv("body.run", b.Run)
-	b.Cwd = e.field("body.cwd", b.Cwd, scopeSettings, maxArgument)
+	b.Prompt = e.field("prompt", b.Prompt, scopeText, MaxPromptSize)
+	b.Stdin = e.field("stdin", b.Stdin, scopeText, MaxPromptSize)
+	b.Run = e.argv("run", b.Run)
+	b.Cwd = e.field("cwd", b.Cwd, scopeSettings, maxArgument)
 	if b.Env != nil {
 		env := make(map[string]string, len(b.Env))
 		for name, value := range b.Env {
-			env[name] = e.field(fieldPath("body.env", name), value, scopeSettings, maxArgument)
+			env[name] = e.field(fieldPath("env", name), value, scopeSettings, maxArgument)
 		}
 		b.Env = env
 	}
-	b.With = e.settings("body.with", b.With)
+	b.With = e.settings("with", b.With)
 	return b, e.err
 }
 
@@ -295,7 +296,8 @@ func mapTexts(value any, change func(string) string) any {
 	return value
 }
 
-// expandCondition returns the settings of a condition, its members included.
+// expandCondition returns the settings of a condition, its members included, in
+// the same way.
 func expandCondition(c Condition, s State) (Condition, error) {
 	e := &expander{s: s}
 	c = e.condition("", c)

@@ -121,7 +121,7 @@ func TestExpandIsBounded(t *testing.T) {
 	s.Origin.Inputs["package"] = strings.Repeat("x", 40_000)
 	s.Origin.Spec.Body.Run = []string{"x", "{{inputs.package}}{{inputs.package}}"}
 	_, err = expandBody(s)
-	wantProblems(t, err, "body.run[1]: is more than 65536 bytes once its templates are expanded")
+	wantProblems(t, err, "run[1]: is more than 65536 bytes once its templates are expanded")
 }
 
 func TestExpandBodyKeepsArgumentsApart(t *testing.T) {
