@@ -97,18 +97,19 @@ func (t *table) remove(k *call) {
 }
 
 // cancel silences and cancels the request with the key, if it is in flight and not an initialize,
-// which a client must not cancel. Its id is free again at once.
-func (t *table) cancel(key string) {
+// which a client must not cancel. Its id is free again at once. It says whether there was one.
+func (t *table) cancel(key string) bool {
 	t.mu.Lock()
 	k := t.byID[key]
 	if k == nil || k.method == methodInitialize {
 		t.mu.Unlock()
-		return
+		return false
 	}
 	delete(t.byID, key)
 	t.silence(k)
 	t.mu.Unlock()
 	k.cancel()
+	return true
 }
 
 // silence closes k.gone. The caller holds t.mu.

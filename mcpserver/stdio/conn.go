@@ -85,7 +85,9 @@ func (c *conn) accept(ctx context.Context, line []byte) {
 	switch {
 	case m.method == "": // a response; nothing of ours waits for one
 	case m.method == methodCancelled:
-		c.table.cancel(m.cancels)
+		if c.table.cancel(m.cancels) {
+			c.busy = false // its place is about to get free
+		}
 	default:
 		c.start(ctx, m, line)
 	}

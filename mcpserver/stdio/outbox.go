@@ -11,7 +11,7 @@ import (
 const (
 	// outboxLimit is how many bytes may wait for the client before requests wait too.
 	outboxLimit = 1 << 20
-	// writeSize is how many bytes of short lines are written at once.
+	// writeSize is how many bytes are written at once, and about how many short lines are joined.
 	writeSize = 64 << 10
 )
 
@@ -34,7 +34,7 @@ type outbox struct {
 	mu     sync.Mutex
 	queue  []outLine
 	size   int           // bytes queued and being written
-	left   int           // how often size shrank
+	shrunk int           // how often size shrank
 	room   chan struct{} // closed and replaced when size shrinks
 	closed bool
 	err    error // the write that broke
@@ -140,25 +140,32 @@ func (o *outbox) take() ([]outLine, bool) {
 // write joins short lines and leaves out those nobody wants any more.
 func (o *outbox) write(batch []outLine) error {
 	var buf []byte
-	bytes := 0
 	for i, l := range batch {
-		bytes += len(l.data)
-		if !isClosed(l.gone) {
+		if isClosed(l.gone) {
+			o.shrink(len(l.data))
+		} else {
 			buf = append(buf, l.data...)
 		}
 		if len(buf) < writeSize && i < len(batch)-1 {
 			continue
 		}
-		if isClosed(o.aborted) {
-			return nil
+		if err := o.writeAll(buf); err != nil {
+			return err
 		}
-		if len(buf) > 0 { // an empty write could block
-			if _, err := o.w.Write(buf); err != nil {
-				return err
-			}
+		buf = buf[:0]
+	}
+	return nil
+}
+
+// writeAll writes in pieces, so that a slow client is seen to read.
+func (o *outbox) writeAll(buf []byte) error {
+	for len(buf) > 0 && !isClosed(o.aborted) {
+		n, err := o.w.Write(buf[:min(len(buf), writeSize)])
+		if err != nil {
+			return err
 		}
-		o.shrink(bytes)
-		buf, bytes = buf[:0], 0
+		o.shrink(n)
+		buf = buf[n:]
 	}
 	return nil
 }
@@ -167,30 +174,30 @@ func (o *outbox) shrink(n int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.size -= n
-	o.left++
+	o.shrunk++
 	close(o.room)
 	o.room = make(chan struct{})
 }
 
-// settle waits for done as long as the client reads: false when nothing left for the time stall.
+// settle waits for done as long as the client reads: false when nothing was read for the time stall.
 func (o *outbox) settle(done <-chan struct{}, stall time.Duration) bool {
 	for {
-		before := o.shrunk()
+		before := o.progress()
 		select {
 		case <-done:
 			return true
 		case <-time.After(stall):
-			if o.shrunk() == before {
+			if o.progress() == before {
 				return false
 			}
 		}
 	}
 }
 
-func (o *outbox) shrunk() int {
+func (o *outbox) progress() int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.left
+	return o.shrunk
 }
 
 // failure returns the write that broke, or nil.
