@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"slices"
 )
 
 // idPrefix is how much of an over-long line is kept to find its id in.
@@ -27,8 +28,8 @@ func newLineReader(in io.Reader, maxLine int) *lineReader {
 	return &lineReader{in: bufio.NewReaderSize(in, 64<<10), max: maxLine}
 }
 
-// next returns the next line without its end, in memory of its own. Too long a line is reported as
-// soon as that is known: its newline may never come. The last line needs no newline.
+// next returns the next line without its end, in memory of its own. Too long a line is reported
+// before its end, because its newline may never come. The last line needs no newline.
 func (r *lineReader) next() ([]byte, error) {
 	if err := r.skip(); err != nil {
 		return nil, err
@@ -39,6 +40,10 @@ func (r *lineReader) next() ([]byte, error) {
 		if len(line)+len(part) > r.max+len("\r\n") {
 			r.skipped = err == bufio.ErrBufferFull
 			return head(line, part), errTooLong
+		}
+		if cap(line)-len(line) < len(part) {
+			// Doubling up to the limit makes less garbage of a large line than append's own growth.
+			line = slices.Grow(line, max(len(part), min(len(line), r.max+len("\r\n")-len(line))))
 		}
 		line = append(line, part...)
 		switch {
