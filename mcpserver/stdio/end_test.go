@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
+	"os"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -151,4 +153,41 @@ func TestSlowClient(t *testing.T) {
 			t.Errorf("Serve returned %v after %d bytes, want nil after %d", err, read, calls*size)
 		}
 	})
+}
+
+// TestFiles: a blocked read of a pipe, and a blocked write to one, are interrupted: nothing is logged
+// about either.
+func TestFiles(t *testing.T) {
+	in, client := filePipe(t)
+	unread, out := filePipe(t)
+	defer unread.Close()
+	var log bytes.Buffer
+	ctx, cancel := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	first := make(chan struct{})
+	go func() {
+		served <- Serve(ctx, newServer(), in, out, &Options{
+			Logger:       slog.New(slog.NewTextHandler(&log, nil)),
+			FirstMessage: func() { close(first) },
+		})
+	}()
+	fmt.Fprintln(client, callLine("1", "echo", `{"text":"`+strings.Repeat("x", 1<<20)+`"}`, ""))
+	<-first
+	cancel()
+	if err := <-served; !errors.Is(err, context.Canceled) {
+		t.Errorf("Serve returned %v, want context canceled", err)
+	}
+	if log.Len() > 0 {
+		t.Errorf("logged: %s", &log)
+	}
+}
+
+func filePipe(t *testing.T) (r, w *os.File) {
+	t.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.Close(); w.Close() })
+	return r, w
 }

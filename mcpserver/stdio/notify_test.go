@@ -95,6 +95,28 @@ func TestNotificationAfterTheAnswer(t *testing.T) {
 	})
 }
 
+// TestNotificationAfterCancellation: it is an error, which ends a handler that only ever notifies.
+func TestNotificationAfterCancellation(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer()
+		ended := make(chan struct{})
+		s.AddTool(mcp.NewTool("endless"), func(ctx context.Context, _ mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+			defer close(ended)
+			for {
+				if err := s.SendNotificationToClient(ctx, "notifications/progress", nil); err != nil {
+					return nil, err
+				}
+				<-time.After(time.Second)
+			}
+		})
+		p := startPeer(t, s, nil)
+		checkSummaries(t, p.send(callLine("1", "endless", "{}", "")), "notifications/progress")
+		checkSummaries(t, p.send(cancelLine("1")))
+		<-ended
+		p.endWell()
+	})
+}
+
 // TestListen: a modern subscription is acknowledged first, gets what it asked for with its own id,
 // blocks nothing, and ends unanswered when cancelled and answered at the end of input.
 func TestListen(t *testing.T) {
