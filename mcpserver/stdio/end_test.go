@@ -171,7 +171,7 @@ func TestFiles(t *testing.T) {
 			FirstMessage: func() { close(first) },
 		})
 	}()
-	fmt.Fprintln(client, callLine("1", "echo", `{"text":"`+strings.Repeat("x", 1<<20)+`"}`, ""))
+	fmt.Fprintln(client, callLine("1", "echo", `{"text":"`+strings.Repeat("x", 100_000)+`"}`, ""))
 	<-first
 	cancel()
 	if err := <-served; !errors.Is(err, context.Canceled) {
