@@ -29,6 +29,26 @@ func TestCancel(t *testing.T) {
 	}
 }
 
+// TestCancelledIDIsFree: even while the cancelled call's handler goes on; its end frees nothing else.
+func TestCancelledIDIsFree(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer()
+		g := newGate()
+		s.AddTool(mcp.NewTool("stubborn"), func(context.Context, mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+			g.pass()
+			return mcp.NewToolResultText("unwanted"), nil
+		})
+		p := startPeer(t, s, nil)
+		checkSummaries(t, p.send(callLine("1", "stubborn", "{}", ""), cancelLine("1")))
+		checkSummaries(t, p.send(callLine("1", "wait", "{}", "")))
+		close(g.open)
+		checkSummaries(t, p.answers())
+		checkSummaries(t, p.send(pingLine("1")), "1: -32600")
+		checkSummaries(t, p.send(cancelLine("1")))
+		p.endWell()
+	})
+}
+
 // TestCancelSilencesQueuedNotifications: a call cancelled while its notifications wait for a slow
 // client writes none of them, and its sender goes on.
 func TestCancelSilencesQueuedNotifications(t *testing.T) {

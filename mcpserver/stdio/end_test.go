@@ -100,6 +100,38 @@ func TestWriteBreaks(t *testing.T) {
 	})
 }
 
+// TestWriteBreaksInGrace: nobody waits for the rest of the grace period.
+func TestWriteBreaksInGrace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPeer(t, t.Context(), newServer(), nil)
+		p.write(callLine("1", "wait", `{"seconds":1}`, "") + "\n" + callLine("2", "wait", "{}", "") + "\n")
+		start := time.Now()
+		p.in.Close()
+		p.out.CloseWithError(errBroken)
+		err := <-p.served
+		if took := time.Since(start); !errors.Is(err, errBroken) || took != time.Second {
+			t.Errorf("Serve returned %v after %v, want the broken write after 1s", err, took)
+		}
+	})
+}
+
+// TestWriteBreaksWhileFull: requests that wait for room don't hold up the end.
+func TestWriteBreaksWhileFull(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPeer(t, t.Context(), newServer(), nil)
+		for i := range 10 {
+			p.write(callLine(fmt.Sprint(i), "progress", `{"count":100000}`, "") + "\n")
+		}
+		synctest.Wait()
+		start := time.Now()
+		p.out.CloseWithError(errBroken)
+		err := <-p.served
+		if took := time.Since(start); !errors.Is(err, errBroken) || took > 0 {
+			t.Errorf("Serve returned %v after %v, want the broken write at once", err, took)
+		}
+	})
+}
+
 // TestReadBreaks: what broke is returned, after the answers.
 func TestReadBreaks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -118,7 +150,8 @@ func TestReadBreaks(t *testing.T) {
 // behind, whatever waits to be written: the bubble would not end.
 func TestClientNeverReads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newPeer(t, t.Context(), newServer(), nil)
+		var log bytes.Buffer
+		p := newPeer(t, t.Context(), newServer(), &Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})
 		for i := range 100 {
 			p.write(callLine(fmt.Sprint(i), "progress", `{"count":100000}`, "") + "\n")
 		}
@@ -127,6 +160,9 @@ func TestClientNeverReads(t *testing.T) {
 		p.in.Close()
 		if err := <-p.served; !errors.Is(err, errUnread) {
 			t.Errorf("Serve returned %v, want %v", err, errUnread)
+		}
+		if strings.Contains(log.String(), "interrupted") {
+			t.Errorf("the write was not interrupted: %s", &log)
 		}
 	})
 }

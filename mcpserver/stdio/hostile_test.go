@@ -115,7 +115,7 @@ func TestLongLines(t *testing.T) {
 				p := startPeer(t, newServer(), &Options{MaxLine: limit})
 				p.write(test.line)
 				if len(test.line) <= limit+len("\r\n") {
-					p.write("\r\n") // only the newline tells whether what comes before it is too long
+					p.write("\n") // only the newline tells whether what comes before it is too long
 				}
 				checkSummaries(t, p.answers(), test.want)
 				p.write(pad + "\n" + pingLine("2") + "\n")

@@ -79,6 +79,9 @@ func TestBytesInFlight(t *testing.T) {
 		p.write(strings.Join(lines, "\n") + "\n")
 		<-time.After(patience)
 		checkSummaries(t, p.answers(), "4: -32000", "5: -32000")
+		for range 10 { // what is cancelled counts no longer
+			checkSummaries(t, p.send(cancelLine("3"), callLine("3", "wait", large, "")))
+		}
 		if rest, err := p.end(); len(rest) != 4 || err != nil {
 			t.Errorf("at the end %d answers, %v, want 4", len(rest), err)
 		}

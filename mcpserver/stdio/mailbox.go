@@ -33,7 +33,7 @@ type mailbox struct {
 
 // channel returns where to send one notification, or nil when none is wanted any more.
 func (m *mailbox) channel() chan<- mcp.JSONRPCNotification {
-	if isClosed(m.gone) || !m.start() {
+	if isClosed(m.gone) || isClosed(m.out.aborted) || !m.start() {
 		return nil
 	}
 	if !m.blocking {

@@ -133,7 +133,7 @@ type streamSession struct {
 	number int
 	id     []byte // of the request, which is the subscription's
 	acked  atomic.Bool
-	filter atomic.Pointer[mcp.SubscriptionFilter]
+	filter mcp.SubscriptionFilter // guarded by requestSession.mu
 }
 
 func (s *streamSession) Initialized() bool { return s.acked.Load() }
@@ -142,15 +142,16 @@ func (s *streamSession) SessionID() string {
 }
 
 func (s *streamSession) SetSubscriptionFilter(filter mcp.SubscriptionFilter) {
-	s.filter.Store(&filter)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.filter = filter
 }
 
 // SubscriptionFilter always reports an active subscription: without one, mcp-go sends everything.
 func (s *streamSession) SubscriptionFilter() (mcp.SubscriptionFilter, bool) {
-	if f := s.filter.Load(); f != nil {
-		return *f, true
-	}
-	return mcp.SubscriptionFilter{}, true
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.filter, true
 }
 
 // prepare tags n with the subscription's id. The acknowledgement opens the stream to the others.
