@@ -19,11 +19,9 @@ type call struct {
 	stream int // the number of a subscriptions/listen stream; 0: not one
 	cancel context.CancelFunc
 
-	gone    chan struct{} // closed when nothing more may be written for it
+	gone    chan struct{} // closed when the client cancelled it: nothing more is written for it
 	handled chan struct{} // closed when its handler has returned
 	done    chan struct{} // closed when its answer is queued and its goroutine ends
-
-	silenced bool // gone is closed; guarded by table.mu
 }
 
 func newCall(m message, size int, cancel context.CancelFunc) *call {
@@ -96,7 +94,7 @@ func (t *table) remove(k *call) {
 	}
 }
 
-// cancel silences and cancels the request with the key, if it is in flight and not an initialize,
+// cancel cancels and silences the request with the key, if it is in flight and not an initialize,
 // which a client must not cancel. Its id is free again at once. It says whether there was one.
 func (t *table) cancel(key string) bool {
 	t.mu.Lock()
@@ -105,19 +103,11 @@ func (t *table) cancel(key string) bool {
 		t.mu.Unlock()
 		return false
 	}
-	delete(t.byID, key)
-	t.silence(k)
+	delete(t.byID, key) // so gone is closed once
 	t.mu.Unlock()
+	close(k.gone)
 	k.cancel()
 	return true
-}
-
-// silence closes k.gone. The caller holds t.mu.
-func (t *table) silence(k *call) {
-	if !k.silenced {
-		k.silenced = true
-		close(k.gone)
-	}
 }
 
 // close lets no more calls in and returns those that are.
@@ -130,20 +120,6 @@ func (t *table) close() []*call {
 		calls = append(calls, k)
 	}
 	return calls
-}
-
-// abandon silences the calls whose handlers have not returned, and counts them.
-func (t *table) abandon(calls []*call) int {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	n := 0
-	for _, k := range calls {
-		if !isClosed(k.handled) {
-			t.silence(k)
-			n++
-		}
-	}
-	return n
 }
 
 func isClosed(c <-chan struct{}) bool {

@@ -39,8 +39,9 @@ func TestCancelledIDIsFree(t *testing.T) {
 			return mcp.NewToolResultText("unwanted"), nil
 		})
 		p := startPeer(t, s, nil)
-		checkSummaries(t, p.send(callLine("1", "stubborn", "{}", ""), cancelLine("1")))
-		checkSummaries(t, p.send(callLine("1", "wait", "{}", "")))
+		checkSummaries(t, p.send(callLine("1", "stubborn", "{}", "")))
+		<-g.reached
+		checkSummaries(t, p.send(cancelLine("1"), callLine("1", "wait", "{}", "")))
 		close(g.open)
 		checkSummaries(t, p.answers())
 		checkSummaries(t, p.send(pingLine("1")), "1: -32600")

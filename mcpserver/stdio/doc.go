@@ -58,6 +58,6 @@
 //
 // # Locks
 //
-// Four mutexes, each held for a few lines and never across I/O, a channel or another package's
-// code: table.mu, outbox.mu, mailbox.mu, and those of the sessions. None is taken under another.
+// table.mu, outbox.mu, mailbox.mu, requestSession.mu and uris.mu are each held for a few lines, never
+// across I/O, a wait or another package's code, and never one under another.
 package stdio

@@ -167,6 +167,25 @@ func TestClientNeverReads(t *testing.T) {
 	})
 }
 
+// TestBroadcastNobodyReads: notifications outside a request don't hold up the end either.
+func TestBroadcastNobodyReads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer()
+		p := newPeer(t, t.Context(), s, nil)
+		p.write(initialize + "\n" + `{"jsonrpc":"2.0","method":"notifications/initialized"}` + "\n")
+		synctest.Wait()
+		p.write(strings.Repeat("junk\n", 50_000)) // fills the output
+		synctest.Wait()
+		for range 3 * mailboxPlaces {
+			s.SendNotificationToAllClients("notifications/tools/list_changed", nil)
+		}
+		p.in.Close()
+		if err := <-p.served; !errors.Is(err, errUnread) {
+			t.Errorf("Serve returned %v, want %v", err, errUnread)
+		}
+	})
+}
+
 // TestSlowClient: a client that reads on gets everything, however long after the end of input.
 func TestSlowClient(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

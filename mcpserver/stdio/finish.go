@@ -21,8 +21,10 @@ func (c *conn) finish(ctx context.Context, cancelCalls context.CancelFunc, grace
 	awaitHandlers(calls, grace, ctx.Done(), c.out.done)
 	cancelCalls()
 	awaitHandlers(calls, lastWords, nil, nil)
-	if n := c.table.abandon(calls); n > 0 {
-		c.opts.Logger.Warn("handlers ignore the end of their context", "calls", n)
+	for _, k := range calls {
+		if !isClosed(k.handled) {
+			c.opts.Logger.Warn("handler ignores the end of its context", "method", k.method)
+		}
 	}
 	return c.flush(calls, max(grace, lastWords), w)
 }
@@ -52,7 +54,9 @@ func (c *conn) flush(calls []*call, stall time.Duration, w io.Writer) error {
 			return c.giveUp(calls, w)
 		}
 	}
-	c.client.box.close()
+	if !c.out.settle(c.client.box.shut(), stall) {
+		return c.giveUp(calls, w)
+	}
 	c.out.close()
 	if !c.out.settle(c.out.done, stall) {
 		return c.giveUp(calls, w)
@@ -66,7 +70,7 @@ func (c *conn) giveUp(calls []*call, w io.Writer) error {
 	if d, ok := w.(interface{ SetWriteDeadline(time.Time) error }); !ok || d.SetWriteDeadline(time.Unix(1, 0)) != nil {
 		closeStream(w)
 	}
-	c.client.box.close()
+	<-c.client.box.shut()
 	for _, k := range calls {
 		if isClosed(k.handled) {
 			<-k.done // nothing holds it up any more

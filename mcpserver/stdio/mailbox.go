@@ -75,18 +75,19 @@ func (m *mailbox) start() bool {
 	return true
 }
 
-// close returns when everything sent before is in the outbox. What is sent later is lost. It may be
-// called twice, but not at the same time.
-func (m *mailbox) close() {
+// shut takes no more notifications. The channel it returns is closed when those sent before are in
+// the outbox. It may be called again.
+func (m *mailbox) shut() <-chan struct{} {
 	m.mu.Lock()
-	first := !m.closed
-	m.closed = true
-	running := m.ch != nil
-	m.mu.Unlock()
-	if running && first {
+	defer m.mu.Unlock()
+	if m.ch == nil && !m.closed {
+		m.stopped = make(chan struct{})
+		close(m.stopped)
+	} else if !m.closed {
 		close(m.stop)
-		<-m.stopped
 	}
+	m.closed = true
+	return m.stopped
 }
 
 func (m *mailbox) pump() {

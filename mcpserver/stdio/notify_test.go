@@ -70,6 +70,44 @@ func TestProgressStaysWithItsCall(t *testing.T) {
 	})
 }
 
+// TestTwoConnections: two Serve calls share a server and nothing else.
+func TestTwoConnections(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer()
+		a, b := startPeer(t, s, nil), startPeer(t, s, nil)
+		checkSummaries(t, a.send(initialize), `"init": {}`)
+		checkSummaries(t, a.send(callLine("1", "wait", "{}", "")))
+		checkSummaries(t, b.send(callLine("1", "whoami", "{}", "")), "1:  roots=false ")
+		checkSummaries(t, b.send(cancelLine("1")))
+		checkSummaries(t, a.send(pingLine("1")), "1: -32600") // still in flight
+		checkSummaries(t, b.send(callLine("2", "progress", `{"count":2}`, "")),
+			"notifications/progress", "notifications/progress", "2: done")
+		checkSummaries(t, a.send(callLine("2", "whoami", "{}", "")), "2: l roots=true 2025-11-25")
+		checkSummaries(t, a.send(cancelLine("1")))
+		a.endWell()
+		b.endWell()
+	})
+}
+
+// TestSubscriptionsAreBounded: a client can't make a session remember without limit.
+func TestSubscriptionsAreBounded(t *testing.T) {
+	var u uris
+	half := strings.Repeat("x", urisLimit/2)
+	for _, step := range []struct {
+		uri string
+		ok  bool
+	}{{"a" + half, true}, {"a" + half, true}, {"b" + half, false}, {"c", true}} {
+		if err := u.SubscribeToResourceErr(step.uri); (err == nil) != step.ok {
+			t.Errorf("subscribe to %.1s…: %v", step.uri, err)
+		}
+	}
+	u.UnsubscribeFromResource("a" + half)
+	u.UnsubscribeFromResource("a" + half)
+	if err := u.SubscribeToResourceErr("b" + half); err != nil || !u.IsSubscribedToResource("c") || u.IsSubscribedToResource("a"+half) {
+		t.Errorf("after unsubscribing: %v, %d subscriptions", err, len(u.SubscribedResources()))
+	}
+}
+
 // TestNotificationAfterTheAnswer: what a handler leaves running can't notify any more, and a session
 // whose channel is asked for and not used doesn't stop.
 func TestNotificationAfterTheAnswer(t *testing.T) {

@@ -106,7 +106,7 @@ func (s *requestSession) SetProtocolVersion(version string) {
 	})
 }
 
-func (s *requestSession) close() { s.box.close() }
+func (s *requestSession) close() { <-s.box.shut() }
 
 func (s *requestSession) edit(change func(*identity)) {
 	s.mu.Lock()

@@ -77,8 +77,8 @@ func (o *Options) withDefaults() Options {
 //
 // Serve owns both streams until it returns. To end a Read that blocks when ctx ends, or a Write to a
 // client that has stopped reading, it sets the stream's deadline where it has one and else closes
-// it. Every goroutine has then ended, but for two kinds nobody can end: a Read or Write that ignores
-// both, and a handler that ignores its context. Neither writes anything later.
+// it. Every goroutine has then ended, but for two kinds nobody can end: one in a Read or Write that
+// ignores both, and one in a handler that ignores its context, whose answer is dropped.
 //
 // Several Serve calls may share one server.
 func Serve(ctx context.Context, s *server.MCPServer, in io.Reader, out io.Writer, opts *Options) error {
