@@ -19,7 +19,7 @@ const (
 	methodCancelled   = string(mcp.MethodNotificationCancelled)
 )
 
-// conn is one Serve call. The unguarded fields below "reader" belong to the reading goroutine.
+// conn is one Serve call.
 type conn struct {
 	server *server.MCPServer
 	opts   Options
@@ -27,7 +27,7 @@ type conn struct {
 	out    *outbox
 	client *clientSession
 
-	// reader
+	// Used by the reading goroutine only.
 	greeted bool            // FirstMessage was called
 	barrier <-chan struct{} // closed when the latest initialize was answered; nil: none yet
 	busy    bool            // no call ended within the last patience
@@ -84,7 +84,7 @@ func (c *conn) accept(ctx context.Context, line []byte) {
 	}
 	switch {
 	case m.method == "": // a response; nothing of ours waits for one
-	case m.method == methodCancelled:
+	case m.method == methodCancelled && m.id == nil:
 		if c.table.cancel(m.cancels) {
 			c.busy = false // its place is about to get free
 		}
@@ -97,6 +97,10 @@ func (c *conn) accept(ctx context.Context, line []byte) {
 func (c *conn) start(ctx context.Context, m message, line []byte) {
 	ctx, cancel := context.WithCancel(ctx)
 	k := newCall(m, len(line), cancel)
+	if m.method == methodListen {
+		c.streams++
+		k.stream = c.streams
+	}
 	if err := c.admit(k); err != nil {
 		cancel()
 		c.refuseCall(k, err)
@@ -105,10 +109,6 @@ func (c *conn) start(ctx context.Context, m message, line []byte) {
 	after := c.barrier
 	if m.method == methodInitialize {
 		c.barrier = k.done
-	}
-	if m.method == methodListen {
-		c.streams++
-		k.stream = c.streams
 	}
 	go c.serve(ctx, k, line, after)
 }
@@ -142,7 +142,7 @@ func (c *conn) refuseCall(k *call, err error) {
 	switch {
 	case errors.Is(err, errClosed): // read after the end; nobody waits any more
 	case k.id == nil:
-		c.opts.Logger.Warn("notification dropped", "method", k.method, "reason", err)
+		c.opts.Logger.Debug("notification dropped", "method", k.method, "reason", err)
 	case errors.Is(err, errBusy):
 		c.refuse(k.id, CodeBusy, err.Error())
 	default:

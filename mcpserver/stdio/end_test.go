@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/mark3labs/mcp-go/mcp"
+	"github.com/mark3labs/mcp-go/server"
 )
 
 // TestScript: 13 requests and the end of input, the last without newline: 13 answers.
@@ -54,6 +55,23 @@ func TestGrace(t *testing.T) {
 		checkSummaries(t, rest, "2: waited", "1: cut short")
 		if took := time.Since(start); err != nil || took != defaultGrace+lastWords {
 			t.Errorf("Serve returned %v after %v, want nil after %v", err, took, defaultGrace+lastWords)
+		}
+		close(g.open)
+	})
+}
+
+// TestStuckInitialize: what waits behind it is answered when its own context ends.
+func TestStuckInitialize(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate()
+		hooks := &server.Hooks{}
+		hooks.AddBeforeInitialize(func(context.Context, any, *mcp.InitializeRequest) { g.pass() })
+		p := startPeer(t, newServer(server.WithHooks(hooks)), nil)
+		checkSummaries(t, p.send(initialize, pingLine("1")))
+		rest, err := p.end()
+		checkSummaries(t, rest, "1: {}")
+		if err != nil {
+			t.Error(err)
 		}
 		close(g.open)
 	})

@@ -63,6 +63,7 @@ func TestHostileLines(t *testing.T) {
 		{"notification", `{"jsonrpc":"2.0","method":"notifications/unknown"}`, nil},
 		{"notification mcp-go can't read", `{"jsonrpc":"2.0","method":"notifications/unknown","params":[1]}`, nil},
 		{"request without id", `{"jsonrpc":"2.0","method":"tools/list"}`, nil},
+		{"cancellation with an id", `{"jsonrpc":"2.0","id":1,"method":"notifications/cancelled"}`, []string{"1: -32601"}},
 		{"cancellation without params", `{"jsonrpc":"2.0","method":"notifications/cancelled"}`, nil},
 		{"cancellation with odd params", `{"jsonrpc":"2.0","method":"notifications/cancelled","params":[1]}`, nil},
 		{"blank", "", nil},
