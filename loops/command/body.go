@@ -110,7 +110,7 @@ func judge(ctx context.Context, usage string, memory json.RawMessage, out Outcom
 		result = loops.Result{Usage: result.Usage, Memory: kept(usage, result)}
 	}
 	switch {
-	case errors.Is(runErr, context.DeadlineExceeded) || ctx.Err() != nil && errors.Is(context.Cause(ctx), context.DeadlineExceeded):
+	case runErr != nil && errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return result, loops.Transient(errors.New("the process did not end within the iteration's time limit and was ended"+said(out)), 0)
 	case runErr != nil:
 		return result, runErr

@@ -24,7 +24,7 @@ type claudeEvent struct {
 	IsError    bool                   `json:"is_error"`
 	Result     string                 `json:"result"`
 	Structured json.RawMessage        `json:"structured_output"`
-	Errors     []string               `json:"errors"`
+	Errors     json.RawMessage        `json:"errors"`
 	Cost       json.RawMessage        `json:"total_cost_usd"`
 	Usage      claudeUsage            `json:"usage"`
 	ModelUsage map[string]claudeModel `json:"modelUsage"`
@@ -112,10 +112,11 @@ func (e *claudeEvent) failure() string {
 	if e.Subtype == "" || e.Subtype == "success" {
 		text = "claude reports an error"
 	}
-	said := append(slices.Clone(e.Errors), e.Result)
-	said = slices.DeleteFunc(said, func(s string) bool { return strings.TrimSpace(s) == "" })
-	if len(said) > 0 {
-		text += ": " + Tail(strings.Join(said, "; "), feedbackTail)
+	if said := strings.TrimSpace(e.Result); said != "" {
+		return text + ": " + Tail(said, feedbackTail)
+	}
+	if said := compact(e.Errors); said != "" && said != "null" && said != "[]" {
+		return text + ": " + Tail(said, feedbackTail)
 	}
 	return text
 }
