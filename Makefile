@@ -41,7 +41,7 @@ demo: ## The main job
 
 .PHONY: clients
 clients: ## Real MCP clients against the built server
-	.ci/clients
+	.ci/clients/run
 
 .PHONY: ci
 ci: ## Everything that has to be green
