@@ -112,7 +112,7 @@ func TestDecodeNamesEveryProblem(t *testing.T) {
 		"overflow":         {`{"limits":{"max_passes":1e400,"max_failures":9e99,"max_cost_usd":1e400,"max_tool_calls":99999999999999999999}}`, []string{`limits.max_passes: is too large, got 1e400`, `limits.max_failures: is too large, got 9e99`, `limits.max_cost_usd: is too large, got 1e400`, `limits.max_tool_calls: is too large, got 99999999999999999999`}},
 		"exit overflow":    {`{"until":{"all":[{"exit":1e400},{"exit":9e99},{"exit":1.5},{"exit":"1"}]}}`, []string{`until.all[0].exit: is too large, got 1e400`, `until.all[1].exit: is too large, got 9e99`, `until.all[2].exit: must be a whole number, got 1.5`, `until.all[3].exit: must be a whole number, got "1"`}},
 		"free overflow":    {`{"inputs":{"a":{"default":1e400}},"body":{"with":{"a":1e400}}}`, []string{`inputs.a.default: is too large, got 1e400`, `body.with: is too large, got 1e400`}},
-		"twice":            {`{"goal":"a","goal":"b","inputs":{"x":{},"x":{}},"body":{"with":{"a":1,"a":2}}}`, []string{`goal: is given twice`, `inputs.x: is given twice`, `body.with: has the key "a" twice`}},
+		"twice":            {`{"goal":"a","goal":"b","inputs":{"x":{},"x":{"default":{"b":1,"b":2}}},"body":{"with":{"a":1,"a":2}}}`, []string{`goal: is given twice`, `inputs.x: is given twice`, `inputs.x.default.b: is given twice`, `body.with: has the key "a" twice`}},
 		"utf-8":            {"{\"goal\":\"a\xff\",\"body\":{\"run\":[\"\xc3\"],\"with\":\"\xff\"}}", []string{`goal: must be valid UTF-8, byte 2 is not`, `body.run[0]: must be valid UTF-8, byte 1 is not`, `body.with: must be valid UTF-8, byte 1 is not`}},
 		"surrogate":        {`{"goal":"\ud83d","context":"\ud83d\ude00"}`, []string{`goal: must be valid Unicode, \ud83d is half a character`}},
 		"nul":              {`{"goal":"a\u0000","context":"a\u001b[1m","delay":"5\u0000s"}`, []string{`goal: must not contain the control character U+0000 (byte 2)`, `context: must not contain the control character U+001B (byte 2)`, `delay: must not contain the control character U+0000 (byte 2)`}},
@@ -142,7 +142,8 @@ func TestDecodeNamesEveryProblem(t *testing.T) {
 
 func TestDecodeOtherShapes(t *testing.T) {
 	type Page struct {
-		Limit Count `json:"limit,omitempty" min:"1"`
+		Limit Count  `json:"limit,omitempty" min:"1"`
+		Small string `json:"small"` // hidden by the field of args
 	}
 	type args struct {
 		*Page
@@ -186,6 +187,38 @@ func TestDecodeBoundsItsReport(t *testing.T) {
 	found := FieldErrors(Decode([]byte(`{`+in.String()[1:]+`}`), &Spec{}))
 	if len(found) != maxProblems+1 || found[maxProblems].Problem != "and 960 more problems; correct these first" {
 		t.Errorf("%d problems, the last: %v", len(found), found[len(found)-1])
+	}
+}
+
+// Once a report is full, a further unknown key costs little: comparing it with
+// every known one would let a small input keep the process busy.
+func TestDecodeStopsHinting(t *testing.T) {
+	cost := func(n int) float64 {
+		in := []byte(`{` + strings.Repeat(`"max_pass":1,`, n) + `"goal":"g"}`)
+		return testing.AllocsPerRun(1, func() { _ = Decode(in, &Limits{}) })
+	}
+	first := (cost(maxProblems) - cost(0)) / maxProblems
+	if later := (cost(1000) - cost(maxProblems)) / (1000 - maxProblems); later > first/3 {
+		t.Errorf("a problem that is only counted costs %.0f allocations, one that is shown %.0f", later, first)
+	}
+}
+
+func TestMoneySurvivesJSON(t *testing.T) {
+	for u := USD(1); u < 1e15; u = u*3 + 7 {
+		b, err := json.Marshal(u)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got USD
+		if err := json.Unmarshal(b, &got); err != nil || got != u {
+			t.Errorf("%d becomes %s and then %d, %v", u, b, got, err)
+		}
+	}
+	for in, want := range map[string]USD{"0.1": 100_000, "0.1234567": 123_457, "0.0000001": 1, "1e9": 1e15, "2.3": 2_300_000} {
+		var got USD
+		if err := json.Unmarshal([]byte(in), &got); err != nil || got != want {
+			t.Errorf("%s is %d, %v; want %d", in, got, err, want)
+		}
 	}
 }
 

@@ -74,7 +74,10 @@ func TestProtectedFilesSeeEveryChange(t *testing.T) {
 	if err := os.Symlink("a", filepath.Join(dir, "link")); err != nil {
 		t.Fatal(err)
 	}
-	patterns := []string{"a", "b", "c", "link", "d/**"}
+	if err := os.Symlink("a", filepath.Join(dir, "moved")); err != nil {
+		t.Fatal(err)
+	}
+	patterns := []string{"a", "b", "c", "link", "moved", "d/**"}
 	before, err := protectedFiles(dir, patterns)
 	if err != nil {
 		t.Fatal(err)
@@ -91,6 +94,7 @@ func TestProtectedFilesSeeEveryChange(t *testing.T) {
 		os.Remove(filepath.Join(dir, "b")),
 		os.Remove(filepath.Join(dir, "c")), os.Symlink("outside", filepath.Join(dir, "c")), // the same name, now a link
 		os.Remove(filepath.Join(dir, "link")), os.WriteFile(filepath.Join(dir, "link"), []byte("a"), 0o644),
+		os.Remove(filepath.Join(dir, "moved")), os.Symlink("b", filepath.Join(dir, "moved")),
 		os.WriteFile(filepath.Join(dir, "d/new"), nil, 0o644),
 		os.WriteFile(filepath.Join(dir, "outside"), []byte("other"), 0o644),
 	} {
@@ -102,7 +106,7 @@ func TestProtectedFilesSeeEveryChange(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"a (changed)", "b (deleted)", "c (changed)", "d/new (new)", "link (changed)"}
+	want := []string{"a (changed)", "b (deleted)", "c (changed)", "d/new (new)", "link (changed)", "moved (changed)"}
 	if diff := cmp.Diff(want, changedFiles(before, after)); diff != "" {
 		t.Errorf("changes (-want +got):\n%s", diff)
 	}

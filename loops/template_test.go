@@ -118,6 +118,9 @@ func TestExpandIsBounded(t *testing.T) {
 	if _, err := expand(strings.Repeat("{{ output }}", 5), s); err == nil {
 		t.Error("a text above the limit is accepted")
 	}
+	if _, err := expand(strings.Repeat("x", MaxPromptSize+1), s); err == nil {
+		t.Error("a plain text above the limit is accepted")
+	}
 	s.Origin.Inputs["package"] = strings.Repeat("x", 40_000)
 	s.Origin.Spec.Body.Run = []string{"x", "{{inputs.package}}{{inputs.package}}"}
 	_, err = expandBody(s)

@@ -63,6 +63,8 @@ func TestValidateNamesEveryProblem(t *testing.T) {
 		"with": {func(s *Spec) {
 			s.Body = BodySpec{Kind: BodyHandler, Name: "h", With: json.RawMessage(`{"a":["{{ gaol }}"]}`)}
 		}, []string{`body.with: unknown name in {{ gaol }}, did you mean goal?`}},
+		"huge with":  {func(s *Spec) { s.Body = BodySpec{Kind: BodyHandler, Name: "h", With: json.RawMessage(`"` + big + `"`)} }, []string{"body.with: is 1048578 bytes, at most 262144 are allowed"}},
+		"wrong with": {func(s *Spec) { s.Body = BodySpec{Kind: BodyHandler, Name: "h", With: json.RawMessage(`{`)} }, []string{"body.with: must be JSON: unexpected EOF"}},
 
 		"until empty": {func(s *Spec) { s.Until = &Until{} }, []string{`until: needs any or all with at least one condition, ` + untilExample}},
 		"until both": {func(s *Spec) { s.Until = &Until{Any: []Condition{{Kind: "claim"}}, All: []Condition{{Kind: "clam"}}} }, []string{
