@@ -134,8 +134,9 @@ func (d *decoder) reader(t reflect.Type, next byte) (read func(reflect.Value, pl
 		return d.object, next == '{'
 	case reflect.Interface:
 		return d.anything, t.NumMethod() == 0
+	default:
+		return nil, false
 	}
-	return nil, false
 }
 
 // raw keeps the JSON text itself, once it is known to be sound.

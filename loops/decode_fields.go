@@ -32,8 +32,7 @@ func (d *decoder) fieldsOf(t reflect.Type) *decodeFields {
 func structFields(t reflect.Type) *decodeFields {
 	fields := &decodeFields{byName: map[string]decodeField{}}
 	var embedded []reflect.StructField
-	for i := range t.NumField() {
-		f := t.Field(i)
+	for f := range t.Fields() {
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 		switch {
 		case f.Tag.Get("json") == "-":

@@ -172,7 +172,7 @@ func TestDecodeOtherShapes(t *testing.T) {
 		"size: must not be negative, got -1", "hidden: unknown key; known are wait_seconds, small, size, done, inputs, at, limit",
 		"Limit: unknown key, did you mean limit?")
 	if diff := cmp.Diff(before, got, cmp.AllowUnexported(args{})); diff != "" {
-		t.Errorf("a refused value changed:\n%s", diff)
+		t.Errorf("a refused value (%d) changed:\n%s", got.hidden, diff)
 	}
 	if err := Decode([]byte(`{}`), got); err == nil {
 		t.Error("a target that is not a pointer is accepted")
@@ -204,7 +204,14 @@ func TestDecodeStopsHinting(t *testing.T) {
 }
 
 func TestMoneySurvivesJSON(t *testing.T) {
+	amounts := []USD{}
 	for u := USD(1); u < 1e15; u = u*3 + 7 {
+		amounts = append(amounts, u, u/10_000*10_000)
+	}
+	for cent := range USD(1000) { // 1.1 is 1100000.0000000002 millionths
+		amounts = append(amounts, cent*10_000)
+	}
+	for _, u := range amounts {
 		b, err := json.Marshal(u)
 		if err != nil {
 			t.Fatal(err)

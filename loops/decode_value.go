@@ -68,13 +68,12 @@ func (d *decoder) float(v reflect.Value, at place) error {
 	if err != nil {
 		return err
 	}
-	f, perr := strconv.ParseFloat(text, v.Type().Bits())
-	if perr != nil {
+	if f, err := strconv.ParseFloat(text, v.Type().Bits()); err == nil {
+		v.SetFloat(f)
+		d.checkMin(v, text, at)
+	} else {
 		d.found.add(at.path, "is too large, got %s", shown(text))
-		return nil
 	}
-	v.SetFloat(f)
-	d.checkMin(v, text, at)
 	return nil
 }
 
@@ -302,6 +301,7 @@ func typeWords(t reflect.Type) string {
 		return "a list"
 	case reflect.Map, reflect.Struct:
 		return "an object"
+	default:
+		return "a whole number"
 	}
-	return "a whole number"
 }

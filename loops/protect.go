@@ -118,7 +118,7 @@ func protectedFiles(dir string, patterns []string) (map[string]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("protect: open the loop's folder: %w", err)
 	}
-	defer root.Close()
+	defer func() { _ = root.Close() }() // only read from
 	w := newProtectWalk(root, patterns)
 	if err := w.run(); err != nil {
 		return nil, fmt.Errorf("protect: %s: %w", dir, err)
