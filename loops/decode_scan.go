@@ -24,7 +24,7 @@ func (s *scanner) broken(what string) error {
 	start := bytes.LastIndexByte(before, '\n') + 1
 	column := 1 + utf8.RuneCount(before[start:])
 	return &FieldError{
-		Problem: fmt.Sprintf("not valid JSON at line %d, column %d: %s", line, column, what),
+		Problem: fmt.Sprintf("not valid JSON at column %d: %s", column, what),
 		Line:    line, Column: column,
 	}
 }

@@ -127,7 +127,7 @@ func roundTime(d time.Duration) string {
 // promptHandIn says how the result comes back.
 func (s State) promptHandIn() string {
 	if s.Origin.Spec.Body.Kind != BodyClient {
-		return "\nWhat you print is your result. Say what you changed, what you checked and what is still open.\n"
+		return "\nYour output is your result. Say what you changed, what you checked and what is still open.\n"
 	}
 	return fmt.Sprintf("\nHand in: call loop_continue with loop_id %q, attention_id %q and output (what you did and what came of it). "+
 		"Add done: false only when this attempt is not finished yet.\n", s.ID, promptAttention(s))

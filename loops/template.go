@@ -116,17 +116,16 @@ func checkTemplate(text string, scope templateScope, inputs map[string]Input) er
 }
 
 func checkTemplateName(name string, scope templateScope, inputs map[string]Input) error {
-	known := templateNames(scope, inputs)
-	if slices.Contains(known, name) || slices.Contains(known, leftAlias(name)) {
+	if knownName(name, scope, inputs) {
 		return nil
 	}
 	if scope == scopeSettings && slices.Contains(textNames, name) {
 		return fmt.Errorf("{{ %s }} is not allowed here, only inputs, loop_id, iteration, pass, limits and left are; put it in prompt or stdin", name)
 	}
-	if scope == scopeSettings && slices.Contains(templateNames(scopeText, inputs), name) {
+	if knownName(name, scopeText, inputs) {
 		return fmt.Errorf("{{ %s }} is not allowed here, only inputs, loop_id, iteration, pass, limits and left are", name)
 	}
-	if near := didYouMean(name, known); near != "" {
+	if near := didYouMean(name, templateNames(scope, inputs)); near != "" {
 		return fmt.Errorf("unknown name in {{ %s }}%s", shown(name), near)
 	}
 	if input, ok := strings.CutPrefix(name, "inputs."); ok {
@@ -135,7 +134,27 @@ func checkTemplateName(name string, scope templateScope, inputs map[string]Input
 	return fmt.Errorf("unknown name in {{ %s }}%s", shown(name), literalHint)
 }
 
-// templateNames lists every name of a scope.
+// knownName reports whether a name belongs to a scope. left.cost_usd and
+// left.max_cost_usd are one.
+func knownName(name string, scope templateScope, inputs map[string]Input) bool {
+	group, key, dotted := strings.Cut(name, ".")
+	switch {
+	case !dotted:
+		return slices.Contains(settingsNames, name) || scope == scopeText && slices.Contains(textNames, name)
+	case group == "inputs":
+		_, ok := inputs[key]
+		return ok
+	case group == "limits":
+		return slices.Contains(limitNames, key)
+	case group == "left":
+		return slices.Contains(leftNames, strings.TrimPrefix(key, "max_"))
+	case group == "usage":
+		return scope == scopeText && slices.Contains(usageNames, key)
+	}
+	return false
+}
+
+// templateNames lists every name of a scope, for hints.
 func templateNames(scope templateScope, inputs map[string]Input) []string {
 	names := slices.Clone(settingsNames)
 	for name := range inputs {
@@ -155,14 +174,6 @@ func templateNames(scope templateScope, inputs map[string]Input) []string {
 		names = append(names, "usage."+u)
 	}
 	return append(names, textNames...)
-}
-
-// leftAlias makes left.max_cost_usd and left.cost_usd one.
-func leftAlias(name string) string {
-	if short, ok := strings.CutPrefix(name, "left.max_"); ok {
-		return "left." + short
-	}
-	return name
 }
 
 // templateInputs lists the inputs that text refers to.
