@@ -31,7 +31,7 @@ type Answer struct {
 	Stop            *loops.Stop         `json:"stop,omitempty"`
 	Pause           *loops.Pause        `json:"pause,omitempty"`
 	WaitingUntil    time.Time           `json:"waiting_until,omitzero"` // waiting: when it goes on
-	Why             string              `json:"why,omitempty"`          // queued: what is missing
+	Why             string              `json:"why,omitempty"`          // queued: what is missing; live: what is about to happen
 	RunsWhile       string              `json:"runs_while,omitempty"`
 	CreatedAt       time.Time           `json:"created_at,omitzero"`
 	UpdatedAt       time.Time           `json:"updated_at,omitzero"`

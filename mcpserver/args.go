@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -15,54 +14,54 @@ import (
 // pointer points to tells an explicit zero from a field that was left out.
 
 type startArgs struct {
-	Goal          string            `json:"goal,omitempty" jsonschema_description:"What must be true at the end, in words"`
-	Body          *loops.BodySpec   `json:"body,omitempty" jsonschema_description:"Who does the work. Left out: {\"kind\":\"client\"}"`
-	Until         *loops.Until      `json:"until,omitempty" jsonschema_description:"When the goal is met: exactly one of all and any. Needed for client and command. Example: {\"all\":[{\"kind\":\"command\",\"run\":[\"go\",\"test\",\"./...\"]}]}"`
-	Limits        loops.Limits      `json:"limits,omitzero" jsonschema_description:"Hard caps. Example: {\"max_passes\":5,\"max_duration\":\"1h\"}"`
-	Context       string            `json:"context,omitempty" jsonschema_description:"Background that the worker needs"`
-	Protect       []string          `json:"protect,omitempty" jsonschema_description:"Globs of files that must not change"`
-	Delay         loops.Duration    `json:"delay,omitempty" jsonschema_description:"Pause between iterations (\"1s\")"`
-	Retry         loops.Retry       `json:"retry,omitzero" jsonschema_description:"Repeats after transient faults and crashes"`
-	Stall         *loops.Stall      `json:"stall,omitempty" jsonschema_description:"When passes without progress end the loop"`
-	AnswerTimeout loops.Duration    `json:"answer_timeout,omitempty" jsonschema_description:"How long a person may take to answer (\"24h\")"`
-	Result        string            `json:"result,omitempty" jsonschema:"enum=last,enum=best" jsonschema_description:"Which output counts (last); best: the highest score"`
-	Name          string            `json:"name,omitempty" jsonschema_description:"First part of the id: a-z, 0-9, hyphens (loop)"`
-	LoopFile      string            `json:"loop_file,omitempty" jsonschema_description:"Name of a trusted loop file, instead of the above (limits may be added)"`
-	Inputs        map[string]any    `json:"inputs,omitempty" jsonschema_description:"Values for the loop file's inputs"`
-	Labels        map[string]string `json:"labels,omitempty" jsonschema_description:"Texts to find the loop by"`
-	RequestID     string            `json:"request_id,omitempty" jsonschema_description:"Makes a repeated call safe: the same id gives the same loop"`
-	WaitSeconds   *int              `json:"wait_seconds,omitempty" jsonschema_description:"Wait for the result this long (0; at most 50)"`
-	DryRun        bool              `json:"dry_run,omitempty" jsonschema_description:"Only check; nothing is stored"`
+	Goal          string            `json:"goal,omitempty" jsonschema_description:"What must be true at the end"`
+	Body          *loops.BodySpec   `json:"body,omitempty" jsonschema_description:"Who works; left out: you, {\"kind\":\"client\"}"`
+	Until         *loops.Until      `json:"until,omitempty" jsonschema_description:"When the goal is met: all or any, e.g. {\"any\":[{\"kind\":\"claim\"}]}"`
+	Limits        loops.Limits      `json:"limits,omitzero" jsonschema_description:"Hard caps, e.g. {\"max_passes\":5}"`
+	Context       string            `json:"context,omitempty" jsonschema_description:"Background"`
+	Protect       []string          `json:"protect,omitempty" jsonschema_description:"Globs of files not to change"`
+	Delay         loops.Duration    `json:"delay,omitempty" jsonschema_description:"Between iterations (\"1s\")"`
+	Retry         loops.Retry       `json:"retry,omitzero" jsonschema_description:"max_attempts, initial, max, on_crash"`
+	Stall         *loops.Stall      `json:"stall,omitempty" jsonschema_description:"{\"passes\":3} without progress; 0: off"`
+	AnswerTimeout loops.Duration    `json:"answer_timeout,omitempty" jsonschema_description:"For a person (\"24h\")"`
+	Result        string            `json:"result,omitempty" jsonschema:"enum=last,enum=best" jsonschema_description:"Which output counts"`
+	Name          string            `json:"name,omitempty" jsonschema_description:"First part of the id"`
+	LoopFile      string            `json:"loop_file,omitempty" jsonschema_description:"By name; of the above only limits then"`
+	Inputs        map[string]any    `json:"inputs,omitempty" jsonschema_description:"Of the loop file"`
+	Labels        map[string]string `json:"labels,omitempty" jsonschema_description:"Texts to find it by"`
+	RequestID     string            `json:"request_id,omitempty" jsonschema_description:"Same id, same loop"`
+	WaitSeconds   *int              `json:"wait_seconds,omitempty" jsonschema_description:"0, at most 50"`
+	DryRun        bool              `json:"dry_run,omitempty" jsonschema_description:"Check, store nothing"`
 }
 
 type waitArgs struct {
-	LoopID      string        `json:"loop_id" jsonschema_description:"Id from loop_start or loop_list"`
-	Cursor      uint64        `json:"cursor,omitempty" jsonschema_description:"From the last answer; events after it are returned (0)"`
-	WaitSeconds *int          `json:"wait_seconds,omitempty" jsonschema_description:"Wait at most this long (20; at most 50)"`
-	For         loops.WaitFor `json:"for,omitempty" jsonschema:"enum=change,enum=attention,enum=settled" jsonschema_description:"change: any event after cursor; attention (default): your_turn, needs_input, paused or settled"`
+	LoopID      string        `json:"loop_id" jsonschema_description:"The loop"`
+	Cursor      uint64        `json:"cursor,omitempty" jsonschema_description:"Events after it; from the last answer (0)"`
+	WaitSeconds *int          `json:"wait_seconds,omitempty" jsonschema_description:"20, up to 50"`
+	For         loops.WaitFor `json:"for,omitempty" jsonschema:"enum=change,enum=attention,enum=settled" jsonschema_description:"attention (default): your_turn, needs_input, paused or settled"`
 }
 
 type inspectArgs struct {
-	LoopID    string `json:"loop_id" jsonschema_description:"Id of the loop"`
-	View      string `json:"view,omitempty" jsonschema:"enum=summary,enum=output,enum=iterations,enum=iteration,enum=verdicts,enum=events,enum=spec,enum=why,enum=live" jsonschema_description:"What to show in items (summary: none)"`
-	Iteration *int   `json:"iteration,omitempty" jsonschema_description:"For output, iteration and verdicts: which one (iteration: the last)"`
+	LoopID    string `json:"loop_id" jsonschema_description:"The loop"`
+	View      string `json:"view,omitempty" jsonschema:"enum=summary,enum=output,enum=iterations,enum=iteration,enum=verdicts,enum=events,enum=spec,enum=why,enum=live" jsonschema_description:"What items show"`
+	Iteration *int   `json:"iteration,omitempty" jsonschema_description:"For output, iteration, verdicts"`
 	CompareTo any    `json:"compare_to,omitempty" jsonschema:"-"`
-	Page      string `json:"page,omitempty" jsonschema_description:"next_page of the last answer"`
-	Limit     *int   `json:"limit,omitempty" jsonschema_description:"Items a page (20; at most 100)"`
-	MaxChars  *int   `json:"max_chars,omitempty" jsonschema_description:"Text in all items together (2000; output, iteration and spec 8000; at most 100000)"`
+	Page      string `json:"page,omitempty" jsonschema_description:"From next_page"`
+	Limit     *int   `json:"limit,omitempty" jsonschema_description:"Items (20, up to 100)"`
+	MaxChars  *int   `json:"max_chars,omitempty" jsonschema_description:"Size of all items"`
 }
 
 type continueArgs struct {
-	LoopID      string          `json:"loop_id" jsonschema_description:"Id of the loop"`
-	Action      string          `json:"action,omitempty" jsonschema:"enum=submit,enum=answer,enum=steer,enum=resume,enum=reopen" jsonschema_description:"Left out: output submits, message answers a pending question or else steers, nothing resumes"`
-	AttentionID string          `json:"attention_id,omitempty" jsonschema_description:"attention.id of the last answer; needed to submit"`
-	Output      *string         `json:"output,omitempty" jsonschema_description:"submit: the result of your work, in full"`
-	Done        *bool           `json:"done,omitempty" jsonschema_description:"submit: you think the goal is met (true); false: more iterations before the check"`
-	Memory      json.RawMessage `json:"memory,omitempty" jsonschema_description:"submit: notes that come back in the next brief"`
-	Usage       *usageArgs      `json:"usage,omitempty" jsonschema_description:"submit: what it cost"`
-	Message     string          `json:"message,omitempty" jsonschema_description:"answer, steer or reopen: the text"`
-	RequestID   string          `json:"request_id,omitempty" jsonschema_description:"Makes a repeated call safe"`
-	WaitSeconds *int            `json:"wait_seconds,omitempty" jsonschema_description:"Wait for the next brief or the result (submit 20, else 0; at most 50)"`
+	LoopID      string          `json:"loop_id" jsonschema_description:"The loop"`
+	Action      string          `json:"action,omitempty" jsonschema:"enum=submit,enum=answer,enum=steer,enum=resume,enum=reopen" jsonschema_description:"Left out: output submits; message answers a pending question, else steers; nothing resumes"`
+	AttentionID string          `json:"attention_id,omitempty" jsonschema_description:"attention.id; needed to submit"`
+	Output      *string         `json:"output,omitempty" jsonschema_description:"submit: your result, in full"`
+	Done        *bool           `json:"done,omitempty" jsonschema_description:"submit: attempt finished (true)"`
+	Memory      json.RawMessage `json:"memory,omitempty" jsonschema_description:"submit: notes for your next brief"`
+	Usage       *usageArgs      `json:"usage,omitempty" jsonschema_description:"submit: input_tokens, output_tokens, cost_usd, tool_calls"`
+	Message     string          `json:"message,omitempty" jsonschema_description:"answer, steer, reopen: text"`
+	RequestID   string          `json:"request_id,omitempty" jsonschema_description:"Safe to repeat"`
+	WaitSeconds *int            `json:"wait_seconds,omitempty" jsonschema_description:"submit 20, else 0"`
 }
 
 // usageArgs is loops.Usage with units that refuse negative numbers.
@@ -74,39 +73,35 @@ type usageArgs struct {
 	ToolCalls    loops.Count `json:"tool_calls,omitempty" jsonschema_description:"Tool calls"`
 }
 
+// limitsArgs are loops.Limits that a schema names and loop_start describes.
+type limitsArgs loops.Limits
+
 type approveArgs struct {
-	LoopID      string       `json:"loop_id" jsonschema_description:"Id of the loop"`
-	Decision    string       `json:"decision" jsonschema:"enum=approve,enum=deny,enum=set_limits" jsonschema_description:"What the user decided"`
-	AttentionID string       `json:"attention_id,omitempty" jsonschema_description:"approve, deny: attention.id of the last answer"`
-	Message     string       `json:"message,omitempty" jsonschema_description:"deny: what is wrong, as feedback for the worker"`
-	Limits      loops.Limits `json:"limits,omitzero" jsonschema_description:"set_limits: the limits to change, as in loop_start. Example: {\"max_cost_usd\":5}"`
+	LoopID      string     `json:"loop_id" jsonschema_description:"The loop"`
+	Decision    string     `json:"decision" jsonschema:"enum=approve,enum=deny,enum=set_limits" jsonschema_description:"What the user decided"`
+	AttentionID string     `json:"attention_id,omitempty" jsonschema_description:"approve, deny: attention.id shown to the user"`
+	Message     string     `json:"message,omitempty" jsonschema_description:"deny: what is wrong"`
+	Limits      limitsArgs `json:"limits,omitzero" jsonschema_description:"set_limits: as in loop_start, e.g. {\"max_cost_usd\":5}"`
 }
 
 type pauseArgs struct {
-	LoopID string `json:"loop_id" jsonschema_description:"Id of the loop"`
-	Reason string `json:"reason,omitempty" jsonschema_description:"Kept with the loop"`
+	LoopID string `json:"loop_id" jsonschema_description:"The loop"`
+	Reason string `json:"reason,omitempty" jsonschema_description:"Kept with it"`
 }
 
 type cancelArgs struct {
-	LoopID      string `json:"loop_id" jsonschema_description:"Id of the loop"`
-	Reason      string `json:"reason,omitempty" jsonschema_description:"Kept with the loop"`
-	Mode        string `json:"mode,omitempty" jsonschema:"enum=graceful,enum=now" jsonschema_description:"graceful (default) gives a running command 1.5 s to end"`
-	WaitSeconds *int   `json:"wait_seconds,omitempty" jsonschema_description:"Wait for the end (10; at most 50)"`
+	LoopID      string `json:"loop_id" jsonschema_description:"The loop"`
+	Reason      string `json:"reason,omitempty" jsonschema_description:"Kept with it"`
+	Mode        string `json:"mode,omitempty" jsonschema:"enum=graceful,enum=now" jsonschema_description:"graceful by default"`
+	WaitSeconds *int   `json:"wait_seconds,omitempty" jsonschema_description:"10, up to 50"`
 }
 
 type listArgs struct {
-	Status []loops.Status    `json:"status,omitempty" jsonschema_description:"Only these statuses, e.g. [\"running\",\"your_turn\"]"`
-	Labels map[string]string `json:"labels,omitempty" jsonschema_description:"Only loops with all of these"`
-	Limit  *int              `json:"limit,omitempty" jsonschema_description:"Items a page (20; at most 100)"`
-	Page   string            `json:"page,omitempty" jsonschema_description:"next_page of the last answer"`
+	Status []loops.Status    `json:"status,omitempty" jsonschema_description:"Only these, e.g. [\"your_turn\"]"`
+	Labels map[string]string `json:"labels,omitempty" jsonschema_description:"Only with all of these"`
+	Limit  *int              `json:"limit,omitempty" jsonschema_description:"Items (20, up to 100)"`
+	Page   string            `json:"page,omitempty" jsonschema_description:"From next_page"`
 }
-
-// idShape is what an id can look like: it is never a path, a pattern or a
-// subject.
-var idShape = regexp.MustCompile(`^[a-z][a-z0-9]*(-[a-z0-9]+)*$`)
-
-// maxID is a name of 63 characters, a hyphen and 26 random characters.
-const maxID = 90
 
 // problems gathers what is wrong with a tool's arguments.
 type problems []error
@@ -121,7 +116,7 @@ func (p *problems) loopID(id string) {
 	switch {
 	case id == "":
 		p.add("loop_id", "is missing; loop_list shows the ids")
-	case len(id) > maxID || !idShape.MatchString(id):
+	case !loops.ValidID(loops.ID(id)):
 		p.add("loop_id", "must be an id such as fix-build-7k3q, got %q; loop_list shows the ids", clip(id, 60))
 	}
 }

@@ -15,44 +15,44 @@ func (t *tools) all() []server.ServerTool {
 		offer(t, t.start, entry{
 			name: "loop_start", title: "Start a loop", output: outputSchema(Answer{}, "next"), always: true,
 			hints: hints{openWorld: true},
-			text: `Starts a durable loop: a worker repeats until a stop condition finds the goal met or a hard limit is reached. It is stored before this answers and goes on after the call and the conversation. body client makes you the worker: the brief comes in this answer, you hand in with loop_continue; body command runs a program that the operator allowed.
-Client: {"goal":"Write CHANGES.md for v2","until":{"all":[{"kind":"human","question":"Is CHANGES.md good?"}]}}
-Command: {"goal":"Make the tests pass","body":{"kind":"command","run":["claude","-p"]},"until":{"all":[{"kind":"command","run":["go","test","./..."]}]},"limits":{"max_passes":5}}`,
+			text: `Starts a durable loop: a worker repeats until a stop condition finds the goal met or a limit is reached. It outlives this call and the conversation. body client: you are the worker, the brief is in the answer, hand in with loop_continue. body command: a program that the operator allowed.
+{"goal":"Write CHANGES.md","until":{"all":[{"kind":"human","question":"Good?"}]}}
+{"goal":"Make the tests pass","body":{"kind":"command","run":["claude","-p"]},"until":{"all":[{"kind":"command","run":["go","test","./..."]}]}}`,
 		}),
 		offer(t, t.wait, entry{
 			name: "loop_wait", title: "Wait for a loop", output: answerSchema(), always: true,
 			hints: hints{readOnly: true, idempotent: true},
-			text:  `Waits until a loop needs attention, settles or changes, and returns its state and the events since cursor. It answers at once when that holds already. Running out of time (timed_out) is normal: call again with the new cursor. The loop goes on whatever happens to this call.`,
+			text:  `Waits until a loop needs attention, settles or changes; returns its state and the events since cursor. Answers at once when that holds already. timed_out is normal: call again with the new cursor; the loop goes on meanwhile.`,
 		}),
 		offer(t, t.inspect, entry{
 			name: "loop_inspect", title: "Look into a loop", output: answerSchema(),
 			hints: hints{readOnly: true, idempotent: true},
-			text:  `Shows a loop in any status and changes nothing. view chooses the items: the whole output, iterations, one iteration, verdicts with their evidence, events, the spec, why it is where it is and what would move it, or the live text of a running body. Long lists continue with page.`,
+			text:  `Shows a loop in any status and changes nothing. view chooses the items: whole output, iterations, verdicts with evidence, events, spec, why it stands where it does, or live text. Lists go on with page.`,
 		}),
 		offer(t, t.resume, entry{
 			name: "loop_continue", title: "Hand in, answer, steer or resume", output: answerSchema(),
 			hints: hints{openWorld: true},
-			text:  `Moves a loop on. submit hands in your iteration of a client loop, answer passes on the user's answer to a question, steer gives the worker guidance, resume continues a paused, stalled, blocked or failed loop, reopen sends a completed one back with what is missing. The request is stored before this answers.`,
+			text:  `Moves a loop on. submit hands in your iteration, answer passes on the user's answer, steer guides the worker, resume continues a paused, stalled, blocked or failed loop, reopen sends a completed one back.`,
 		}),
 		offer(t, t.approve, entry{
 			name: "loop_approve", title: "Record a person's decision", output: answerSchema(),
 			hints: hints{destructive: true, openWorld: true},
-			text:  `Records what a person decided: approve or deny what a loop asks approval for, or change its limits (which resumes a loop that this limit had ended). Ask the user first; never decide for them. An approval counts only for the attention_id that was shown.`,
+			text:  `Records a person's decision: approve or deny what a loop asks, or set_limits, which resumes a loop that a limit ended. Ask the user first; never decide for them. An approval counts only for its attention_id.`,
 		}),
 		offer(t, t.pause, entry{
 			name: "loop_pause", title: "Pause a loop", output: answerSchema(),
 			hints: hints{idempotent: true},
-			text:  `Pauses a loop at its next safe point; nothing is lost. A paused loop never moves by itself, not even after a restart. loop_continue with action resume lets it go on.`,
+			text:  `Pauses a loop at its next safe point. It then never moves by itself, not even after a restart. loop_continue resumes it.`,
 		}),
 		offer(t, t.cancel, entry{
 			name: "loop_cancel", title: "Cancel a loop", output: answerSchema(),
 			hints: hints{destructive: true, idempotent: true, openWorld: true},
-			text:  `Ends a loop for good and ends its running program with it. The wish is stored before this answers, and calling again is safe. The output, iterations and verdicts so far stay readable; to stop only for a while use loop_pause.`,
+			text:  `Ends a loop for good, with its running program. Calling again is safe. Output, iterations and verdicts stay readable; to stop for a while use loop_pause.`,
 		}),
 		offer(t, t.list, entry{
 			name: "loop_list", title: "List loops", output: outputSchema(List{}, "items", "next"),
 			hints: hints{readOnly: true, idempotent: true},
-			text:  `Lists loops with one line each: first those that need you or the user, then live ones, then the newest settled ones. Loops outlive conversations, so look here for earlier ones. Narrow it with status or labels.`,
+			text:  `Lists loops, one line each: first those that need you or the user, then live, then settled ones. Loops outlive conversations: look here for earlier ones.`,
 		}),
 	}
 }

@@ -2,7 +2,6 @@ package mcpserver
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"example.com/loop-mcp/loops"
@@ -13,9 +12,7 @@ func (a *continueArgs) check() error {
 	p.loopID(a.LoopID)
 	p.oneOf("action", a.Action, string(loops.Submit), string(loops.AnswerIt), string(loops.SteerIt), string(loops.ResumeIt), string(loops.Reopen))
 	p.notBelow("wait_seconds", a.WaitSeconds, 0)
-	p.atMost("request_id", a.RequestID, maxShort)
 	p.atMost("attention_id", a.AttentionID, maxShort)
-	p.atMost("message", a.Message, loops.MaxGoalSize)
 	if a.submits() {
 		a.checkSubmit(&p)
 	} else {
@@ -33,8 +30,6 @@ func (a *continueArgs) submits() bool {
 func (a *continueArgs) checkSubmit(p *problems) {
 	if a.Output == nil {
 		p.add("output", "is missing: the result of your work for this iteration")
-	} else {
-		p.atMost("output", *a.Output, loops.MaxOutputSize)
 	}
 	if a.Usage != nil && a.Usage.TotalTokens > 0 && a.Usage.TotalTokens < a.Usage.InputTokens+a.Usage.OutputTokens {
 		p.add("usage.total_tokens", "must not be below input_tokens and output_tokens together, got %d", a.Usage.TotalTokens)
@@ -94,9 +89,6 @@ func (t *tools) continueRequest(ctx context.Context, e engineAPI, a continueArgs
 	switch {
 	case a.submits():
 		r.Action, r.Output = loops.Submit, *a.Output
-		if a.AttentionID == "" {
-			return r, t.noAttentionID(ctx, e, a.LoopID, "submit")
-		}
 	case a.Action != "":
 	case a.Message == "":
 		r.Action = loops.ResumeIt
@@ -105,25 +97,23 @@ func (t *tools) continueRequest(ctx context.Context, e engineAPI, a continueArgs
 		if err != nil {
 			return r, err
 		}
-		r.Action = loops.SteerIt
-		if s.Status == loops.NeedsInput && s.Attention != nil && s.Attention.Kind == loops.AttentionQuestion {
-			r.Action = loops.AnswerIt
-		}
+		r.Action = answerOrSteer(s, a.RequestID)
 	}
 	return r, nil
 }
 
-// noAttentionID says which id is missing. It is never filled in: it is what
-// keeps an answer to an older brief or question from being taken for this one.
-func (t *tools) noAttentionID(ctx context.Context, e engineAPI, id, action string) error {
-	s, err := t.get(ctx, e, id)
-	if err != nil {
-		return err
+// answerOrSteer says what a message is for. A repeated request means what it
+// meant the first time, although the question is gone since.
+func answerOrSteer(s loops.State, requestID string) loops.Action {
+	for _, done := range s.Requests {
+		if done.ID == requestID && (done.Action == loops.AnswerIt || done.Action == loops.SteerIt) {
+			return done.Action
+		}
 	}
-	if owed := attentionOf(s, maxLine); owed != nil {
-		return &loops.FieldError{Field: "attention_id", Problem: fmt.Sprintf("is missing: to %s, pass the attention.id of what you answer; it is %s now", action, owed.ID)}
+	if s.Status == loops.NeedsInput && s.Attention != nil && s.Attention.Kind == loops.AttentionQuestion {
+		return loops.AnswerIt
 	}
-	return &loops.FieldError{Field: "attention_id", Problem: fmt.Sprintf("is missing, and the loop, which is %s, owes no answer now; call loop_inspect with view why", s.Status)}
+	return loops.SteerIt
 }
 
 func (u *usageArgs) usage() *loops.Usage {

@@ -12,12 +12,11 @@ func (a *approveArgs) check() error {
 	var p problems
 	p.loopID(a.LoopID)
 	p.atMost("attention_id", a.AttentionID, maxShort)
-	p.atMost("message", a.Message, loops.MaxGoalSize)
 	if a.Decision == "" {
 		p.add("decision", "is missing: approve, deny or set_limits, as the user decided")
 	}
 	p.oneOf("decision", a.Decision, string(loops.Approve), string(loops.Deny), string(loops.SetLimits))
-	limits := a.Limits != loops.Limits{}
+	limits := a.Limits != limitsArgs{}
 	switch {
 	case a.Decision == string(loops.SetLimits) && !limits:
 		p.add("limits", `is missing: the limits to change, such as {"max_cost_usd": 5}`)
@@ -45,12 +44,25 @@ func (t *tools) approve(ctx context.Context, c *call, a approveArgs) (any, error
 		return nil, t.noAttentionID(ctx, e, a.LoopID, a.Decision)
 	}
 	out, err := c.do(ctx, e, loops.ID(a.LoopID), loops.Request{
-		Action: loops.Action(a.Decision), AttentionID: a.AttentionID, Message: a.Message, Limits: a.Limits,
+		Action: loops.Action(a.Decision), AttentionID: a.AttentionID, Message: a.Message, Limits: loops.Limits(a.Limits),
 	})
 	if err != nil {
 		return nil, err
 	}
 	return t.snapshot(e, out.State, SnapshotOptions{Limits: true, Warnings: out.Warnings}), nil
+}
+
+// noAttentionID says which id is missing. It is never filled in: it is what
+// keeps a decision about one question from being taken for another.
+func (t *tools) noAttentionID(ctx context.Context, e engineAPI, id, decision string) error {
+	s, err := t.get(ctx, e, id)
+	if err != nil {
+		return err
+	}
+	if owed := attentionOf(s, maxLine); owed != nil {
+		return &loops.FieldError{Field: "attention_id", Problem: fmt.Sprintf("is missing: to %s, pass the attention.id that the user saw; it is %s now", decision, owed.ID)}
+	}
+	return &loops.FieldError{Field: "attention_id", Problem: fmt.Sprintf("is missing, and the loop, which is %s, owes no answer now; call loop_inspect with view why", s.Status)}
 }
 
 func (a *pauseArgs) check() error {

@@ -50,14 +50,15 @@ func Snapshot(e Keeper, s loops.State, opts *SnapshotOptions) Answer {
 		a.Pause = pauseOf(s.Pause)
 	case loops.Waiting:
 		a.WaitingUntil = stamp(s.WakeAt)
-	case loops.Queued:
+	}
+	if !s.Status.Settled() {
 		a.Why = clip(s.Why, maxLine)
 	}
 	if o.Limits {
 		limits, enforcement := s.Limits, s.Enforcements()
 		a.Limits, a.Enforcement, a.Warnings = &limits, &enforcement, warningsOf(s, o.Warnings)
 	}
-	if e != nil && !s.Status.Settled() {
+	if e != nil {
 		a.RunsWhile = e.RunsWhile()
 	}
 	a.Next = nextCall(s, a, o.Person)

@@ -12,7 +12,6 @@ import (
 func (a *startArgs) check() error {
 	var p problems
 	p.notBelow("wait_seconds", a.WaitSeconds, 0)
-	p.atMost("request_id", a.RequestID, maxShort)
 	if a.LoopFile != "" {
 		a.checkFile(&p)
 	} else if len(a.Inputs) > 0 {
