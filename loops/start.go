@@ -88,7 +88,8 @@ func (e *Engine) reuse(ctx context.Context, id ID, o Origin) (Outcome, error) {
 
 func sameRequest(a, b Origin) bool {
 	text := func(o Origin) string {
-		data, _ := json.Marshal([]any{o.Spec, o.Inputs, o.Labels}) // plain data: can't fail
+		// No inputs are an empty map in a request and none at all in a store.
+		data, _ := json.Marshal(Origin{Spec: o.Spec, Inputs: o.Inputs, Labels: o.Labels}) // plain data: can't fail
 		return string(data)
 	}
 	return text(a) == text(b)
