@@ -28,7 +28,7 @@ type startArgs struct {
 	Name          string            `json:"name,omitempty" jsonschema_description:"First part of the id"`
 	LoopFile      string            `json:"loop_file,omitempty" jsonschema_description:"By name; of the above only limits then"`
 	Inputs        map[string]any    `json:"inputs,omitempty" jsonschema_description:"Of the loop file"`
-	Labels        map[string]string `json:"labels,omitempty" jsonschema_description:"Texts to find it by"`
+	Labels        map[string]string `json:"labels,omitempty" jsonschema_description:"To find it by"`
 	RequestID     string            `json:"request_id,omitempty" jsonschema_description:"Same id, same loop"`
 	WaitSeconds   *int              `json:"wait_seconds,omitempty" jsonschema_description:"0, at most 50"`
 	DryRun        bool              `json:"dry_run,omitempty" jsonschema_description:"Check, store nothing"`
@@ -36,7 +36,7 @@ type startArgs struct {
 
 type waitArgs struct {
 	LoopID      string        `json:"loop_id" jsonschema_description:"The loop"`
-	Cursor      uint64        `json:"cursor,omitempty" jsonschema_description:"Events after it; from the last answer (0)"`
+	Cursor      uint64        `json:"cursor,omitempty" jsonschema_description:"Events after it (0)"`
 	WaitSeconds *int          `json:"wait_seconds,omitempty" jsonschema_description:"20, up to 50"`
 	For         loops.WaitFor `json:"for,omitempty" jsonschema:"enum=change,enum=attention,enum=settled" jsonschema_description:"attention (default): your_turn, needs_input, paused or settled"`
 }
@@ -79,7 +79,7 @@ type limitsArgs loops.Limits
 type approveArgs struct {
 	LoopID      string     `json:"loop_id" jsonschema_description:"The loop"`
 	Decision    string     `json:"decision" jsonschema:"enum=approve,enum=deny,enum=set_limits" jsonschema_description:"What the user decided"`
-	AttentionID string     `json:"attention_id,omitempty" jsonschema_description:"approve, deny: attention.id shown to the user"`
+	AttentionID string     `json:"attention_id,omitempty" jsonschema_description:"approve, deny: attention.id"`
 	Message     string     `json:"message,omitempty" jsonschema_description:"deny: what is wrong"`
 	Limits      limitsArgs `json:"limits,omitzero" jsonschema_description:"set_limits: as in loop_start, e.g. {\"max_cost_usd\":5}"`
 }
