@@ -36,15 +36,15 @@ type Answer struct {
 	CreatedAt       time.Time           `json:"created_at,omitzero"`
 	UpdatedAt       time.Time           `json:"updated_at,omitzero"`
 
-	DryRun         bool   `json:"dry_run,omitempty"`         // loop_start: nothing was stored
-	Spec           any    `json:"spec,omitempty"`            // dry run: what would be stored
-	Reused         *bool  `json:"reused,omitempty"`          // loop_start, loop_continue: a known request_id, nothing new happened
-	AlreadySettled *bool  `json:"already_settled,omitempty"` // loop_cancel: there was nothing to cancel
-	TimedOut       *bool  `json:"timed_out,omitempty"`       // calls that waited: what they waited for has not come
-	Events         any    `json:"events,omitempty"`          // loop_wait: the newest after the cursor, oldest first
-	EventsDropped  *int   `json:"events_dropped,omitempty"`  // loop_wait: how many after the cursor are not in events
-	Items          any    `json:"items,omitempty"`           // loop_inspect
-	NextPage       string `json:"next_page,omitempty"`       // loop_inspect: empty at the end
+	DryRun         bool   `json:"dry_run,omitempty"`                        // loop_start: nothing was stored
+	Spec           any    `json:"spec,omitempty" jsonschema:"type=object"`  // dry run: what would be stored
+	Reused         *bool  `json:"reused,omitempty"`                         // loop_start, loop_continue: a known request_id, nothing new happened
+	AlreadySettled *bool  `json:"already_settled,omitempty"`                // loop_cancel: there was nothing to cancel
+	TimedOut       *bool  `json:"timed_out,omitempty"`                      // calls that waited: what they waited for has not come
+	Events         any    `json:"events,omitempty" jsonschema:"type=array"` // loop_wait: the newest after the cursor, oldest first
+	EventsDropped  *int   `json:"events_dropped,omitempty"`                 // loop_wait: how many after the cursor are not in events
+	Items          any    `json:"items,omitempty" jsonschema:"type=array"`  // loop_inspect
+	NextPage       string `json:"next_page,omitempty"`                      // loop_inspect: empty at the end
 
 	Next string `json:"next"`
 }

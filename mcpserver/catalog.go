@@ -22,17 +22,17 @@ func (t *tools) all() []server.ServerTool {
 		offer(t, t.wait, entry{
 			name: "loop_wait", title: "Wait for a loop", output: answerSchema(), always: true,
 			hints: hints{readOnly: true, idempotent: true},
-			text:  `Waits until a loop needs attention, settles or changes; returns its state and the events since cursor. Answers at once when that holds already. timed_out is normal: call again with the new cursor; the loop goes on meanwhile.`,
+			text:  `Waits until a loop needs attention, settles or changes; returns its state and the events since cursor. Answers at once when that holds already. timed_out is normal: call again with the new cursor.`,
 		}),
 		offer(t, t.inspect, entry{
 			name: "loop_inspect", title: "Look into a loop", output: answerSchema(),
 			hints: hints{readOnly: true, idempotent: true},
-			text:  `Shows a loop in any status and changes nothing. view chooses the items: whole output, iterations, verdicts with evidence, events, spec, why it stands where it does, or live text. Lists go on with page.`,
+			text:  `Shows a loop in any status and changes nothing. view chooses the items: whole output, iterations, verdicts with evidence, events, spec, why it stands where it does, live text. Lists go on with page.`,
 		}),
 		offer(t, t.resume, entry{
 			name: "loop_continue", title: "Hand in, answer, steer or resume", output: answerSchema(),
 			hints: hints{openWorld: true},
-			text:  `Moves a loop on. submit hands in your iteration, answer passes on the user's answer, steer guides the worker, resume continues a paused, stalled, blocked or failed loop, reopen sends a completed one back.`,
+			text:  `Moves a loop on. submit hands in your iteration, answer passes on the user's answer, steer guides the worker. resume continues a paused, stalled, blocked or failed loop, reopen sends a completed one back.`,
 		}),
 		offer(t, t.approve, entry{
 			name: "loop_approve", title: "Record a person's decision", output: answerSchema(),
@@ -47,12 +47,12 @@ func (t *tools) all() []server.ServerTool {
 		offer(t, t.cancel, entry{
 			name: "loop_cancel", title: "Cancel a loop", output: answerSchema(),
 			hints: hints{destructive: true, idempotent: true, openWorld: true},
-			text:  `Ends a loop for good, with its running program. Calling again is safe. Output, iterations and verdicts stay readable; to stop for a while use loop_pause.`,
+			text:  `Ends a loop for good, with its running program. Calling again is safe. Its output and verdicts stay readable; loop_pause stops for a while.`,
 		}),
 		offer(t, t.list, entry{
 			name: "loop_list", title: "List loops", output: outputSchema(List{}, "items", "next"),
 			hints: hints{readOnly: true, idempotent: true},
-			text:  `Lists loops, one line each: first those that need you or the user, then live, then settled ones. Loops outlive conversations: look here for earlier ones.`,
+			text:  `Lists loops, one line each. Those that need you or the user come first, then live, then settled ones. Loops outlive conversations: look here for earlier ones.`,
 		}),
 	}
 }

@@ -7,12 +7,17 @@ import (
 	"time"
 
 	"example.com/loop-mcp/loops"
+	"github.com/mark3labs/mcp-go/mcp"
 	"github.com/mark3labs/mcp-go/server"
 )
 
 // defaultMaxWait is below the shortest time limit that clients are known to
 // have for a call, 60 s.
 const defaultMaxWait = 50 * time.Second
+
+// toolsTTL is how long modern clients may keep what discover and list tell:
+// it changes only with the program.
+const toolsTTL = time.Hour
 
 // Options of a server. The zero value is useful.
 type Options struct {
@@ -62,6 +67,8 @@ func newServer(open func(context.Context) (engineAPI, error), opts *Options) *se
 	s := server.NewMCPServer(orElse(t.opts.Name, "loop"), orElse(t.opts.Version, "dev"),
 		server.WithToolCapabilities(false),
 		server.WithInstructions(instructions),
+		server.WithMethodCacheHints(mcp.MethodServerDiscover, toolsTTL.Milliseconds(), mcp.CacheScopePublic),
+		server.WithMethodCacheHints(mcp.MethodToolsList, toolsTTL.Milliseconds(), mcp.CacheScopePublic),
 	)
 	s.AddTools(t.all()...)
 	return s
