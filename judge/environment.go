@@ -71,7 +71,7 @@ var environment = sync.OnceValues(func() (*cel.Env, error) {
 		ext.Strings(), ext.Lists(), ext.Math(), ext.Regex(), ext.Bindings(),
 		cel.Variable("output", cel.StringType),
 		cel.Variable("json", cel.DynType),
-		cel.Variable("score", cel.NullableType(cel.DoubleType)),
+		cel.Variable("score", cel.DynType), // as a double, score == 90 would be refused: 90 is an int
 		cel.Variable("memory", cel.DynType),
 		cel.Variable("iteration", cel.IntType),
 		cel.Variable("pass", cel.IntType),

@@ -73,6 +73,9 @@ func build(env *cel.Env, source string) (*cel.Ast, cel.Program, error) {
 		if strings.Contains(text, "undeclared reference") {
 			text += "\nvariables: " + strings.Join(variableNames, ", ")
 		}
+		if strings.Contains(text, "(double, int)") || strings.Contains(text, "(int, double)") {
+			text += "\na double does not go together with a whole number here: write 2.0 for 2"
+		}
 		return nil, nil, errors.New("is not valid CEL:\n" + text)
 	}
 	whole, err := env.Program(checked, limits(env)...)
