@@ -31,6 +31,7 @@ type entry struct {
 
 // committed takes over a record that this process wrote.
 func (p *projection) committed(h header, v values) {
+	h.Head = copyHead(h.Head) // its labels are the caller's
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.put(&entry{header: h, rev: h.Head.Rev, values: v})
