@@ -15,6 +15,8 @@ func open(*testing.T) loops.Store { return loopstest.NewMemory() }
 
 func TestMemory(t *testing.T) { loopstest.TestStore(t, open) }
 
+func TestMemoryAllInBubbles(t *testing.T) { loopstest.TestStoreIn(t, synctest.Test, open) }
+
 func TestMemoryInBubble(t *testing.T) {
 	m := loopstest.NewMemory() // made outside, as a helper of several bubbles would be
 	for n := range 2 {

@@ -15,8 +15,14 @@ import (
 
 // TestStore is the suite that every [loops.Store] passes. open returns an empty
 // store and closes it in a cleanup of its t. The suite waits a few hundred
-// milliseconds in all; it asserts no duration and may run inside a bubble.
+// milliseconds in all and asserts no duration.
 func TestStore(t *testing.T, open func(t *testing.T) loops.Store) {
+	TestStoreIn(t, func(t *testing.T, run func(*testing.T)) { run(t) }, open)
+}
+
+// TestStoreIn is [TestStore] with each test inside in, for example
+// [testing/synctest.Test].
+func TestStoreIn(t *testing.T, in func(t *testing.T, run func(*testing.T)), open func(t *testing.T) loops.Store) {
 	tests := []struct {
 		name string
 		run  func(t *testing.T, s loops.Store)
@@ -48,7 +54,9 @@ func TestStore(t *testing.T, open func(t *testing.T) loops.Store) {
 		{"an ended context ends every call", testContext},
 	}
 	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) { test.run(t, open(t)) })
+		t.Run(test.name, func(t *testing.T) {
+			in(t, func(t *testing.T) { test.run(t, open(t)) })
+		})
 	}
 }
 

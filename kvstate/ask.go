@@ -1,0 +1,208 @@
+package kvstate
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"example.com/loop-mcp/loops"
+)
+
+// How long one request may take, and all repetitions of it when the caller set
+// no deadline.
+const (
+	tryTimeout = 5 * time.Second
+	patience   = 30 * time.Second
+)
+
+var errNoRecord = errors.New("no such record")
+
+// getRequest is a request of JetStream's message get APIs.
+type getRequest struct {
+	Seq      uint64 `json:"seq,omitempty"`
+	LastFor  string `json:"last_by_subj,omitempty"`
+	NextFor  string `json:"next_by_subj,omitempty"`
+	Batch    int    `json:"batch,omitempty"`
+	MaxBytes int    `json:"max_bytes,omitempty"`
+}
+
+// patient gives ctx a deadline when it has none.
+func patient(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, ok := ctx.Deadline(); ok {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeoutCause(ctx, patience, errors.New("the store did not answer within "+patience.String()))
+}
+
+// again waits before the next try, or returns why there is none.
+func again(ctx context.Context, try int, err error) error {
+	if errors.Is(err, nats.ErrConnectionClosed) {
+		return fmt.Errorf("%w: %w", loops.ErrClosed, err)
+	}
+	wait := min(time.Millisecond<<min(try, 10), time.Second)
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return fmt.Errorf("%w (last try: %w)", context.Cause(ctx), err)
+	case <-timer.C:
+		return nil
+	}
+}
+
+// ask sends a request until it is answered or ctx ends.
+func (s *Store) ask(ctx context.Context, subject string, data []byte) (*nats.Msg, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	ctx, cancel := patient(ctx)
+	defer cancel()
+	for try := 0; ; try++ {
+		one, cancel := context.WithTimeout(ctx, tryTimeout)
+		m, err := s.nc.RequestWithContext(one, subject, data)
+		cancel()
+		if err == nil {
+			return m, nil
+		}
+		if err := again(ctx, try, err); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// direct reads one message from any replica. ErrNoRecord when there is none.
+func (s *Store) direct(ctx context.Context, stream string, r getRequest) (stored, error) {
+	subject, data := s.prefix+"DIRECT.GET."+stream, []byte(nil)
+	if r.LastFor != "" {
+		subject += "." + r.LastFor
+	} else {
+		data, _ = json.Marshal(r) // numbers and subjects: cannot fail
+	}
+	m, err := s.ask(ctx, subject, data)
+	if err != nil {
+		return stored{}, err
+	}
+	return readDirect(m)
+}
+
+// readDirect takes a message out of the answer of a direct get.
+func readDirect(m *nats.Msg) (stored, error) {
+	if status := m.Header.Get("Status"); status != "" {
+		if status == "404" {
+			return stored{}, errNoRecord
+		}
+		return stored{}, fmt.Errorf("the server answered %s %s", status, m.Header.Get("Description"))
+	}
+	seq, err := strconv.ParseUint(m.Header.Get("Nats-Sequence"), 10, 64)
+	if err != nil {
+		return stored{}, fmt.Errorf("the server's answer has no sequence: %w", err)
+	}
+	at, err := time.Parse(time.RFC3339Nano, m.Header.Get("Nats-Time-Stamp"))
+	if err != nil {
+		return stored{}, fmt.Errorf("the server's answer has no time: %w", err)
+	}
+	return stored{m.Header.Get("Nats-Subject"), seq, at, m.Header, m.Data}, nil
+}
+
+// leader reads one message from where writes are decided.
+func (s *Store) leader(ctx context.Context, stream string, r getRequest) (stored, error) {
+	data, _ := json.Marshal(r) // numbers and subjects: cannot fail
+	m, err := s.ask(ctx, s.prefix+"STREAM.MSG.GET."+stream, data)
+	if err != nil {
+		return stored{}, err
+	}
+	var answer struct {
+		Error *struct {
+			Code        int
+			Description string
+		}
+		Message struct {
+			Subject    string
+			Seq        uint64
+			Hdrs, Data string
+			Time       time.Time
+		}
+	}
+	if err := json.Unmarshal(m.Data, &answer); err != nil {
+		return stored{}, fmt.Errorf("the server's answer cannot be read: %w", err)
+	}
+	switch e := answer.Error; {
+	case e != nil && e.Code == 404:
+		return stored{}, errNoRecord
+	case e != nil:
+		return stored{}, fmt.Errorf("the server answered %d %s", e.Code, e.Description)
+	}
+	got := answer.Message
+	body, err := base64.StdEncoding.DecodeString(got.Data)
+	if err != nil {
+		return stored{}, fmt.Errorf("the server's answer cannot be read: %w", err)
+	}
+	result := stored{subject: got.Subject, seq: got.Seq, at: got.Time, data: body, header: nats.Header{}}
+	raw, err := base64.StdEncoding.DecodeString(got.Hdrs)
+	if err == nil && len(raw) > 0 {
+		result.header, err = nats.DecodeHeadersMsg(raw)
+	}
+	if err != nil {
+		return stored{}, fmt.Errorf("the server's answer cannot be read: %w", err)
+	}
+	return result, nil
+}
+
+// How much one batch brings.
+const (
+	batchMessages = 256
+	batchBytes    = 8 << 20
+)
+
+// batch reads all messages of a subject from sequence seq on, oldest first.
+func (s *Store) batch(ctx context.Context, stream, subject string, seq uint64, each func(stored) error) error {
+	for {
+		last, more, err := s.oneBatch(ctx, stream, getRequest{Seq: seq, NextFor: subject, Batch: batchMessages, MaxBytes: batchBytes}, each)
+		if err != nil || !more {
+			return err
+		}
+		seq = last + 1
+	}
+}
+
+// oneBatch returns the last sequence that was read and whether there are more.
+func (s *Store) oneBatch(ctx context.Context, stream string, r getRequest, each func(stored) error) (uint64, bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	inbox, err := s.nc.SubscribeSync(s.nc.NewInbox())
+	if err != nil {
+		return 0, false, err
+	}
+	defer inbox.Unsubscribe()
+	data, _ := json.Marshal(r) // numbers and subjects: cannot fail
+	if err := s.nc.PublishRequest(s.prefix+"DIRECT.GET."+stream, inbox.Subject, data); err != nil {
+		return 0, false, err
+	}
+	var last uint64
+	for {
+		m, err := inbox.NextMsgWithContext(ctx)
+		if err != nil {
+			return last, false, err
+		}
+		if m.Header.Get("Status") == "204" { // the end of the batch
+			return last, last > 0 && m.Header.Get("Nats-Num-Pending") != "0", nil
+		}
+		one, err := readDirect(m)
+		if errors.Is(err, errNoRecord) {
+			return last, false, nil
+		}
+		if err == nil {
+			err = each(one)
+		}
+		if err != nil {
+			return last, false, err
+		}
+		last = one.seq
+	}
+}

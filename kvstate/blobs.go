@@ -1,0 +1,164 @@
+package kvstate
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+
+	"github.com/klauspost/compress/s2"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"example.com/loop-mcp/loops"
+)
+
+// blobs is the object store. Objects are named "<loop id>/<what>".
+type blobs struct {
+	js     jetstream.JetStream
+	stream stream
+	mu     sync.Mutex
+	handle jetstream.ObjectStore
+}
+
+var errNoObject = errors.New("no such object")
+
+// chunkSize is how much of an object is one message: the server syncs each.
+const chunkSize = 512 << 10
+
+// packedMark is the header of objects that are stored compressed.
+const packedMark = "Loop-Packed"
+
+func (b *blobs) open(ctx context.Context) (jetstream.ObjectStore, error) {
+	if err := b.stream.ensure(ctx); err != nil {
+		return nil, err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.handle == nil {
+		handle, err := b.js.ObjectStore(ctx, bucketBlobs)
+		if err != nil {
+			return nil, fmt.Errorf("open the object store: %w", err)
+		}
+		b.handle = handle
+	}
+	return b.handle, nil
+}
+
+// put stores data under a name that has no other content.
+func (b *blobs) put(ctx context.Context, name string, data []byte) error {
+	ctx, cancel := patient(ctx)
+	defer cancel()
+	objects, err := b.open(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err := objects.GetInfo(ctx, name); err == nil {
+		return nil
+	}
+	meta := jetstream.ObjectMeta{Name: name, Opts: &jetstream.ObjectMetaOptions{ChunkSize: chunkSize}}
+	if packed := s2.Encode(nil, data); len(packed) < len(data)-len(data)/8 {
+		data, meta.Metadata = packed, map[string]string{packedMark: "s2"}
+	}
+	if _, err := objects.Put(ctx, meta, bytes.NewReader(data)); err != nil {
+		return fmt.Errorf("store the object %s: %w", name, err)
+	}
+	return nil
+}
+
+// get returns what put stored. errNoObject when there is none.
+func (b *blobs) get(ctx context.Context, name string) ([]byte, error) {
+	ctx, cancel := patient(ctx)
+	defer cancel()
+	objects, err := b.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	result, err := objects.Get(ctx, name)
+	if errors.Is(err, jetstream.ErrObjectNotFound) {
+		return nil, errNoObject
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the object %s: %w", name, err)
+	}
+	defer result.Close()
+	info, err := result.Info()
+	if err != nil {
+		return nil, fmt.Errorf("read the object %s: %w", name, err)
+	}
+	data := bytes.NewBuffer(make([]byte, 0, info.Size))
+	if _, err := data.ReadFrom(result); err != nil {
+		return nil, fmt.Errorf("read the object %s: %w", name, err)
+	}
+	if info.Metadata[packedMark] == "" {
+		return data.Bytes(), nil
+	}
+	plain, err := s2.Decode(nil, data.Bytes())
+	if err != nil {
+		return nil, fmt.Errorf("unpack the object %s: %w", name, err)
+	}
+	return plain, nil
+}
+
+// remove deletes an object; one that is gone already is no error.
+func (b *blobs) remove(ctx context.Context, name string) error {
+	objects, err := b.open(ctx)
+	if err == nil {
+		err = objects.Delete(ctx, name)
+	}
+	if errors.Is(err, jetstream.ErrObjectNotFound) {
+		return nil
+	}
+	return err
+}
+
+// PutBlob implements [loops.Store]. A reference is the SHA-256 of the data.
+func (s *Store) PutBlob(ctx context.Context, id loops.ID, data []byte) (string, error) {
+	end, err := s.begin(ctx)
+	if err != nil {
+		return "", fmt.Errorf("store a blob of %s: %w", id, err)
+	}
+	defer end()
+	if !valid(id) {
+		return "", fmt.Errorf("store a blob of %q: %w", id, loops.ErrNotFound)
+	}
+	ref := reference(data)
+	if err := s.blobs.put(ctx, string(id)+"/"+ref, data); err != nil {
+		return "", fmt.Errorf("store a blob of %s: %w", id, err)
+	}
+	return ref, nil
+}
+
+// Blob implements [loops.Store].
+func (s *Store) Blob(ctx context.Context, id loops.ID, ref string) ([]byte, error) {
+	end, err := s.begin(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read a blob of %s: %w", id, err)
+	}
+	defer end()
+	if !valid(id) || !isReference(ref) {
+		return nil, fmt.Errorf("blob %q of loop %q: %w", ref, id, loops.ErrNotFound)
+	}
+	data, err := s.blobs.get(ctx, string(id)+"/"+ref)
+	switch {
+	case errors.Is(err, errNoObject):
+		return nil, fmt.Errorf("blob %s of loop %s: %w", ref, id, loops.ErrNotFound)
+	case errors.Is(err, jetstream.ErrDigestMismatch) || errors.Is(err, s2.ErrCorrupt) || err == nil && reference(data) != ref:
+		return nil, fmt.Errorf("blob %s of loop %s has another checksum: %w", ref, id, loops.ErrDamaged)
+	case err != nil:
+		return nil, fmt.Errorf("blob %s of loop %s: %w", ref, id, err)
+	}
+	return data, nil
+}
+
+func reference(data []byte) string {
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
+}
+
+func isReference(ref string) bool {
+	return len(ref) == 2*sha256.Size && strings.Trim(ref, "0123456789abcdef") == ""
+}

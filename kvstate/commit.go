@@ -1,0 +1,223 @@
+package kvstate
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"example.com/loop-mcp/loops"
+)
+
+// When the next commit becomes a snapshot: the deltas take more than growth
+// times the last one, and at least minGrowth bytes, or are more than maxDeltas.
+// A growth of 2 writes each byte at most 2.5 times over the life of a loop.
+const (
+	growth    = 2
+	minGrowth = 64 << 10
+	maxDeltas = 10_000
+)
+
+// write is a record that is about to be published.
+type write struct {
+	header
+	rollup bool
+	parts  [2][]byte
+	values values
+	origin *knownOrigin
+	old    []string // objects of the records that it replaces
+}
+
+// Create implements [loops.Store].
+func (s *Store) Create(ctx context.Context, st loops.State) (loops.State, error) {
+	end, err := s.begin(ctx)
+	if err != nil {
+		return loops.State{}, fmt.Errorf("create %s: %w", st.ID, err)
+	}
+	defer end()
+	if !valid(st.ID) {
+		return loops.State{}, &loops.FieldError{Field: "id", Problem: fmt.Sprintf("must be 1 to %d letters, digits, hyphens and underscores, got %q", maxID, st.ID)}
+	}
+	st, err = s.create(ctx, st)
+	if err != nil {
+		return loops.State{}, fmt.Errorf("create %s: %w", st.ID, err)
+	}
+	return st, nil
+}
+
+func (s *Store) create(ctx context.Context, st loops.State) (loops.State, error) {
+	st.Rev = 0
+	raw, err := json.Marshal(st.Origin)
+	if err != nil {
+		return st, fmt.Errorf("encode the origin: %w", err)
+	}
+	o, err := newOrigin(raw)
+	if err != nil {
+		return st, fmt.Errorf("encode the origin: %w", err)
+	}
+	if st.Origin, err = o.same(st.Origin); err != nil {
+		return st, err
+	}
+	w, err := s.snapshot(st, journal{}, header{}, o)
+	if err != nil {
+		return st, err
+	}
+	out, err := s.store(ctx, w, st, 0)
+	if errors.Is(err, loops.ErrConflict) {
+		// The key may be there because a loop of this id is gone.
+		if m, askErr := s.leader(ctx, streamLoops, getRequest{LastFor: subject(st.ID)}); askErr == nil && marker(m.header) {
+			w.rollup = true
+			out, err = s.store(ctx, w, st, m.seq)
+		}
+	}
+	if errors.Is(err, loops.ErrConflict) {
+		err = loops.ErrExists
+	}
+	if err != nil {
+		return st, err
+	}
+	s.origins.put(st.ID, o)
+	return out, nil
+}
+
+// Commit implements [loops.Store].
+func (s *Store) Commit(ctx context.Context, st loops.State) (loops.State, error) {
+	end, err := s.begin(ctx)
+	if err == nil {
+		defer end()
+		st, err = s.commit(ctx, st)
+	}
+	var damage *damageError
+	if errors.As(err, &damage) {
+		s.projection.quarantine(st.ID, st.Rev, damage)
+	}
+	if err != nil {
+		return loops.State{}, fmt.Errorf("commit %s at revision %d: %w", st.ID, st.Rev, err)
+	}
+	return st, nil
+}
+
+func (s *Store) commit(ctx context.Context, st loops.State) (loops.State, error) {
+	if !valid(st.ID) {
+		return st, loops.ErrNotFound
+	}
+	prev, known, err := s.predecessor(ctx, st.ID, st.Rev)
+	if err != nil {
+		return st, err
+	}
+	if err := follows(prev, st.Rev, header{Prev: st.Rev, Base: prev.Base, Head: st.Head()}, st.New.Iteration != nil); err != nil {
+		return st, fmt.Errorf("the state does not continue the stored one: %w", err)
+	}
+	if it := st.New.Iteration; it != nil && it.Iteration != st.Iteration {
+		return st, fmt.Errorf("the new iteration has the number %d, the state %d", it.Iteration, st.Iteration)
+	}
+	o, err := s.origin(ctx, record{header: prev, seq: st.Rev})
+	if err != nil {
+		return st, err
+	}
+	if st.Origin, err = o.same(st.Origin); err != nil {
+		return st, err
+	}
+	w, err := s.compose(ctx, st, prev, known, o)
+	if err != nil {
+		return st, err
+	}
+	return s.store(ctx, w, st, st.Rev)
+}
+
+// predecessor returns the header of the record at rev if that is the newest.
+func (s *Store) predecessor(ctx context.Context, id loops.ID, rev uint64) (header, values, error) {
+	if h, v, ok := s.projection.at(id, rev); ok {
+		return h, v, nil
+	}
+	r, err := s.last(ctx, id)
+	switch {
+	case err != nil:
+		return header{}, values{}, err
+	case r.seq != rev:
+		return header{}, values{}, fmt.Errorf("stored is revision %d: %w", r.seq, loops.ErrConflict)
+	}
+	return r.header, values{}, nil
+}
+
+// compose makes the record that follows prev.
+func (s *Store) compose(ctx context.Context, st loops.State, prev header, known values, o *knownOrigin) (*write, error) {
+	w := &write{origin: o, header: header{
+		Kind: delta, Base: prev.Base, Floor: prev.Floor, BaseSize: prev.BaseSize, Count: prev.Count + 1,
+	}}
+	trimmed, from, v := s.trim(st, known)
+	journalPart, err := encodeDelta(st.New)
+	if err != nil {
+		return nil, fmt.Errorf("encode the journal: %w", err)
+	}
+	w.parts[partJournal], w.values = journalPart, v
+	if w.parts[partCheckpoint], err = json.Marshal(checkpoint{State: trimmed, From: from}); err != nil {
+		return nil, fmt.Errorf("encode the state: %w", err)
+	}
+	w.Since = prev.Since + int64(len(w.parts[0])+len(w.parts[1]))
+	// A time to live may stand only on a record that is alone.
+	if st.Status.Settled() || prev.Expires != 0 || w.Since > max(minGrowth, growth*prev.BaseSize) || w.Count > maxDeltas {
+		return s.compact(ctx, st, prev, journalPart, o)
+	}
+	s.identify(w, st, prev)
+	return w, nil
+}
+
+// compact makes a snapshot of all records of a loop and of st.
+func (s *Store) compact(ctx context.Context, st loops.State, prev header, journalPart []byte, o *knownOrigin) (*write, error) {
+	c, err := s.chain(ctx, st.ID)
+	if err != nil {
+		return nil, err
+	}
+	if c.last.seq != st.Rev {
+		return nil, fmt.Errorf("stored is revision %d: %w", c.last.seq, loops.ErrConflict)
+	}
+	var d rawDelta
+	if err := json.Unmarshal(journalPart, &d); err != nil {
+		return nil, fmt.Errorf("encode the journal: %w", err)
+	}
+	c.journal.add(d)
+	c.journal.bound()
+	st.New = loops.Delta{}
+	w, err := s.snapshot(st, c.journal, prev, o)
+	if err == nil {
+		w.old = c.objects
+	}
+	return w, err
+}
+
+// snapshot makes a record that stands alone. It adds st.New to j.
+func (s *Store) snapshot(st loops.State, j journal, prev header, o *knownOrigin) (*write, error) {
+	journalPart, err := encodeDelta(st.New)
+	if err != nil {
+		return nil, fmt.Errorf("encode the journal: %w", err)
+	}
+	var d rawDelta
+	if err := json.Unmarshal(journalPart, &d); err != nil {
+		return nil, fmt.Errorf("encode the journal: %w", err)
+	}
+	j.add(d)
+	_, _, v := s.trim(st, values{})
+	w := &write{origin: o, rollup: prev.Nonce != "", values: v, header: header{Kind: snapshot, Floor: st.Rev}}
+	w.parts[partJournal] = j.encode()
+	if w.parts[partCheckpoint], err = json.Marshal(checkpoint{Origin: o.raw, State: st}); err != nil {
+		return nil, fmt.Errorf("encode the state: %w", err)
+	}
+	w.BaseSize = int64(len(w.parts[0]) + len(w.parts[1]))
+	if st.Status.Settled() && s.opts.Retention > 0 {
+		w.Expires = time.Now().Add(s.opts.Retention).Unix()
+	}
+	s.identify(w, st, prev)
+	return w, nil
+}
+
+// identify fills in what ties a record to its loop and its predecessor.
+func (s *Store) identify(w *write, st loops.State, prev header) {
+	w.Version = version
+	w.Nonce, w.PrevNonce = rand.Text()[:16], prev.Nonce
+	w.Prev = st.Rev
+	w.header.Origin = w.origin.sum
+	w.Head = st.Head()
+}

@@ -1,0 +1,54 @@
+// Package kvstate keeps loops in NATS JetStream key-value buckets: it is the
+// [loops.Store] of the program, on the embedded server or on any other.
+//
+// # One message per commit
+//
+// Bucket LOOPS (stream KV_LOOPS) has one key per loop, $KV.LOOPS.<id>. A commit
+// is one message on that subject, published with the expected last sequence of
+// the subject: the sequence is the revision, the server does the compare and
+// swap, and a checkpoint can never part from what it adds to the journal.
+//
+//	Loop-Head: {"v":1,"k":"delta",…,"h":{the loop's head},"crc":"…"}
+//	body:      the checkpoint, without what never changes
+//	           what this commit adds to the journal
+//
+// A record is a delta or a snapshot. The first record of a loop and every
+// snapshot carry its Origin and its whole journal; a snapshot is published as a
+// rollup, so the server replaces the loop's older records by it in the same
+// step. One is written when the deltas since the last one outgrow it, and when
+// a loop settles; the latter carries a time to live, the retention. A large
+// output, memory or best result that did not change is not written again: the
+// checkpoint names the record that has it. Parts of a record over 256 KiB go to
+// the object store LOOPBLOBS before the record that names them.
+//
+// So Load reads one record, or two when the Origin is not known yet, and
+// History reads what follows the last snapshot, in one batch.
+//
+// # What went wrong is found out
+//
+// Every commit carries a random number, the nonce. When a publish does not
+// return a sequence, whatever the error says, the record after the expected
+// revision is read: with this nonce the commit has landed; when there is none
+// the same message is sent again; otherwise somebody else was faster.
+//
+// JetStream does not report a flipped bit and may lose the rest of a block with
+// it. So each record has a checksum over its header and one over its body, the
+// revision before it and the number of iterations; all are verified when it is
+// read. A loop that does not verify is [loops.ErrDamaged], is listed as failed
+// and is handed to no worker; the others go on.
+//
+// # Lists, watches and workers read a projection
+//
+// One ordered consumer reads the headers of the bucket into memory. Own commits
+// go there directly; the consumer never sets them back. List waits until the
+// consumer has passed the last message of the stream, so what any process
+// acknowledged before is there. Watch and Ready are woken by the same changes.
+//
+// There is no queue of loops that want a worker: each process finds them in its
+// projection, and a claim is a compare and swap, so two workers that pick the
+// same loop cost one refused message and nothing else. A queue would add a
+// message to each hand-out and a sweep for lost ones, and would pay only when
+// many processes on many machines race for the same loops.
+//
+// Bucket LOOPREQ binds request ids to loops.
+package kvstate

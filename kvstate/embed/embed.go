@@ -1,0 +1,212 @@
+package embed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/gofrs/flock"
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+)
+
+// The values of Options.Durability.
+const (
+	Power   = "power"   // every acknowledged write is on the disk
+	Process = "process" // every acknowledged write survives the process, not the machine
+)
+
+// Options of a host.
+type Options struct {
+	Dir        string       // where the store is; made if it is missing
+	Durability string       // Power or Process; empty: Power
+	Version    string       // of the program, for other processes to read
+	Logger     *slog.Logger // for the server's log; nil: discards
+	OnHealth   func(error)  // called when the server becomes unhealthy, and with nil when it is well again; must not block
+}
+
+const (
+	maxPayload   = 8 << 20
+	maxMemory    = 256 << 20
+	startTimeout = 30 * time.Second
+	pollInterval = 5 * time.Second
+	roomToStart  = 64 << 20 // free bytes without which a restart would not help
+)
+
+// Host is a running server with its directory locked.
+type Host struct {
+	opts Options
+	log  *logger
+	lock *flock.Flock // held by reference as long as poll runs: a collected lock is no lock
+	conn *nats.Conn
+
+	mu   sync.Mutex
+	srv  *server.Server // nil while it is being restarted
+	stop chan struct{}
+	done sync.WaitGroup
+	once sync.Once
+}
+
+// Start locks the directory and runs the server on it until Close. When another
+// process has the directory the error is an [*InUseError] and nothing was
+// touched.
+func Start(ctx context.Context, opts Options) (*Host, error) {
+	if opts.Dir == "" {
+		return nil, errors.New("start the store: no directory is given")
+	}
+	if opts.Durability == "" {
+		opts.Durability = Power
+	}
+	if opts.Durability != Power && opts.Durability != Process {
+		return nil, fmt.Errorf("durability: must be %s or %s, got %q", Power, Process, opts.Durability)
+	}
+	lock, err := acquire(ctx, opts)
+	if err != nil {
+		return nil, err
+	}
+	h := &Host{opts: opts, log: &logger{out: opts.Logger}, lock: lock, stop: make(chan struct{})}
+	if h.srv, err = h.serve(ctx); err == nil {
+		h.conn, err = h.connect()
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("start the store in %s: %w", opts.Dir, err), h.release())
+	}
+	h.done.Go(h.poll)
+	return h, nil
+}
+
+// Conn returns the connection to the server. It is closed by Close.
+func (h *Host) Conn() *nats.Conn { return h.conn }
+
+// Close ends the connection and the server, waits for both and unlocks the
+// directory. A second Close does nothing.
+func (h *Host) Close() error {
+	var err error
+	h.once.Do(func() {
+		close(h.stop)
+		h.done.Wait()
+		err = h.release()
+	})
+	return err
+}
+
+// release lets go of everything.
+func (h *Host) release() error {
+	if h.conn != nil {
+		h.conn.Close()
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	shutdown(h.srv)
+	h.srv = nil
+	return letGo(h.opts.Dir, h.lock)
+}
+
+func shutdown(srv *server.Server) {
+	if srv != nil {
+		srv.Shutdown()
+		srv.WaitForShutdown()
+	}
+}
+
+// Restart ends the server and starts it again on the same directory. Requests
+// under way fail; connections come back by themselves.
+func (h *Host) Restart(ctx context.Context) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	shutdown(h.srv)
+	srv, err := h.serve(ctx)
+	h.srv = srv
+	if err != nil {
+		return fmt.Errorf("restart the store in %s: %w", h.opts.Dir, err)
+	}
+	return nil
+}
+
+// serve starts a server.
+func (h *Host) serve(ctx context.Context) (*server.Server, error) {
+	store := filepath.Join(h.opts.Dir, "store")
+	if err := os.MkdirAll(store, 0o700); err != nil {
+		return nil, err
+	}
+	limit, err := storeLimit(store)
+	if err != nil {
+		return nil, err
+	}
+	srv, err := server.NewServer(&server.Options{
+		ServerName: "loop-mcp", DontListen: true, NoSigs: true, NoSystemAccount: false,
+		JetStream: true, StoreDir: store, SyncAlways: h.opts.Durability == Power,
+		JetStreamMaxStore: limit, JetStreamMaxMemory: maxMemory, MaxPayload: maxPayload,
+		DisableJetStreamBanner: true,
+	})
+	if err != nil {
+		return nil, err
+	}
+	h.log.fatal.Store(nil)
+	srv.SetLoggerV2(h.log, false, false, false)
+	srv.Start()
+	wait := startTimeout
+	if deadline, ok := ctx.Deadline(); ok {
+		wait = min(wait, time.Until(deadline))
+	}
+	ready := srv.ReadyForConnections(wait)
+	switch fatal := h.log.fatal.Load(); {
+	case fatal != nil:
+		err = errors.New(*fatal)
+	case !ready:
+		err = fmt.Errorf("the server was not ready within %s", wait)
+	case !srv.JetStreamEnabled():
+		err = errors.New("the server could not open its store; its log says why")
+	default:
+		return srv, nil
+	}
+	shutdown(srv)
+	return nil, err
+}
+
+// InProcessConn is what the client library dials: the server of the moment.
+func (h *Host) InProcessConn() (net.Conn, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.srv == nil {
+		return nil, errors.New("the embedded server is not running")
+	}
+	return h.srv.InProcessConn()
+}
+
+func (h *Host) connect() (*nats.Conn, error) {
+	return nats.Connect("", nats.InProcessServer(h), nats.Name("loop-mcp"), nats.MaxReconnects(-1),
+		nats.CustomReconnectDelay(func(int) time.Duration { return 10 * time.Millisecond }),
+		// A write that was held back while there was no server must not go out
+		// later: whoever sent it has found out that it failed.
+		nats.ReconnectBufSize(-1))
+}
+
+// storeLimit keeps the store below the size of the disk, so that a full one is
+// an error with a name and not a write that fails half-way.
+func storeLimit(dir string) (int64, error) {
+	var used int64
+	err := filepath.WalkDir(dir, func(_ string, entry os.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		if info, err := entry.Info(); err == nil {
+			used += info.Size()
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	free, err := diskFree(dir)
+	if err != nil {
+		return 0, fmt.Errorf("find out how much room is on the disk: %w", err)
+	}
+	return used + free/4*3, nil
+}

@@ -1,0 +1,32 @@
+package embed
+
+import (
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+)
+
+// logger sends the server's log to slog. The server's notices are the daily
+// business of a server, so they are debug messages here.
+type logger struct {
+	out   *slog.Logger
+	fatal atomic.Pointer[string] // why the server gave up
+}
+
+func (l *logger) log(level func(*slog.Logger, string, ...any), format string, args []any) {
+	if l.out != nil {
+		level(l.out, fmt.Sprintf(format, args...), slog.String("from", "nats-server"))
+	}
+}
+
+func (l *logger) Noticef(format string, args ...any) { l.log((*slog.Logger).Debug, format, args) }
+func (l *logger) Debugf(format string, args ...any)  { l.log((*slog.Logger).Debug, format, args) }
+func (l *logger) Tracef(format string, args ...any)  { l.log((*slog.Logger).Debug, format, args) }
+func (l *logger) Warnf(format string, args ...any)   { l.log((*slog.Logger).Warn, format, args) }
+func (l *logger) Errorf(format string, args ...any)  { l.log((*slog.Logger).Error, format, args) }
+
+// Fatalf does not end the program: Start returns the reason.
+func (l *logger) Fatalf(format string, args ...any) {
+	l.fatal.Store(new(fmt.Sprintf(format, args...)))
+	l.log((*slog.Logger).Error, format, args)
+}

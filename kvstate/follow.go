@@ -1,0 +1,140 @@
+package kvstate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"example.com/loop-mcp/loops"
+)
+
+// follow feeds the projection from the stream until ctx ends.
+func (s *Store) follow(ctx context.Context) {
+	for try := 0; ctx.Err() == nil; try++ {
+		began := s.projection.position()
+		err := s.consume(ctx, began)
+		if ctx.Err() != nil {
+			return
+		}
+		if s.projection.position() > began {
+			try = 0
+		}
+		s.log.Warn("reading the loops' heads was interrupted", slog.Any("err", err))
+		if again(ctx, try, err) != nil {
+			return
+		}
+	}
+}
+
+func (p *projection) position() uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.seen
+}
+
+// consume reads headers from after sequence seen on. The ordered consumer goes
+// on without a gap after a reconnect; when it gives up, follow starts another.
+func (s *Store) consume(ctx context.Context, seen uint64) error {
+	config := jetstream.OrderedConsumerConfig{
+		FilterSubjects: []string{subject(">")}, HeadersOnly: true,
+		DeliverPolicy: jetstream.DeliverLastPerSubjectPolicy,
+	}
+	if seen > 0 {
+		config.DeliverPolicy, config.OptStartSeq = jetstream.DeliverByStartSequencePolicy, seen+1
+	}
+	consumer, err := s.js.OrderedConsumer(ctx, streamLoops, config)
+	if err != nil {
+		return fmt.Errorf("start to read the loops' heads: %w", err)
+	}
+	defer s.dropConsumer(consumer)
+	messages, err := consumer.Messages(jetstream.PullMaxMessages(1000))
+	if err != nil {
+		return fmt.Errorf("start to read the loops' heads: %w", err)
+	}
+	defer messages.Stop()
+	for {
+		m, err := messages.Next(jetstream.NextContext(ctx))
+		if err != nil {
+			return fmt.Errorf("read the loops' heads: %w", err)
+		}
+		if err := s.receive(m); err != nil {
+			return err
+		}
+	}
+}
+
+// dropConsumer spares the server an idle consumer.
+func (s *Store) dropConsumer(c jetstream.Consumer) {
+	info := c.CachedInfo()
+	if info == nil || s.nc.IsClosed() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if err := s.js.DeleteConsumer(ctx, streamLoops, info.Name); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
+		s.log.Debug("an idle consumer is left to the server", slog.Any("err", err))
+	}
+}
+
+func (s *Store) receive(m jetstream.Msg) error {
+	meta, err := m.Metadata()
+	if err != nil {
+		return fmt.Errorf("read the loops' heads: %w", err)
+	}
+	id := loops.ID(strings.TrimPrefix(m.Subject(), subject("")))
+	rev := meta.Sequence.Stream
+	switch {
+	case marker(m.Headers()):
+		s.projection.removed(id, rev)
+	case valid(id): // else it is none of ours
+		s.projection.received(id, rev, func() (header, error) {
+			return decodeHeader(m.Headers().Get(headHeader), id, rev)
+		}, meta.Timestamp)
+	}
+	s.projection.pass(rev)
+	return nil
+}
+
+// catchUp returns when the projection holds all that was acknowledged before.
+func (s *Store) catchUp(ctx context.Context) error {
+	m, err := s.direct(ctx, streamLoops, getRequest{LastFor: subject(">")})
+	if errors.Is(err, errNoRecord) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	ctx, cancel := patient(ctx)
+	defer cancel()
+	for {
+		passed := s.projection.behind(m.seq)
+		if passed == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait for the loops' heads up to revision %d: %w", m.seq, context.Cause(ctx))
+		case <-s.ctx.Done():
+			return loops.ErrClosed
+		case <-passed:
+		}
+	}
+}
+
+// List implements [loops.Store].
+func (s *Store) List(ctx context.Context) ([]loops.Head, error) {
+	end, err := s.begin(ctx)
+	if err == nil {
+		defer end()
+		err = s.catchUp(ctx)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list loops: %w", err)
+	}
+	return s.projection.heads(time.Now()), nil
+}

@@ -1,0 +1,120 @@
+package kvstate
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc64"
+
+	"example.com/loop-mcp/loops"
+)
+
+// headHeader is the message header that holds a record's header.
+const headHeader = "Loop-Head"
+
+// maxHeader bounds a record's header, in bytes.
+const maxHeader = 4 << 10
+
+// version is the format of the records that this package writes.
+const version = 1
+
+type kind string
+
+const (
+	snapshot kind = "snapshot" // Origin, checkpoint and the whole journal
+	delta    kind = "delta"    // checkpoint and what the commit adds to the journal
+)
+
+// header is what is known of a record without its body.
+type header struct {
+	Version   int        `json:"v"`
+	Kind      kind       `json:"k"`
+	Nonce     string     `json:"n"`            // of this commit
+	PrevNonce string     `json:"pn,omitempty"` // of the commit before
+	Prev      uint64     `json:"p,omitempty"`  // the revision before; 0: the loop was created
+	Base      uint64     `json:"b,omitempty"`  // delta: the snapshot it builds on
+	Floor     uint64     `json:"f,omitempty"`  // Prev of that snapshot, or of this one
+	BaseSize  int64      `json:"y"`            // bytes of that snapshot, or of this one
+	Since     int64      `json:"z,omitempty"`  // bytes of the deltas since the snapshot
+	Count     int        `json:"q,omitempty"`  // deltas since the snapshot
+	Origin    string     `json:"o"`            // checksum of the Origin
+	Expires   int64      `json:"x,omitempty"`  // Unix time at which a settled loop goes; 0: never
+	Lengths   [2]int     `json:"l"`            // bytes of the parts that are in the body, unpacked
+	Packed    bool       `json:"c,omitempty"`  // the body is compressed
+	Sum       string     `json:"s"`            // checksum of the body as it is sent
+	Objects   [2]*object `json:"ob,omitzero"`  // the parts that are not in the body
+	Head      loops.Head `json:"h"`
+}
+
+// object names a part of a record in the object store.
+type object struct {
+	Name string `json:"n"` // below the loop's id
+	Sum  string `json:"s"` // checksum of the part
+}
+
+var crcTable = crc64.MakeTable(crc64.ECMA)
+
+func checksum(parts ...[]byte) string {
+	var sum uint64
+	for _, part := range parts {
+		sum = crc64.Update(sum, crcTable, part)
+	}
+	return fmt.Sprintf("%016x", sum)
+}
+
+// crcSuffix ends every header: the checksum of what is in front of it.
+const (
+	crcPrefix = `,"crc":"`
+	crcSuffix = crcPrefix + `0123456789abcdef"}`
+)
+
+// encode returns the header as it is sent. A head that is too large loses its
+// summary; labels that are too large are refused.
+func (h header) encode() (string, error) {
+	for {
+		data, err := json.Marshal(h)
+		if err != nil {
+			return "", fmt.Errorf("encode the head of %s: %w", h.Head.ID, err)
+		}
+		over := len(data) + len(crcSuffix) - 1 - maxHeader
+		if over <= 0 {
+			data = data[:len(data)-1]
+			return string(data) + crcPrefix + checksum(data) + `"}`, nil
+		}
+		if h.Head.Summary == "" {
+			return "", &loops.FieldError{Field: "labels", Problem: fmt.Sprintf(
+				"are too large: name, labels and limits must fit into %d bytes and take %d bytes more; use fewer or shorter labels", maxHeader, over)}
+		}
+		h.Head.Summary = ""
+	}
+}
+
+// decodeHeader reads and verifies a header of loop id at revision rev.
+func decodeHeader(text string, id loops.ID, rev uint64) (header, error) {
+	var h header
+	if text == "" {
+		return h, errors.New("the record has no header " + headHeader)
+	}
+	cut := len(text) - len(crcSuffix)
+	if cut < 0 || text[cut:] != crcPrefix+checksum([]byte(text[:cut]))+`"}` {
+		return h, errors.New("the checksum of the record's header is wrong")
+	}
+	if err := json.Unmarshal([]byte(text[:cut]+"}"), &h); err != nil {
+		return h, fmt.Errorf("the record's header cannot be read: %w", err)
+	}
+	switch {
+	case h.Version != version:
+		return h, fmt.Errorf("the record has the format %d, this program reads %d: use a newer program", h.Version, version)
+	case h.Head.ID != id:
+		return h, fmt.Errorf("the record belongs to loop %s", h.Head.ID)
+	case h.Prev >= rev || h.Base >= rev || h.Kind == delta && (h.Base == 0 || h.Prev < h.Base):
+		return h, fmt.Errorf("the record follows revision %d and builds on %d: both must be older than itself", h.Prev, h.Base)
+	case h.Kind != delta && h.Kind != snapshot:
+		return h, fmt.Errorf("the record is of the unknown kind %q", h.Kind)
+	}
+	h.Head.Rev = rev
+	if h.Kind == snapshot {
+		h.Base = rev
+	}
+	return h, nil
+}

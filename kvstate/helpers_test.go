@@ -1,0 +1,120 @@
+package kvstate_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server/ats"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"example.com/loop-mcp/kvstate"
+	"example.com/loop-mcp/kvstate/embed"
+	"example.com/loop-mcp/loops"
+)
+
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(childDir); dir != "" {
+		child(dir)
+		return
+	}
+	ats.Register() // the server's clock, outside every bubble
+	os.Exit(m.Run())
+}
+
+// host runs a server that ends with the test.
+func host(t testing.TB, dir, durability string) *embed.Host {
+	t.Helper()
+	h, err := embed.Start(t.Context(), embed.Options{Dir: dir, Durability: durability})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := h.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return h
+}
+
+func stream(t testing.TB, h *embed.Host) jetstream.JetStream {
+	t.Helper()
+	js, err := jetstream.New(h.Conn())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return js
+}
+
+// open opens a store that is closed at the end of the test.
+func open(t testing.TB, js jetstream.JetStream, opts *kvstate.Options) *kvstate.Store {
+	t.Helper()
+	s, err := kvstate.Open(t.Context(), js, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// fresh opens a store on a server of its own.
+func fresh(t testing.TB, opts *kvstate.Options) (*kvstate.Store, jetstream.JetStream) {
+	t.Helper()
+	js := stream(t, host(t, t.TempDir(), embed.Process))
+	return open(t, js, opts), js
+}
+
+func must[T any](t testing.TB) func(T, error) T {
+	return func(v T, err error) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+}
+
+// newLoop returns a small state that wants a worker.
+func newLoop(id loops.ID) loops.State {
+	now := time.Now().UTC()
+	return loops.State{
+		ID: id, Status: loops.Queued, Limits: loops.DefaultLimits(), UpdatedAt: now,
+		Origin: loops.Origin{Spec: loops.Spec{Name: "test", Goal: "be stored"}, Source: loops.SourceLibrary, CreatedAt: now},
+	}
+}
+
+// iterate returns s after one more iteration with the given output.
+func iterate(s loops.State, output string) loops.State {
+	s.Iteration++
+	s.Pass, s.Status = s.Iteration, loops.Paused
+	s.Output = loops.Text{Text: output, Size: int64(len(output))}
+	s.Cursor++
+	now := time.Now().UTC()
+	s.New = loops.Delta{
+		Iteration: &loops.Iteration{Iteration: s.Iteration, Pass: s.Pass, OK: true, Done: true, Output: s.Output, StartedAt: now, EndedAt: now},
+		Decision:  &loops.Verdict{Iteration: s.Iteration, Kind: "command", Reason: "exit 1"},
+		Events:    []loops.Event{{Cursor: s.Cursor, At: now, Type: loops.EventIteration, Text: fmt.Sprint("iteration ", s.Iteration)}},
+	}
+	return s
+}
+
+func text(n int) string { return strings.Repeat("a line of output, not very exciting\n", n/36+1)[:n] }
+
+// records returns how many messages the stream holds for a loop.
+func records(t testing.TB, js jetstream.JetStream, id loops.ID) uint64 {
+	t.Helper()
+	st := must[jetstream.Stream](t)(js.Stream(t.Context(), "KV_LOOPS"))
+	info := must[*jetstream.StreamInfo](t)(st.Info(t.Context(), jetstream.WithSubjectFilter("$KV.LOOPS."+string(id))))
+	return info.State.Subjects["$KV.LOOPS."+string(id)]
+}
+
+func background() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.Background(), time.Minute)
+}

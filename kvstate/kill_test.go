@@ -1,0 +1,5 @@
+package kvstate_test
+
+const childDir = "KVSTATE_TEST_CHILD"
+
+func child(dir string) {}

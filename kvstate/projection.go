@@ -1,0 +1,199 @@
+package kvstate
+
+import (
+	"fmt"
+	"maps"
+	"strings"
+	"sync"
+	"time"
+
+	"example.com/loop-mcp/loops"
+)
+
+// projection is what this process knows of all loops from their headers.
+type projection struct {
+	mu      sync.Mutex
+	entries map[loops.ID]*entry
+	seen    uint64        // the consumer has passed this sequence
+	passed  chan struct{} // closes when seen grows; nil while nobody waits
+	ready   queue
+	watch   watchers
+}
+
+// entry is one loop.
+type entry struct {
+	header
+	rev    uint64
+	values values // at rev, if they are known
+	gone   time.Time
+	damage bool
+}
+
+// committed takes over a record that this process wrote.
+func (p *projection) committed(h header, v values) {
+	h.Head = copyHead(h.Head) // its labels are the caller's
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.put(&entry{header: h, rev: h.Head.Rev, values: v})
+}
+
+// remember keeps the values of a record that was read, if it is the newest.
+func (p *projection) remember(r record, v values) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if e := p.entries[r.Head.ID]; e != nil && e.rev == r.seq {
+		e.values = v
+	}
+}
+
+// received takes over a message that the consumer read.
+func (p *projection) received(id loops.ID, rev uint64, read func() (header, error), at time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	old := p.entries[id]
+	if old != nil && old.rev >= rev {
+		return
+	}
+	h, err := read()
+	if err == nil && old != nil && !old.damage && h.Kind == delta && h.Prev != old.rev {
+		err = fmt.Errorf("it follows revision %d, but the record before it is at %d: records are missing", h.Prev, old.rev)
+	}
+	if err == nil && old != nil && old.damage && h.Kind == delta {
+		err = fmt.Errorf("a record before it is damaged")
+	}
+	if err != nil {
+		p.put(broken(id, rev, at, old, err))
+		return
+	}
+	p.put(&entry{header: h, rev: rev})
+}
+
+// broken returns the entry of a loop whose newest record does not verify.
+func broken(id loops.ID, rev uint64, at time.Time, old *entry, err error) *entry {
+	e := &entry{rev: rev, damage: true}
+	if old != nil {
+		e.header = old.header
+	} else {
+		name, _, _ := strings.Cut(string(id), "-")
+		e.Head = loops.Head{ID: id, Name: name, CreatedAt: at, UpdatedAt: at}
+	}
+	e.Head.Rev = rev
+	e.Head.Status, e.Head.Phase, e.Head.WakeAt, e.Head.Claim = loops.Failed, "", time.Time{}, loops.Claim{}
+	e.Head.Summary = fmt.Sprintf("%s %s · %v: %v", id, loops.Failed, loops.ErrDamaged, err)
+	return e
+}
+
+// quarantine remembers that a loop does not verify at revision rev.
+func (p *projection) quarantine(id loops.ID, rev uint64, damage *damageError) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	old := p.entries[id]
+	if old != nil && (old.damage || old.rev > rev) {
+		return
+	}
+	p.put(broken(id, rev, time.Now(), old, damage.err))
+}
+
+// put makes e the entry of its loop unless a newer one is there. The caller
+// holds mu.
+func (p *projection) put(e *entry) {
+	id := e.Head.ID
+	if old := p.entries[id]; old != nil && (old.rev > e.rev || old.rev == e.rev && !e.damage) {
+		return
+	}
+	if e.Expires != 0 {
+		e.gone = time.Unix(e.Expires, 0)
+	}
+	p.entries[id] = e
+	p.ready.update(e)
+	p.watch.changed(id)
+}
+
+// removed forgets a loop whose key is gone.
+func (p *projection) removed(id loops.ID, rev uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if e := p.entries[id]; e != nil && e.rev < rev {
+		p.forget(id)
+	}
+}
+
+func (p *projection) forget(id loops.ID) {
+	delete(p.entries, id)
+	p.ready.remove(id)
+}
+
+// pass notes how far the consumer has read.
+func (p *projection) pass(seq uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.seen = max(p.seen, seq)
+	if p.passed != nil {
+		close(p.passed)
+		p.passed = nil
+	}
+}
+
+// behind returns a channel that closes at the next step of the consumer, or nil
+// when it has passed seq.
+func (p *projection) behind(seq uint64) <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.seen >= seq {
+		return nil
+	}
+	if p.passed == nil {
+		p.passed = make(chan struct{})
+	}
+	return p.passed
+}
+
+// at returns what is known of a loop if its newest record is at rev.
+func (p *projection) at(id loops.ID, rev uint64) (header, values, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	e := p.entries[id]
+	if e == nil || e.rev != rev || e.damage {
+		return header{}, values{}, false
+	}
+	return e.header, e.values, true
+}
+
+// base returns the revision of a loop's last snapshot as far as it is known.
+func (p *projection) base(id loops.ID) uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if e := p.entries[id]; e != nil && !e.damage {
+		return e.Base
+	}
+	return 0
+}
+
+// heads returns copies of all heads.
+func (p *projection) heads(now time.Time) []loops.Head {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	heads := make([]loops.Head, 0, len(p.entries))
+	for id, e := range p.entries {
+		if !e.gone.IsZero() && now.After(e.gone.Add(goneGrace)) {
+			// The server said so while nobody was listening.
+			p.forget(id)
+			continue
+		}
+		heads = append(heads, copyHead(e.Head))
+	}
+	return heads
+}
+
+// goneGrace is how long after its time a settled loop is still believed to be
+// there when the server has not said that it is gone.
+const goneGrace = 5 * time.Second
+
+func copyHead(h loops.Head) loops.Head {
+	h.Labels = maps.Clone(h.Labels)
+	if h.Cancel != nil {
+		wish := *h.Cancel
+		h.Cancel = &wish
+	}
+	return h
+}

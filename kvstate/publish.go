@@ -1,0 +1,129 @@
+package kvstate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"example.com/loop-mcp/loops"
+)
+
+// store publishes w after revision rev and returns st as it is stored now.
+func (s *Store) store(ctx context.Context, w *write, st loops.State, rev uint64) (loops.State, error) {
+	body, err := s.pack(ctx, &w.header, w.parts)
+	if err != nil {
+		return st, err
+	}
+	text, err := w.header.encode()
+	if err != nil {
+		return st, err
+	}
+	m := &nats.Msg{Subject: subject(st.ID), Data: body, Header: nats.Header{
+		headHeader:                            {text},
+		"Nats-Expected-Last-Subject-Sequence": {strconv.FormatUint(rev, 10)},
+	}}
+	if w.rollup {
+		m.Header["Nats-Rollup"] = []string{"sub"}
+	}
+	if w.Expires != 0 {
+		m.Header["Nats-TTL"] = []string{strconv.Itoa(max(1, int(s.opts.Retention/time.Second)))}
+	}
+	seq, err := s.publish(ctx, m, st.ID, w.Nonce, rev)
+	if err != nil {
+		return st, err
+	}
+	if w.Kind == snapshot {
+		w.Base = seq
+		s.discard(st.ID, w.old)
+	}
+	w.Head.Rev = seq
+	s.projection.committed(w.header, w.values.at(seq))
+	st.Rev, st.New = seq, loops.Delta{}
+	return st, nil
+}
+
+// publish sends m until it is known whether it landed. ErrConflict when the
+// loop is not at revision rev.
+func (s *Store) publish(ctx context.Context, m *nats.Msg, id loops.ID, nonce string, rev uint64) (uint64, error) {
+	ctx, cancel := patient(ctx)
+	defer cancel()
+	for try := 0; ; try++ {
+		one, cancel := context.WithTimeout(ctx, tryTimeout)
+		ack, err := s.js.PublishMsg(one, m, jetstream.WithRetryAttempts(0))
+		cancel()
+		if err == nil {
+			return ack.Sequence, nil
+		}
+		seq, outcome := s.outcome(ctx, id, nonce, rev)
+		switch {
+		case outcome == nil:
+			return seq, nil
+		case errors.Is(outcome, loops.ErrConflict):
+			return 0, outcome
+		case !errors.Is(outcome, errNoRecord):
+			return 0, fmt.Errorf("the outcome is unknown, load the loop to see: %w", outcome)
+		case final(err):
+			return 0, fmt.Errorf("the store refused the record: %w", err)
+		}
+		if err := again(ctx, try, err); err != nil {
+			return 0, fmt.Errorf("the store took no record: %w", err)
+		}
+	}
+}
+
+// outcome finds out what became of the write with the given nonce: its
+// sequence, errNoRecord when nothing follows rev, or ErrConflict.
+func (s *Store) outcome(ctx context.Context, id loops.ID, nonce string, rev uint64) (uint64, error) {
+	m, err := s.leader(ctx, streamLoops, getRequest{Seq: rev + 1, NextFor: subject(id)})
+	if err != nil {
+		return 0, s.stillThere(ctx, id, rev, err)
+	}
+	h, err := decodeHeader(m.header.Get(headHeader), id, m.seq)
+	switch {
+	case err == nil && h.Nonce == nonce:
+		return m.seq, nil
+	case err == nil && h.PrevNonce == nonce:
+		return h.Prev, nil // and a snapshot has replaced it since
+	}
+	return 0, fmt.Errorf("stored is revision %d: %w", m.seq, loops.ErrConflict)
+}
+
+// stillThere tells "nothing follows rev" from "the loop is gone".
+func (s *Store) stillThere(ctx context.Context, id loops.ID, rev uint64, err error) error {
+	if !errors.Is(err, errNoRecord) || rev == 0 {
+		return err
+	}
+	m, last := s.leader(ctx, streamLoops, getRequest{LastFor: subject(id)})
+	switch {
+	case errors.Is(last, errNoRecord):
+		return fmt.Errorf("the loop is gone: %w", loops.ErrConflict)
+	case last != nil:
+		return last
+	case m.seq != rev:
+		return fmt.Errorf("stored is revision %d: %w", m.seq, loops.ErrConflict)
+	}
+	return err
+}
+
+// final reports whether sending the same message again cannot help.
+func final(err error) bool {
+	if errors.Is(err, nats.ErrMaxPayload) {
+		return true
+	}
+	var api *jetstream.APIError
+	if !errors.As(err, &api) {
+		return false
+	}
+	switch api.ErrorCode {
+	case 10071, 10164, 10167: // wrong last sequence, in both forms; too many at once
+		return false
+	case 10077, 10023, 10047: // the stream, the server or the account is full
+		return true
+	}
+	return api.Code >= 400 && api.Code < 500
+}

@@ -1,0 +1,253 @@
+package kvstate
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"sync"
+
+	"example.com/loop-mcp/loops"
+)
+
+// Load implements [loops.Store].
+func (s *Store) Load(ctx context.Context, id loops.ID) (loops.State, error) {
+	var st loops.State
+	err := s.reading(ctx, id, func() (err error) {
+		r, err := s.last(ctx, id)
+		if err != nil {
+			return err
+		}
+		st, err = s.checkpoint(ctx, r)
+		return err
+	})
+	if err != nil {
+		return loops.State{}, fmt.Errorf("load %s: %w", id, err)
+	}
+	return st, nil
+}
+
+// History implements [loops.Store].
+func (s *Store) History(ctx context.Context, id loops.ID) (loops.Loop, error) {
+	var l loops.Loop
+	err := s.reading(ctx, id, func() error {
+		c, err := s.chain(ctx, id)
+		if err != nil {
+			return err
+		}
+		st, err := s.checkpoint(ctx, c.last)
+		if err != nil {
+			return err
+		}
+		if l, err = c.journal.loop(st); err != nil {
+			return damaged(id, c.last.seq, err)
+		}
+		return nil
+	})
+	if err != nil {
+		return loops.Loop{}, fmt.Errorf("history of %s: %w", id, err)
+	}
+	return l, nil
+}
+
+// reading calls read, again when a snapshot replaced what it was reading, and
+// remembers a loop that does not verify.
+func (s *Store) reading(ctx context.Context, id loops.ID, read func() error) error {
+	end, err := s.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer end()
+	if !valid(id) {
+		return loops.ErrNotFound
+	}
+	for seen := uint64(0); ; {
+		err := read()
+		var damage *damageError
+		if !errors.As(err, &damage) {
+			return err
+		}
+		newest, askErr := s.direct(ctx, streamLoops, getRequest{LastFor: subject(id)})
+		if askErr == nil && newest.seq != seen {
+			seen = newest.seq
+			continue
+		}
+		s.projection.quarantine(id, seen, damage)
+		return err
+	}
+}
+
+// last returns the newest record of a loop. ErrNotFound when there is none.
+func (s *Store) last(ctx context.Context, id loops.ID) (record, error) {
+	m, err := s.direct(ctx, streamLoops, getRequest{LastFor: subject(id)})
+	if errors.Is(err, errNoRecord) || err == nil && marker(m.header) {
+		return record{}, loops.ErrNotFound
+	}
+	if err != nil {
+		return record{}, err
+	}
+	return readRecord(id, m)
+}
+
+// recordAt returns the record of a loop at a revision that another one names.
+func (s *Store) recordAt(ctx context.Context, id loops.ID, rev uint64) (record, error) {
+	m, err := s.direct(ctx, streamLoops, getRequest{Seq: rev})
+	switch {
+	case errors.Is(err, errNoRecord) || err == nil && m.subject != subject(id):
+		return record{}, damaged(id, rev, errors.New("it is missing, and a newer one needs it"))
+	case err != nil:
+		return record{}, err
+	}
+	return readRecord(id, m)
+}
+
+// chain reads a loop's journal from its last snapshot on.
+func (s *Store) chain(ctx context.Context, id loops.ID) (*chain, error) {
+	base := s.projection.base(id)
+	if base == 0 {
+		r, err := s.last(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		base = r.Base
+	}
+	c := &chain{store: s}
+	err := s.batch(ctx, streamLoops, subject(id), base, func(m stored) error {
+		if marker(m.header) {
+			c.last = record{}
+			return nil
+		}
+		r, err := readRecord(id, m)
+		if err != nil {
+			return err
+		}
+		if c.last.seq == 0 && r.Kind != snapshot {
+			return damaged(id, r.Base, errors.New("it is missing, and a newer one needs it"))
+		}
+		return c.add(ctx, r)
+	})
+	if err == nil && c.last.seq == 0 {
+		err = loops.ErrNotFound
+	}
+	return c, err
+}
+
+// checkpoint returns the state of a record with its Origin and remembers where
+// its large values are.
+func (s *Store) checkpoint(ctx context.Context, r record) (loops.State, error) {
+	st, v, err := s.state(ctx, r)
+	if err != nil {
+		return loops.State{}, err
+	}
+	if st.ID != r.Head.ID || st.Iteration != r.Head.Iteration {
+		return loops.State{}, damaged(r.Head.ID, r.seq, errors.New("its header and its body differ"))
+	}
+	o, err := s.origin(ctx, r)
+	if err != nil {
+		return loops.State{}, err
+	}
+	if st.Origin, err = o.decode(); err != nil {
+		return loops.State{}, damaged(r.Head.ID, r.seq, err)
+	}
+	s.projection.remember(r, v)
+	return st, nil
+}
+
+// knownOrigin is the Origin of a loop, which never changes.
+type knownOrigin struct {
+	sum   string
+	raw   []byte
+	value loops.Origin // never handed out
+}
+
+func (o *knownOrigin) decode() (loops.Origin, error) {
+	var v loops.Origin
+	err := json.Unmarshal(o.raw, &v)
+	return v, err
+}
+
+// same returns mine when it says what o says, else a copy of o.
+func (o *knownOrigin) same(mine loops.Origin) (loops.Origin, error) {
+	if reflect.DeepEqual(mine, o.value) {
+		return mine, nil
+	}
+	return o.decode()
+}
+
+// originCache keeps the Origins that were read, up to a number of bytes.
+type originCache struct {
+	mu    sync.Mutex
+	known map[loops.ID]*knownOrigin
+	bytes int
+}
+
+const maxOrigins = 32 << 20
+
+func (c *originCache) get(id loops.ID, sum string) *knownOrigin {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if o := c.known[id]; o != nil && o.sum == sum {
+		return o
+	}
+	return nil
+}
+
+func (c *originCache) put(id loops.ID, o *knownOrigin) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.known == nil {
+		c.known = map[loops.ID]*knownOrigin{}
+	}
+	c.drop(id)
+	for other := range c.known {
+		if c.bytes+len(o.raw) <= maxOrigins {
+			break
+		}
+		c.drop(other)
+	}
+	c.known[id] = o
+	c.bytes += len(o.raw)
+}
+
+func (c *originCache) drop(id loops.ID) {
+	if o := c.known[id]; o != nil {
+		c.bytes -= len(o.raw)
+		delete(c.known, id)
+	}
+}
+
+// origin returns the Origin that a record belongs to.
+func (s *Store) origin(ctx context.Context, r record) (*knownOrigin, error) {
+	id := r.Head.ID
+	if o := s.origins.get(id, r.header.Origin); o != nil {
+		return o, nil
+	}
+	base := r
+	if r.Kind != snapshot {
+		var err error
+		if base, err = s.recordAt(ctx, id, r.Base); err != nil {
+			return nil, err
+		}
+	}
+	c, err := readPart[checkpoint](ctx, s, base, partCheckpoint)
+	if err != nil {
+		return nil, err
+	}
+	if checksum(c.Origin) != r.header.Origin {
+		return nil, damaged(id, base.seq, errors.New("it has another origin than the newest record"))
+	}
+	o, err := newOrigin(c.Origin)
+	if err != nil {
+		return nil, damaged(id, base.seq, err)
+	}
+	s.origins.put(id, o)
+	return o, nil
+}
+
+func newOrigin(raw []byte) (*knownOrigin, error) {
+	o := &knownOrigin{sum: checksum(raw), raw: raw}
+	var err error
+	o.value, err = o.decode()
+	return o, err
+}

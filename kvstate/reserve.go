@@ -1,0 +1,77 @@
+package kvstate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"example.com/loop-mcp/loops"
+)
+
+func requestSubject(key string) string { return "$KV.LOOPREQ." + key }
+
+// Reserve implements [loops.Store].
+func (s *Store) Reserve(ctx context.Context, requestID string, id loops.ID) (loops.ID, error) {
+	bound, err := s.reserve(ctx, requestSubject(reference([]byte(requestID))), id)
+	if err != nil {
+		return "", fmt.Errorf("reserve the request for %s: %w", id, err)
+	}
+	return bound, nil
+}
+
+func (s *Store) reserve(ctx context.Context, key string, id loops.ID) (loops.ID, error) {
+	end, err := s.begin(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer end()
+	if err := s.request.ensure(ctx); err != nil {
+		return "", err
+	}
+	ctx, cancel := patient(ctx)
+	defer cancel()
+	for try := 0; ; try++ {
+		bound, err := s.bind(ctx, key, id)
+		if err == nil || errors.Is(err, loops.ErrDamaged) || final(err) {
+			return bound, err
+		}
+		if err := again(ctx, try, err); err != nil {
+			return "", err
+		}
+	}
+}
+
+// bind creates the key unless it is there, and returns what it holds.
+func (s *Store) bind(ctx context.Context, key string, id loops.ID) (loops.ID, error) {
+	m := &nats.Msg{
+		Subject: key, Data: []byte(string(id) + " " + checksum([]byte(id))),
+		Header: nats.Header{"Nats-Expected-Last-Subject-Sequence": {"0"}},
+	}
+	one, cancel := context.WithTimeout(ctx, tryTimeout)
+	_, err := s.js.PublishMsg(one, m, jetstream.WithRetryAttempts(0))
+	cancel()
+	if err == nil {
+		return id, nil
+	}
+	// Somebody was faster, or the answer was lost: what is there counts.
+	there, readErr := s.leader(ctx, streamRequests, getRequest{LastFor: key})
+	switch {
+	case errors.Is(readErr, errNoRecord):
+		return "", err
+	case readErr != nil:
+		return "", readErr
+	}
+	return readBound(there)
+}
+
+func readBound(m stored) (loops.ID, error) {
+	id, sum, _ := strings.Cut(string(m.data), " ")
+	if sum != checksum([]byte(id)) {
+		return "", fmt.Errorf("the record of the request at revision %d has another checksum: %w", m.seq, loops.ErrDamaged)
+	}
+	return loops.ID(id), nil
+}

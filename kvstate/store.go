@@ -1,0 +1,168 @@
+package kvstate
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"example.com/loop-mcp/loops"
+)
+
+var _ loops.Store = (*Store)(nil)
+
+// DefaultRetention is how long a settled loop is kept unless Options say
+// otherwise.
+const DefaultRetention = 30 * 24 * time.Hour
+
+// Options of a store. The zero value is useful.
+type Options struct {
+	Runner    string                  // name of this process in claims; empty: a random one
+	Alive     func(owner string) bool // whether another process with that name lives; nil: none does, which is right for one process on a locked directory
+	Recheck   time.Duration           // how often Alive is asked again about owners of loops that want a worker; 0: 300 ms
+	Retention time.Duration           // how long settled loops are kept; at least a minute; 0: DefaultRetention; negative: for ever
+	Sweep     time.Duration           // how often what gone loops left behind is removed; 0: hourly
+	Replicas  int                     // copies of each record in a cluster; 0: 1
+	Logger    *slog.Logger            // nil: discards
+}
+
+// Store keeps loops in JetStream. It is safe for concurrent use.
+type Store struct {
+	js      jetstream.JetStream
+	nc      *nats.Conn
+	prefix  string // of the JetStream API
+	opts    Options
+	log     *slog.Logger
+	seed    maphash.Seed
+	blobs   blobs
+	request stream
+	origins originCache
+
+	projection projection
+
+	ctx    context.Context // ends when the store is closed
+	cancel context.CancelFunc
+	tasks  sync.WaitGroup // of this store
+
+	mu     sync.Mutex
+	calls  sync.WaitGroup // of its users
+	closed bool
+}
+
+// Open opens the store on js, creates what is missing there and reads the heads
+// of all loops. ctx bounds Open alone. opts may be nil. A damaged loop does not
+// keep Open from working. The caller closes the store, then the connection.
+func Open(ctx context.Context, js jetstream.JetStream, opts *Options) (*Store, error) {
+	s := &Store{js: js, nc: js.Conn(), prefix: apiPrefix(js), seed: maphash.MakeSeed()}
+	if opts != nil {
+		s.opts = *opts
+	}
+	s.defaults()
+	s.request.config, s.blobs.stream.config = s.requestsConfig(), s.blobsConfig()
+	s.request.js, s.blobs.stream.js, s.blobs.js = js, js, js
+	s.projection = projection{
+		entries: map[loops.ID]*entry{},
+		ready: queue{
+			alive: s.alive, waiting: map[loops.ID]want{}, claimed: map[loops.ID]*entry{}, handed: map[loops.ID]uint64{},
+		},
+		watch: watchers{all: map[*watcher]bool{}, one: map[loops.ID]map[*watcher]bool{}},
+	}
+	records := stream{js: js, config: s.loopsConfig()}
+	if err := records.ensure(ctx); err != nil {
+		return nil, fmt.Errorf("open the store: %w", err)
+	}
+	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	s.tasks.Go(func() { s.follow(s.ctx) })
+	if err := s.catchUp(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("open the store: %w", err), s.Close())
+	}
+	if s.opts.Alive != nil {
+		s.tasks.Go(func() { s.every(s.opts.Recheck, s.projection.recheck) })
+	}
+	s.tasks.Go(s.keepClean)
+	return s, nil
+}
+
+func (s *Store) defaults() {
+	o := &s.opts
+	if o.Runner == "" {
+		o.Runner = "run-" + strings.ToLower(rand.Text()[:8])
+	}
+	if o.Recheck <= 0 {
+		o.Recheck = 300 * time.Millisecond
+	}
+	if o.Retention == 0 {
+		o.Retention = DefaultRetention
+	}
+	if o.Retention > 0 {
+		o.Retention = max(o.Retention, markerTTL)
+	}
+	if o.Sweep <= 0 {
+		o.Sweep = time.Hour
+	}
+	if s.log = o.Logger; s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+}
+
+// alive reports whether the process with the name owner has its claims.
+func (s *Store) alive(owner string) bool {
+	return owner == s.opts.Runner || s.opts.Alive != nil && s.opts.Alive(owner)
+}
+
+// Runner implements [loops.Store].
+func (s *Store) Runner() string { return s.opts.Runner }
+
+// Close ends every wait, lets calls that are under way finish and returns when
+// nothing of the store runs any more. What was acknowledged is stored already.
+// A second Close does nothing.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	was := s.closed
+	s.closed = true
+	s.mu.Unlock()
+	if was {
+		return nil
+	}
+	s.projection.close()
+	s.cancel()
+	s.calls.Wait()
+	s.tasks.Wait()
+	return nil
+}
+
+// begin counts a call that Close waits for; the caller calls end.
+func (s *Store) begin(ctx context.Context) (end func(), err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, loops.ErrClosed
+	}
+	s.calls.Add(1)
+	return s.calls.Done, nil
+}
+
+// every calls do at intervals until the store is closed.
+func (s *Store) every(interval time.Duration, do func()) {
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-s.ctx.Done():
+			return
+		case <-ticker.C:
+			do()
+		}
+	}
+}

@@ -1,0 +1,138 @@
+package kvstate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"example.com/loop-mcp/loops"
+)
+
+// sweepAge is how old something must be to be swept: what is about to be
+// referred to by its first record is younger.
+const sweepAge = time.Hour
+
+// discard deletes objects of records that a snapshot has replaced. What a crash
+// leaves behind is swept later.
+func (s *Store) discard(id loops.ID, names []string) {
+	if len(names) == 0 {
+		return
+	}
+	s.tasks.Go(func() {
+		for _, name := range names {
+			if err := s.blobs.remove(s.ctx, string(id)+"/"+name); err != nil {
+				s.log.Debug("an object is left to the next sweep", slog.String("loop", string(id)), slog.Any("err", err))
+				return
+			}
+		}
+	})
+}
+
+// keepClean sweeps at once and then at intervals until the store is closed.
+func (s *Store) keepClean() {
+	sweep := func() {
+		if err := s.sweep(s.ctx); err != nil && s.ctx.Err() == nil {
+			s.log.Warn("removing what gone loops left behind was interrupted", slog.Any("err", err))
+		}
+	}
+	sweep()
+	s.every(s.opts.Sweep, sweep)
+}
+
+// sweep removes the objects and request ids of loops that are gone, and the
+// objects of records that have been replaced.
+func (s *Store) sweep(ctx context.Context) error {
+	if err := s.catchUp(ctx); err != nil {
+		if errors.Is(err, loops.ErrClosed) {
+			return nil
+		}
+		return err
+	}
+	floors := s.projection.floors(time.Now())
+	return errors.Join(s.sweepBlobs(ctx, floors), s.sweepRequests(ctx, floors))
+}
+
+// floors returns, for every loop, from which revision on its records count.
+func (p *projection) floors(now time.Time) map[loops.ID]uint64 {
+	p.heads(now) // forgets what is gone
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	floors := make(map[loops.ID]uint64, len(p.entries))
+	for id, e := range p.entries {
+		floors[id] = 0 // a damaged loop keeps everything
+		if !e.damage {
+			floors[id] = e.Floor
+		}
+	}
+	return floors
+}
+
+func (s *Store) sweepBlobs(ctx context.Context, floors map[loops.ID]uint64) error {
+	if _, err := s.js.Stream(ctx, s.blobs.stream.config.Name); err != nil {
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			return nil // there was never a blob
+		}
+		return fmt.Errorf("sweep the object store: %w", err)
+	}
+	objects, err := s.blobs.open(ctx)
+	if err != nil {
+		return err
+	}
+	all, err := objects.List(ctx)
+	if err != nil && !errors.Is(err, jetstream.ErrNoObjectsFound) {
+		return fmt.Errorf("sweep the object store: %w", err)
+	}
+	for _, o := range all {
+		if time.Since(o.ModTime) < sweepAge || needed(o.Name, floors) {
+			continue
+		}
+		if err := s.blobs.remove(ctx, o.Name); err != nil {
+			return fmt.Errorf("sweep the object store: %w", err)
+		}
+	}
+	return nil
+}
+
+// needed reports whether an object's loop, and for a part of a record the
+// record, is still there.
+func needed(name string, floors map[loops.ID]uint64) bool {
+	id, what, _ := strings.Cut(name, "/")
+	floor, there := floors[loops.ID(id)]
+	if !there || isReference(what) {
+		return there
+	}
+	prev, _, _ := strings.Cut(strings.TrimPrefix(what, "r"), "-")
+	rev, err := strconv.ParseUint(prev, 10, 64)
+	return err != nil || rev >= floor
+}
+
+func (s *Store) sweepRequests(ctx context.Context, floors map[loops.ID]uint64) error {
+	requests, err := s.js.Stream(ctx, streamRequests)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("sweep the request ids: %w", err)
+	}
+	var gone []string
+	err = s.batch(ctx, streamRequests, requestSubject(">"), 1, func(m stored) error {
+		id, err := readBound(m)
+		if _, there := floors[id]; err == nil && !there && time.Since(m.at) >= sweepAge {
+			gone = append(gone, m.subject)
+		}
+		return nil
+	})
+	for _, subject := range gone {
+		err = errors.Join(err, requests.Purge(ctx, jetstream.WithPurgeSubject(subject)))
+	}
+	if err != nil {
+		return fmt.Errorf("sweep the request ids: %w", err)
+	}
+	return nil
+}
