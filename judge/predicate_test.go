@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -12,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"cel.dev/cel-go/common/types"
+	"cel.dev/cel-go/common/types/ref"
 	"example.com/loop-mcp/loops"
 	"github.com/google/go-cmp/cmp"
 )
@@ -205,7 +208,12 @@ func TestPredicateAbuse(t *testing.T) {
 		return b.String()
 	}
 	mega := strings.Repeat("a", 1<<20)
-	list := "[" + strings.Repeat(`{"k":1},`, 300_000) + "0]"
+	list := "[" + strings.Repeat(`{"k":1},`, 20_000) + "0]"
+	texts := "[" + strings.Repeat(`"",`, 100_000) + `""]`
+	var numbers strings.Builder
+	for i := range 250_000 {
+		fmt.Fprintf(&numbers, "%d,", i)
+	}
 	tests := []struct {
 		name, expression, output string
 		history                  []string
@@ -221,7 +229,7 @@ func TestPredicateAbuse(t *testing.T) {
 		{"regex replace by itself", `size(regex.replace(output, "a", output)) > 0`, mega, nil},
 		{"regex replace with references", `size(regex.replace(output, "(a*)", "` + strings.Repeat(`\\1`, 300) + `")) > 0`, mega, nil},
 		{"join of references", `size(lists.range(100000).map(i, output).join("")) > 0`, mega, nil},
-		{"join with a long separator", `size(lists.range(100000).map(i, "").join(output)) > 0`, mega, nil},
+		{"join with a long separator", `size(json.join(history[0])) > 0`, texts, []string{mega}},
 		{"join of the history", `size(lists.range(1000).map(i, history.join("")).join("")) > 0`, "", []string{mega, mega, mega}},
 		{"format of references", `size("%s".format([lists.range(100000).map(i, output)])) > 0`, mega, nil},
 		{"split into characters", `size(output.split("")) > 0`, mega + mega, nil},
@@ -230,11 +238,12 @@ func TestPredicateAbuse(t *testing.T) {
 		{"compare shared JSON", share(1, "lists.range(1000).map(i, json) == lists.range(1000).map(i, json)"), list, nil},
 		{"find in shared lists", share(3, "V in [V]"), "", nil},
 		{"distinct of many", "size(lists.range(1000000).distinct()) > 0", "", nil},
-		{"distinct of JSON", "size(json.distinct()) > 0", list, nil},
-		{"sort of many", "lists.range(1000000).sort().size() > 0", "", nil},
+		{"distinct of JSON", "size(json.distinct()) > 0", "[" + numbers.String() + "0]", nil},
+		{"sort of many", "json.sort().size() > 0", "[" + numbers.String() + "0]", nil},
 		{"a regular expression that explodes", `output.matches("` + strings.Repeat("(a{1000})?", 100) + `$b")`, mega, nil},
 		{"a regular expression made of the output", "output.matches(output)", mega, nil},
-		{"find a long text", "output.indexOf(output.substring(1) + 'b') >= 0", mega, nil},
+		{"find a long text", "output.indexOf(history[0]) >= 0", mega, []string{mega[1<<19:] + "b"}},
+		{"find a long text from behind", "output.lastIndexOf(history[0]) >= 0", mega, []string{"b" + mega[1<<19:]}},
 		{"deep JSON", "json == json", strings.Repeat("[", 9000) + strings.Repeat("]", 9000), nil},
 		{"deep parentheses", strings.Repeat("(", 2000) + "true" + strings.Repeat(")", 2000), "", nil},
 		{"more than 4 KiB", "true" + strings.Repeat(" || true", 600), "", nil},
@@ -257,6 +266,88 @@ func TestPredicateAbuse(t *testing.T) {
 				t.Errorf("the error has %d bytes", len(err.Error()))
 			}
 		})
+	}
+}
+
+// TestEachLimitBites: where several limits would end an expression, each must.
+func TestEachLimitBites(t *testing.T) {
+	mega := strings.Repeat("a", 8<<20)
+	for _, tt := range []struct{ name, expression, want string }{
+		{"cost", `output.contains("bbbbbbbbbbbbbbbbbbbbbbbbbbbbbb")`, "cost limit exceeded"},
+		{"values", `size([output, output, output]) == 3`, "memory limit exceeded"},
+		{"split", `size(output.split("")) > 0`, "split would take too much work"},
+		{"regex.extractAll", `size(regex.extractAll(output, "a")) > 0`, "regex.extractAll would take too much work"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if v, err := judgePredicate(t, loops.Evidence{Output: mega}, tt.expression); err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got %t, %v; want %s", v.Met, err, tt.want)
+			}
+		})
+	}
+	t.Run("time", func(t *testing.T) {
+		p, err := compile("lists.range(1000).all(i, i >= 0)")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := p.whole.ContextEval(t.Context(), map[string]any{}); err != nil {
+			t.Fatal(err)
+		}
+		ended, cancel := context.WithCancel(t.Context())
+		cancel()
+		if v, _, err := p.whole.ContextEval(ended, map[string]any{}); err == nil {
+			t.Errorf("went on to %v", v)
+		}
+	})
+}
+
+// TestEstimates: CEL charges these calls too, but only when they are over.
+func TestEstimates(t *testing.T) {
+	mega := types.String(strings.Repeat("a", 1<<20))
+	list := func(n int) ref.Val { return types.NewDynamicList(types.DefaultTypeAdapter, make([]int64, n)) }
+	for _, tt := range []struct {
+		function string
+		args     []ref.Val
+		refused  bool
+	}{
+		{"sort", []ref.Val{list(1000)}, false},
+		{"sort", []ref.Val{list(300_000)}, true},
+		{"@sortByAssociatedKeys", []ref.Val{list(300_000), list(300_000)}, true},
+		{"distinct", []ref.Val{list(1000)}, false},
+		{"distinct", []ref.Val{list(20_000)}, true},
+		{"indexOf", []ref.Val{mega, types.String("aaaab")}, false},
+		{"indexOf", []ref.Val{mega, mega}, true},
+		{"lastIndexOf", []ref.Val{mega, mega}, true},
+		{"replace", []ref.Val{mega, types.String("a"), types.String("bb")}, false},
+		{"replace", []ref.Val{mega, types.String("a"), mega}, true},
+		{"replace", []ref.Val{mega, types.String("aa"), types.String("")}, false},
+		{"join", []ref.Val{list(1000), types.String(", ")}, false},
+		{"join", []ref.Val{list(1000), mega}, true},
+		{"split", []ref.Val{mega, types.String("\n")}, false},
+		{"split", []ref.Val{mega + mega, types.String("")}, true},
+		{"matches", []ref.Val{mega, types.String("a+b")}, false},
+		{"matches", []ref.Val{mega, types.String("(a{1000})?b")}, true},
+		{"matches", []ref.Val{types.String("a"), mega}, true},
+		{"regex.extract", []ref.Val{mega, types.String("(a{1000})?b")}, true},
+		{"regex.extractAll", []ref.Val{mega, types.String("a")}, false},
+		{"regex.extractAll", []ref.Val{mega + mega, types.String("a")}, true},
+		{"regex.replace", []ref.Val{mega, types.String("a"), types.String("bb")}, false},
+		{"regex.replace", []ref.Val{mega, types.String("a"), types.String(`\1\1\1\1\1\1\1\1\1\1\1\1`)}, true},
+		{"sort", nil, false},
+		{"join", []ref.Val{types.Int(1), types.Int(2)}, false},
+		{"matches", []ref.Val{mega, types.String("(")}, false},
+	} {
+		if got := estimates[tt.function](tt.args) > maxWork; got != tt.refused {
+			t.Errorf("%s: refused is %t, want %t", tt.function, got, tt.refused)
+		}
+	}
+	env, err := environment()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name := range estimates {
+		if env.Functions()[name] == nil {
+			t.Errorf("%s is no function of the environment: nothing is guarded", name)
+		}
 	}
 }
 

@@ -69,7 +69,7 @@ func (b *Body) Run(ctx context.Context, t loops.Turn) (loops.Result, error) {
 		b.runner().EndLeftovers(c.Owner)
 	}
 	out, err := b.runner().Run(ctx, c)
-	return judge(ctx, spec.Usage, t.Memory, out, err)
+	return resultOf(ctx, spec.Usage, t.Memory, out, err)
 }
 
 // Check refuses settings that no run could use: programs that are not there or
@@ -95,8 +95,8 @@ func decodeSpec(config json.RawMessage) (loops.BodySpec, error) {
 	return spec, &loops.FieldError{Field: "usage", Problem: fmt.Sprintf("must be none, json, claude-json or codex-json, got %q", spec.Usage)}
 }
 
-// judge makes the result of a run.
-func judge(ctx context.Context, usage string, memory json.RawMessage, out Outcome, runErr error) (loops.Result, error) {
+// resultOf makes the result of a run.
+func resultOf(ctx context.Context, usage string, memory json.RawMessage, out Outcome, runErr error) (loops.Result, error) {
 	var start *StartError
 	if errors.As(runErr, &start) {
 		if start.Passing {

@@ -74,7 +74,13 @@ func escapeLength(text string) int {
 		if introducer >= 0x80 || introducer < 0x20 {
 			return 1
 		}
-		for at < len(text) && text[at-1] >= 0x20 && text[at-1] <= 0x2f {
+		if introducer > 0x2f {
+			break
+		}
+		for at < len(text) && text[at] >= 0x20 && text[at] <= 0x2f {
+			at++
+		}
+		if at < len(text) && text[at] >= 0x30 && text[at] <= 0x7e {
 			at++
 		}
 	}
