@@ -15,7 +15,7 @@ type whyItem struct {
 	Actions  []string     `json:"actions,omitempty"`
 }
 
-func why(s loops.State) whyItem {
+func why(s loops.State, person bool) whyItem {
 	w := whyItem{Status: s.Status, Rule: statusRules[s.Status]}
 	switch {
 	case s.Stop != nil && s.Status.Settled():
@@ -26,7 +26,7 @@ func why(s loops.State) whyItem {
 	}
 	w.Evidence = evidence(s)
 	if len(w.Actions) == 0 {
-		w.Actions = []string{nextCall(s, Answer{}, false)}
+		w.Actions = []string{nextCall(s, Answer{}, person)}
 	}
 	return w
 }
