@@ -73,6 +73,7 @@ type notice struct {
 }
 
 func newClient(t *testing.T, s *server.MCPServer) *client {
+	server.WithOutputSchemaValidation()(s) // no answer of any test breaks its tool's schema
 	return &client{t: t, s: s, keep: true, channel: make(chan mcp.JSONRPCNotification, 1000)}
 }
 
