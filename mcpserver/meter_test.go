@@ -149,6 +149,12 @@ func TestMeterTotal(t *testing.T) {
 	if got := totalOf(h); got != 50 {
 		t.Errorf("passes of several iterations: total %g, want max_iterations", got)
 	}
+	for _, judged := range []loops.Head{{Status: loops.Running, Phase: loops.PhaseConditions}, {Status: loops.NeedsInput}} {
+		judged.Ledger, judged.Limits = loops.Ledger{Iterations: 3, Passes: 2}, h.Limits
+		if got := totalOf(judged); got != 10 {
+			t.Errorf("%s: total %g while the pass is judged, want max_passes", judged.Status, got)
+		}
+	}
 	h.Ledger.Passes, h.Limits.MaxIterations = 3, 4
 	if got := totalOf(h); got != 4 {
 		t.Errorf("total %g, want the lower limit", got)

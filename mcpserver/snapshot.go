@@ -46,10 +46,10 @@ func Snapshot(e Keeper, s loops.State, opts *SnapshotOptions) Answer {
 	output := resultOf(s)
 	a.Output, a.OutputTruncated = clipMiddle(output.Text, o.MaxText)
 	a.OutputTruncated = a.OutputTruncated || output.Blob != ""
-	switch s.Status {
-	case loops.Paused:
+	if s.Status == loops.Paused {
 		a.Pause = pauseOf(s.Pause)
-	case loops.Waiting:
+	}
+	if s.Status == loops.Waiting {
 		a.WaitingUntil = stamp(s.WakeAt)
 	}
 	if !s.Status.Settled() {
