@@ -146,22 +146,15 @@ func (p *problems) notBelow(field string, n *int, low int) {
 	}
 }
 
-func (p *problems) atMost(field, text string, bytes int) {
-	if len(text) > bytes {
-		p.add(field, "must be at most %s, got %d bytes", sizeText(bytes), len(text))
-	}
-}
-
-func sizeText(bytes int) string {
-	if bytes < 1<<10 {
-		return fmt.Sprintf("%d bytes", bytes)
-	}
-	return fmt.Sprintf("%d KiB", bytes>>10)
-}
-
-// maxShort bounds texts that are kept with the loop as they are: request ids,
-// page tokens, reasons.
+// maxShort bounds texts that nobody writes at length: page tokens, reasons,
+// attention ids.
 const maxShort = 1000
+
+func (p *problems) short(field, text string) {
+	if len(text) > maxShort {
+		p.add(field, "must be at most %d bytes, got %d bytes", maxShort, len(text))
+	}
+}
 
 // didYouMean names the allowed word that shares the most with value, if any is
 // near.

@@ -21,7 +21,7 @@ type badInput struct {
 
 func says(words ...string) []string { return words }
 
-// client spec fields that make a start valid
+// until makes a start of a client loop valid.
 const until = `"until":{"all":[{"kind":"human","question":"ok?"}]}`
 
 var badInputs = []badInput{
@@ -163,7 +163,7 @@ var badInputs = []badInput{
 	{"loop_cancel", `{"loop_id":"draft-0001","reason":7}`, says("reason")},
 
 	{"loop_list", `{"status":"running"}`, says("status", "list")},
-	{"loop_list", `{"status":["runing"]}`, says("status[0]", "did you mean running")},
+	{"loop_list", `{"status":["runnning"]}`, says("status[0]", "did you mean running")},
 	{"loop_list", `{"status":[""]}`, says("status[0]")},
 	{"loop_list", `{"limit":0}`, says("limit")},
 	{"loop_list", `{"limit":1000}`, says("limit")},

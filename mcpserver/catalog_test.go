@@ -15,6 +15,7 @@ import (
 
 // shut is a server whose engine must not be asked for.
 func shut(t *testing.T) *client {
+	t.Helper()
 	return newClient(t, New(func(context.Context) (*loops.Engine, error) {
 		t.Error("the engine was asked for")
 		return nil, errors.New("not here")
@@ -32,7 +33,7 @@ func TestLookingNeedsNoEngine(t *testing.T) {
 		"list":          `{"jsonrpc":"2.0","id":1,"method":"tools/list"}`,
 		"list_modern":   `{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{` + modernMeta + `}}`,
 		"ping":          `{"jsonrpc":"2.0","id":1,"method":"ping"}`,
-		"unknown_tool":  `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"loop_strat","arguments":{}}}`,
+		"unknown_tool":  `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"loop_begin","arguments":{}}}`,
 		"bad_arguments": `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"loop_wait","arguments":{}}}`,
 	} {
 		got := c.send(t.Context(), msg)
@@ -141,6 +142,7 @@ func TestSchemasAreFlat(t *testing.T) {
 }
 
 func checkFlat(t *testing.T, path string, s map[string]any, described bool) {
+	t.Helper()
 	for _, key := range []string{"$ref", "$defs", "$schema", "oneOf", "anyOf", "allOf", "not"} {
 		if s[key] != nil {
 			t.Errorf("%s has %s", path, key)
@@ -171,7 +173,7 @@ func TestShortTextsHaveAPlace(t *testing.T) {
 	}
 	for path, want := range shortTexts {
 		at := schema
-		for _, key := range strings.Split(path, ".") {
+		for key := range strings.SplitSeq(path, ".") {
 			m, _ := at.(map[string]any)
 			if items, ok := m["items"].(map[string]any); ok {
 				m = items

@@ -38,10 +38,7 @@ func clipMiddle(text string, limit int) (short string, cut bool) {
 		return text, false
 	}
 	head := headLength(text, limit*2/3)
-	tail := tailStart(text, limit/3)
-	if tail < head {
-		tail = head
-	}
+	tail := max(tailStart(text, limit/3), head)
 	return fmt.Sprintf("%s […%d bytes left out…] %s", text[:head], tail-head, text[tail:]), true
 }
 

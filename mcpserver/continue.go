@@ -12,7 +12,7 @@ func (a *continueArgs) check() error {
 	p.loopID(a.LoopID)
 	p.oneOf("action", a.Action, string(loops.Submit), string(loops.AnswerIt), string(loops.SteerIt), string(loops.ResumeIt), string(loops.Reopen))
 	p.notBelow("wait_seconds", a.WaitSeconds, 0)
-	p.atMost("attention_id", a.AttentionID, maxShort)
+	p.short("attention_id", a.AttentionID)
 	if a.submits() {
 		a.checkSubmit(&p)
 	} else {
@@ -52,6 +52,7 @@ func (a *continueArgs) checkOther(p *problems) {
 		p.needed("message", a.Message, "the guidance for the worker")
 	case loops.Reopen:
 		p.needed("message", a.Message, "what is missing from the result")
+	default: // a note at most
 	}
 }
 

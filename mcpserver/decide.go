@@ -11,7 +11,7 @@ import (
 func (a *approveArgs) check() error {
 	var p problems
 	p.loopID(a.LoopID)
-	p.atMost("attention_id", a.AttentionID, maxShort)
+	p.short("attention_id", a.AttentionID)
 	if a.Decision == "" {
 		p.add("decision", "is missing: approve, deny or set_limits, as the user decided")
 	}
@@ -68,7 +68,7 @@ func (t *tools) noAttentionID(ctx context.Context, e engineAPI, id, decision str
 func (a *pauseArgs) check() error {
 	var p problems
 	p.loopID(a.LoopID)
-	p.atMost("reason", a.Reason, maxShort)
+	p.short("reason", a.Reason)
 	return p.err()
 }
 
@@ -96,7 +96,7 @@ const (
 func (a *cancelArgs) check() error {
 	var p problems
 	p.loopID(a.LoopID)
-	p.atMost("reason", a.Reason, maxShort)
+	p.short("reason", a.Reason)
 	p.oneOf("mode", a.Mode, graceful, atOnce)
 	p.notBelow("wait_seconds", a.WaitSeconds, 0)
 	return p.err()

@@ -100,7 +100,7 @@ func (t *tools) inspect(ctx context.Context, _ *call, a inspectArgs) (any, error
 	if err != nil {
 		return nil, err
 	}
-	p, err := viewOf(ctx, e, s, a)
+	p, err := t.view(ctx, e, s, a)
 	if err != nil {
 		return nil, err
 	}
@@ -134,7 +134,7 @@ func (a *inspectArgs) window() window {
 	return w
 }
 
-func viewOf(ctx context.Context, e engineAPI, s loops.State, a inspectArgs) (page, error) {
+func (t *tools) view(ctx context.Context, e engineAPI, s loops.State, a inspectArgs) (page, error) {
 	w := a.window()
 	switch a.View {
 	case "", viewSummary:
@@ -142,7 +142,7 @@ func viewOf(ctx context.Context, e engineAPI, s loops.State, a inspectArgs) (pag
 	case viewSpec:
 		return page{items: []any{shortSpec(s.Origin.Spec, w.chars)}}, nil
 	case viewWhy:
-		return page{items: []whyItem{why(s)}}, nil
+		return page{items: []whyItem{why(s, t.person())}}, nil
 	case viewLive:
 		return page{items: liveItems(e, s, w)}, nil
 	case viewOutput:

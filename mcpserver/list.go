@@ -43,7 +43,7 @@ func (a *listArgs) check() error {
 		p.oneOf(field, string(s), all...)
 	}
 	p.between("limit", a.Limit, 1, maxItems)
-	p.atMost("page", a.Page, maxShort)
+	p.short("page", a.Page)
 	return p.err()
 }
 

@@ -170,8 +170,14 @@ func (m *meter) value(h loops.Head, total float64) float64 {
 	return v
 }
 
+// totalOf is the limit that the loop runs towards. An iteration whose pass is
+// being judged will have ended one.
 func totalOf(h loops.Head) float64 {
-	if h.Ledger.Iterations == h.Ledger.Passes {
+	passes := h.Ledger.Passes
+	if h.Phase == loops.PhaseConditions || h.Status == loops.NeedsInput || h.Status == loops.Paused {
+		passes++
+	}
+	if h.Ledger.Iterations <= passes {
 		return float64(min(h.Limits.MaxPasses, h.Limits.MaxIterations))
 	}
 	return float64(h.Limits.MaxIterations)

@@ -26,8 +26,9 @@ func nextCall(s loops.State, a Answer, person bool) string {
 		return nextStuck(s)
 	case loops.Cancelled:
 		return "Nothing: a cancelled loop stays so. loop_start begins a new one."
+	default: // it moves by itself
+		return fmt.Sprintf("Call loop_wait with loop_id %s and cursor %d.", s.ID, s.Cursor)
 	}
-	return fmt.Sprintf("Call loop_wait with loop_id %s and cursor %d.", s.ID, s.Cursor)
 }
 
 func attentionID(s loops.State) string {

@@ -22,9 +22,10 @@ type SnapshotOptions struct {
 
 // The sizes of the texts in a snapshot, in bytes of JSON.
 const (
-	maxText  = 500
-	maxBrief = 16 << 10
-	maxLine  = 240 // one-line texts
+	maxText    = 500
+	maxBrief   = 16 << 10
+	maxSummary = 250
+	maxLine    = 200 // one-line texts
 )
 
 // Snapshot returns what a client is told about a loop: e is the engine that s
@@ -38,17 +39,17 @@ func Snapshot(e Keeper, s loops.State, opts *SnapshotOptions) Answer {
 	a := Answer{
 		LoopID: s.ID, Name: s.Origin.Spec.Name, Status: s.Status, Phase: s.Phase,
 		Iteration: s.Iteration, Pass: s.Pass, Epoch: s.Epoch, Cursor: s.Cursor,
-		Summary: clip(s.Summary(), maxLine+maxLine/4), Usage: rounded(s.Ledger),
-		Verdict: verdictOf(s.Verdict, o.MaxText), Attention: attentionOf(s, o.MaxBrief),
+		Summary: clip(s.Summary(), maxSummary), Usage: rounded(s.Ledger),
+		Verdict: verdictOf(s.Verdict, feedbackSize(s, o.MaxText)), Attention: attentionOf(s, o.MaxBrief),
 		Stop: stopOf(s.Stop), CreatedAt: stamp(s.Origin.CreatedAt), UpdatedAt: stamp(s.UpdatedAt),
 	}
 	output := resultOf(s)
 	a.Output, a.OutputTruncated = clipMiddle(output.Text, o.MaxText)
 	a.OutputTruncated = a.OutputTruncated || output.Blob != ""
-	switch s.Status {
-	case loops.Paused:
+	if s.Status == loops.Paused {
 		a.Pause = pauseOf(s.Pause)
-	case loops.Waiting:
+	}
+	if s.Status == loops.Waiting {
 		a.WaitingUntil = stamp(s.WakeAt)
 	}
 	if !s.Status.Settled() {
@@ -72,6 +73,15 @@ func resultOf(s loops.State) loops.Text {
 		return s.Best.Output
 	}
 	return s.Output
+}
+
+// feedbackSize is what the last feedback may take: it is for the next pass, so
+// a loop that has none shows less of it.
+func feedbackSize(s loops.State, limit int) int {
+	if s.Status.Settled() {
+		return limit * 2 / 5
+	}
+	return limit * 3 / 5
 }
 
 func verdictOf(v *loops.Verdict, limit int) *Verdict {
@@ -122,7 +132,7 @@ func warningsOf(s loops.State, warnings []string) []string {
 // clipAll bounds a list of sentences.
 func clipAll(lines []string) []string {
 	var out []string
-	for _, line := range lines[:min(len(lines), 6)] {
+	for _, line := range lines[:min(len(lines), 4)] {
 		out = append(out, clip(line, maxLine))
 	}
 	return out

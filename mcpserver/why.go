@@ -15,18 +15,17 @@ type whyItem struct {
 	Actions  []string     `json:"actions,omitempty"`
 }
 
-func why(s loops.State) whyItem {
+func why(s loops.State, person bool) whyItem {
 	w := whyItem{Status: s.Status, Rule: statusRules[s.Status]}
-	switch {
-	case s.Stop != nil && s.Status.Settled():
+	if s.Stop != nil && s.Status.Settled() {
 		w.Reason, w.Rule = string(s.Stop.Reason), stopRules[s.Stop.Reason]
 		w.Actions = clipAll(s.Stop.Actions)
-	default:
+	} else {
 		w.Reason = liveReason(s)
 	}
 	w.Evidence = evidence(s)
 	if len(w.Actions) == 0 {
-		w.Actions = []string{nextCall(s, Answer{}, false)}
+		w.Actions = []string{nextCall(s, Answer{}, person)}
 	}
 	return w
 }
@@ -51,8 +50,9 @@ func liveReason(s loops.State) string {
 		return clip(pauseWords(s.Pause), 2*maxLine)
 	case loops.Cancelling:
 		return "a cancel is being carried out"
+	default: // settled without a stop: a record of an older program
+		return string(s.Status)
 	}
-	return string(s.Status)
 }
 
 func runningReason(s loops.State) string {

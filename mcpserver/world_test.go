@@ -73,6 +73,8 @@ type notice struct {
 }
 
 func newClient(t *testing.T, s *server.MCPServer) *client {
+	t.Helper()
+	server.WithOutputSchemaValidation()(s) // no answer of any test breaks its tool's schema
 	return &client{t: t, s: s, keep: true, channel: make(chan mcp.JSONRPCNotification, 1000)}
 }
 
@@ -197,7 +199,7 @@ func (c *client) fails(tool, args string, want ...string) reply {
 // get reads a path such as "stop.reason" or "items.0.text" of the answer.
 func (r reply) get(path string) any {
 	var v any = r.answer
-	for _, key := range strings.Split(path, ".") {
+	for key := range strings.SplitSeq(path, ".") {
 		switch at := v.(type) {
 		case map[string]any:
 			v = at[key]
@@ -300,6 +302,7 @@ func args(pairs ...any) string {
 
 // contextAfter is a context that is cancelled after d.
 func contextAfter(t *testing.T, d time.Duration) (context.Context, context.CancelFunc) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(d, cancel)
 	return ctx, cancel
