@@ -26,7 +26,6 @@ type write struct {
 	rollup bool
 	parts  [2][]byte
 	values values
-	origin *knownOrigin
 	old    []string // objects of the records that it replaces
 }
 
@@ -107,20 +106,13 @@ func (s *Store) commit(ctx context.Context, st loops.State) (loops.State, error)
 	if err != nil {
 		return st, err
 	}
-	if err := follows(prev, st.Rev, header{Prev: st.Rev, Base: prev.Base, Head: st.Head()}, st.New.Iteration != nil); err != nil {
+	if err := follows(prev, st.Rev, header{Prev: st.Rev, Base: prev.Base, Head: loops.Head{Iteration: st.Iteration}}, st.New.Iteration != nil); err != nil {
 		return st, fmt.Errorf("the state does not continue the stored one: %w", err)
 	}
 	if it := st.New.Iteration; it != nil && it.Iteration != st.Iteration {
 		return st, fmt.Errorf("the new iteration has the number %d, the state %d", it.Iteration, st.Iteration)
 	}
-	o, err := s.origin(ctx, record{header: prev, seq: st.Rev})
-	if err != nil {
-		return st, err
-	}
-	if st.Origin, err = o.same(st.Origin); err != nil {
-		return st, err
-	}
-	w, err := s.compose(ctx, st, prev, known, o)
+	w, err := s.compose(ctx, st, prev, known)
 	if err != nil {
 		return st, err
 	}
@@ -143,8 +135,8 @@ func (s *Store) predecessor(ctx context.Context, id loops.ID, rev uint64) (heade
 }
 
 // compose makes the record that follows prev.
-func (s *Store) compose(ctx context.Context, st loops.State, prev header, known values, o *knownOrigin) (*write, error) {
-	w := &write{origin: o, header: header{
+func (s *Store) compose(ctx context.Context, st loops.State, prev header, known values) (*write, error) {
+	w := &write{header: header{
 		Kind: delta, Base: prev.Base, Floor: prev.Floor, BaseSize: prev.BaseSize, Count: prev.Count + 1,
 	}}
 	trimmed, from, v := s.trim(st, known)
@@ -159,14 +151,14 @@ func (s *Store) compose(ctx context.Context, st loops.State, prev header, known 
 	w.Since = prev.Since + int64(len(w.parts[0])+len(w.parts[1]))
 	// A time to live may stand only on a record that is alone.
 	if st.Status.Settled() || prev.Expires != 0 || w.Since > max(minGrowth, growth*prev.BaseSize) || w.Count > maxDeltas {
-		return s.compact(ctx, st, prev, journalPart, o)
+		return s.compact(ctx, st, prev, journalPart)
 	}
 	s.identify(w, st, prev)
 	return w, nil
 }
 
 // compact makes a snapshot of all records of a loop and of st.
-func (s *Store) compact(ctx context.Context, st loops.State, prev header, journalPart []byte, o *knownOrigin) (*write, error) {
+func (s *Store) compact(ctx context.Context, st loops.State, prev header, journalPart []byte) (*write, error) {
 	c, err := s.chain(ctx, st.ID)
 	if err != nil {
 		return nil, err
@@ -181,6 +173,10 @@ func (s *Store) compact(ctx context.Context, st loops.State, prev header, journa
 	c.journal.add(d)
 	c.journal.bound()
 	st.New = loops.Delta{}
+	o, err := s.origin(ctx, c.last)
+	if err != nil {
+		return nil, err
+	}
 	w, err := s.snapshot(st, c.journal, prev, o)
 	if err == nil {
 		w.old = c.objects
@@ -200,7 +196,8 @@ func (s *Store) snapshot(st loops.State, j journal, prev header, o *knownOrigin)
 	}
 	j.add(d)
 	_, _, v := s.trim(st, values{})
-	w := &write{origin: o, rollup: prev.Nonce != "", values: v, header: header{Kind: snapshot, Floor: st.Rev}}
+	w := &write{rollup: prev.Nonce != "", values: v, header: header{Kind: snapshot, Floor: st.Rev}}
+	w.header.Origin = o.sum
 	w.parts[partJournal] = j.encode()
 	if w.parts[partCheckpoint], err = json.Marshal(checkpoint{Origin: o.raw, State: st}); err != nil {
 		return nil, fmt.Errorf("encode the state: %w", err)
@@ -213,11 +210,16 @@ func (s *Store) snapshot(st loops.State, j journal, prev header, o *knownOrigin)
 	return w, nil
 }
 
-// identify fills in what ties a record to its loop and its predecessor.
+// identify fills in what ties a record to its loop and its predecessor. What
+// comes from the Origin stays as it was.
 func (s *Store) identify(w *write, st loops.State, prev header) {
 	w.Version = version
 	w.Nonce, w.PrevNonce = rand.Text()[:16], prev.Nonce
 	w.Prev = st.Rev
-	w.header.Origin = w.origin.sum
 	w.Head = st.Head()
+	if prev.Nonce == "" {
+		return
+	}
+	w.header.Origin = prev.Origin
+	w.Head.Name, w.Head.Labels, w.Head.Parent, w.Head.CreatedAt = prev.Head.Name, prev.Head.Labels, prev.Head.Parent, prev.Head.CreatedAt
 }

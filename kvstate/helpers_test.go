@@ -3,6 +3,7 @@ package kvstate_test
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"strings"
 	"testing"
@@ -118,3 +119,6 @@ func records(t testing.TB, js jetstream.JetStream, id loops.ID) uint64 {
 func background() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.Background(), time.Minute)
 }
+
+// noiseOf returns n bytes that do not compress well.
+func noiseOf(n int) string { return noise(rand.New(rand.NewPCG(uint64(n), 7)), n) }

@@ -50,15 +50,13 @@ func (s *Store) store(ctx context.Context, w *write, st loops.State, rev uint64)
 // publish sends m until it is known whether it landed. ErrConflict when the
 // loop is not at revision rev.
 func (s *Store) publish(ctx context.Context, m *nats.Msg, id loops.ID, nonce string, rev uint64) (uint64, error) {
+	ack, err := s.try(ctx, m)
+	if err == nil {
+		return ack, nil
+	}
 	ctx, cancel := patient(ctx)
 	defer cancel()
 	for try := 0; ; try++ {
-		one, cancel := context.WithTimeout(ctx, tryTimeout)
-		ack, err := s.js.PublishMsg(one, m, jetstream.WithRetryAttempts(0))
-		cancel()
-		if err == nil {
-			return ack.Sequence, nil
-		}
 		seq, outcome := s.outcome(ctx, id, nonce, rev)
 		switch {
 		case outcome == nil:
@@ -73,7 +71,21 @@ func (s *Store) publish(ctx context.Context, m *nats.Msg, id loops.ID, nonce str
 		if err := again(ctx, try, err); err != nil {
 			return 0, fmt.Errorf("the store took no record: %w", err)
 		}
+		if ack, err = s.try(ctx, m); err == nil {
+			return ack, nil
+		}
 	}
+}
+
+// try publishes a message once and returns its sequence.
+func (s *Store) try(ctx context.Context, m *nats.Msg) (uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
+	defer cancel()
+	ack, err := s.js.PublishMsg(ctx, m, jetstream.WithRetryAttempts(0))
+	if err != nil {
+		return 0, err
+	}
+	return ack.Sequence, nil
 }
 
 // outcome finds out what became of the write with the given nonce: its

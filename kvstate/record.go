@@ -21,7 +21,7 @@ const (
 
 const (
 	maxInline  = 256 << 10 // bytes of a part that stays in the record
-	worthwhile = 1 << 10   // bytes of a body that is tried to compress
+	worthwhile = 4 << 10   // bytes of a body that is tried to compress
 )
 
 // record is a stored message of a loop.

@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"example.com/loop-mcp/loops"
 )
@@ -51,9 +50,7 @@ func (s *Store) bind(ctx context.Context, key string, id loops.ID) (loops.ID, er
 		Subject: key, Data: []byte(string(id) + " " + checksum([]byte(id))),
 		Header: nats.Header{"Nats-Expected-Last-Subject-Sequence": {"0"}},
 	}
-	one, cancel := context.WithTimeout(ctx, tryTimeout)
-	_, err := s.js.PublishMsg(one, m, jetstream.WithRetryAttempts(0))
-	cancel()
+	_, err := s.try(ctx, m)
 	if err == nil {
 		return id, nil
 	}

@@ -96,8 +96,7 @@ func testOrigin(t *testing.T, store loops.Store) {
 	s := create(t, store, Sample("origin-aaaa"))
 	origin := load(t, store, s.ID).Origin
 	s.Origin = loops.Origin{Spec: loops.Spec{Name: "another", Goal: "another"}}
-	s = commit(t, store, s)
-	same(t, "the origin that Commit returned", origin, s.Origin)
+	commit(t, store, s)
 	same(t, "the origin that Load returned", origin, load(t, store, s.ID).Origin)
 	for _, h := range must[[]loops.Head](t)(store.List(t.Context())) {
 		same(t, "the labels in the list", origin.Labels, h.Labels)

@@ -1,0 +1,205 @@
+package kvstate_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"example.com/loop-mcp/kvstate"
+	"example.com/loop-mcp/kvstate/embed"
+	"example.com/loop-mcp/loops"
+	"example.com/loop-mcp/loops/loopstest"
+)
+
+func TestReopen(t *testing.T) {
+	dir := t.TempDir()
+	want := map[loops.ID]loops.Loop{}
+	memory := `{"text":"` + noiseOf(3<<20) + `"}`
+	var blob string
+	life := func(run func(t *testing.T, s *kvstate.Store)) {
+		t.Run("life", func(t *testing.T) { run(t, open(t, stream(t, host(t, dir, embed.Power)), nil)) })
+	}
+	life(func(t *testing.T, store *kvstate.Store) {
+		small := must[loops.State](t)(store.Create(t.Context(), loopstest.Sample("small-aaaa")))
+		large := must[loops.State](t)(store.Create(t.Context(), newLoop("large-aaaa")))
+		for n := range 40 {
+			next := iterate(large, noiseOf(9000))
+			if n == 20 {
+				next.Memory = []byte(memory)
+				next.New.Iteration.Memory = next.Memory
+			}
+			if n%10 == 0 {
+				next.Best = &loops.Best{Iteration: next.Iteration, Score: 1, Output: next.Output}
+			}
+			large = must[loops.State](t)(store.Commit(t.Context(), next))
+		}
+		large.Why = "a commit that repeats all large values"
+		large = must[loops.State](t)(store.Commit(t.Context(), large))
+		held := newLoop("held-aaaa")
+		held.Status, held.Claim = loops.Running, loops.Claim{Owner: store.Runner(), Token: "t"}
+		must[loops.State](t)(store.Create(t.Context(), held))
+		blob = must[string](t)(store.PutBlob(t.Context(), large.ID, []byte(noiseOf(700_000))))
+		must[loops.ID](t)(store.Reserve(t.Context(), "request", large.ID))
+		for _, s := range []loops.State{small, large} {
+			l := must[loops.Loop](t)(store.History(t.Context(), s.ID))
+			if diff := cmp.Diff(s, l.State); diff != "" {
+				t.Errorf("%s: %s", s.ID, diff)
+			}
+			want[s.ID] = l
+		}
+	})
+	for range 2 {
+		life(func(t *testing.T, store *kvstate.Store) {
+			for id, w := range want {
+				if diff := cmp.Diff(w, must[loops.Loop](t)(store.History(t.Context(), id))); diff != "" {
+					t.Errorf("history of %s: %s", id, diff)
+				}
+				if diff := cmp.Diff(w.State, must[loops.State](t)(store.Load(t.Context(), id))); diff != "" {
+					t.Errorf("load %s: %s", id, diff)
+				}
+			}
+			if id := must[loops.ID](t)(store.Ready(t.Context())); id != "held-aaaa" {
+				t.Errorf("handed out %s, want the loop of the runner that is gone", id)
+			}
+			if data := must[[]byte](t)(store.Blob(t.Context(), "large-aaaa", blob)); len(data) != 700_000 {
+				t.Errorf("the blob has %d bytes", len(data))
+			}
+			if id := must[loops.ID](t)(store.Reserve(t.Context(), "request", "another")); id != "large-aaaa" {
+				t.Errorf("the request is bound to %s", id)
+			}
+			// It goes on from here, and the values that did not change are found.
+			s := must[loops.State](t)(store.Commit(t.Context(), iterate(want["large-aaaa"].State, "more")))
+			want["large-aaaa"] = must[loops.Loop](t)(store.History(t.Context(), s.ID))
+			if string(s.Memory) != memory {
+				t.Errorf("%d bytes of memory are left", len(s.Memory))
+			}
+		})
+	}
+}
+
+// TestTwoStores is what two processes on one server see of each other.
+func TestTwoStores(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		js := stream(t, host(t, t.TempDir(), embed.Process))
+		var dead atomic.Bool
+		alive := func(owner string) bool { return owner == "one" && !dead.Load() }
+		one := open(t, js, &kvstate.Options{Runner: "one"})
+		two := open(t, js, &kvstate.Options{Runner: "two", Alive: alive})
+		a := must[loops.State](t)(one.Create(t.Context(), newLoop("both-aaaa")))
+		for n := range 300 { // long enough for snapshots of either
+			mine, theirs := one, two
+			if n%2 == 1 {
+				mine, theirs = two, one
+			}
+			stale := a
+			a = must[loops.State](t)(mine.Commit(t.Context(), iterate(a, text(1000))))
+			if heads := must[[]loops.Head](t)(theirs.List(t.Context())); heads[0].Rev != a.Rev {
+				t.Fatalf("the other store lists revision %d, want %d", heads[0].Rev, a.Rev)
+			}
+			if got := must[loops.State](t)(theirs.Load(t.Context(), a.ID)); !cmp.Equal(got, a) {
+				t.Fatal(cmp.Diff(a, got))
+			}
+			if _, err := theirs.Commit(t.Context(), iterate(stale, "late")); !errors.Is(err, loops.ErrConflict) {
+				t.Fatalf("a stale commit: %v", err)
+			}
+		}
+		if n := records(t, js, a.ID); n > 200 {
+			t.Errorf("%d records after 300 iterations: no snapshot", n)
+		}
+		if l := must[loops.Loop](t)(two.History(t.Context(), a.ID)); len(l.Iterations) != 300 {
+			t.Errorf("%d iterations", len(l.Iterations))
+		}
+		// A claim keeps the other away until its owner dies.
+		a.Status, a.Claim = loops.Running, loops.Claim{Owner: "one"}
+		must[loops.State](t)(one.Commit(t.Context(), a))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		if id, err := two.Ready(ctx); err == nil {
+			t.Fatalf("%s was handed out", id)
+		}
+		dead.Store(true)
+		if id := must[loops.ID](t)(two.Ready(t.Context())); id != a.ID {
+			t.Errorf("%s was handed out", id)
+		}
+	})
+}
+
+func TestClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, _ := fresh(t, nil)
+		s := must[loops.State](t)(store.Create(t.Context(), newLoop("close-aaaa")))
+		must[loops.ID](t)(store.Ready(t.Context()))
+		errs := make(chan error, 2)
+		go func() { _, err := store.Ready(t.Context()); errs <- err }()
+		go func() {
+			for _, err := range store.Watch(t.Context(), "", s.Rev) {
+				errs <- err
+			}
+		}()
+		synctest.Wait()
+		if err := store.Close(); err != nil {
+			t.Error(err)
+		}
+		for range 2 {
+			if err := <-errs; !errors.Is(err, loops.ErrClosed) {
+				t.Errorf("got error %v, want %v", err, loops.ErrClosed)
+			}
+		}
+		if _, err := store.Commit(t.Context(), s); !errors.Is(err, loops.ErrClosed) {
+			t.Errorf("Commit: %v", err)
+		}
+		if _, err := store.List(t.Context()); !errors.Is(err, loops.ErrClosed) {
+			t.Errorf("List: %v", err)
+		}
+	})
+}
+
+func TestRefusals(t *testing.T) {
+	store, _ := fresh(t, nil)
+	s := newLoop("refused-aaaa")
+	s.Origin.Labels = map[string]string{"long": strings.Repeat("x", 4000)}
+	_, err := store.Create(t.Context(), s)
+	if fields := loops.FieldErrors(err); len(fields) != 1 || fields[0].Field != "labels" {
+		t.Errorf("labels that are too large: %v", err)
+	}
+	for _, id := range []loops.ID{"", "a.b", "a/b", ">", "ä", loops.ID(strings.Repeat("x", 129))} {
+		s := newLoop(id)
+		if _, err := store.Create(t.Context(), s); !errors.Is(err, loops.ErrInvalid) {
+			t.Errorf("the id %q: %v", id, err)
+		}
+	}
+	s = must[loops.State](t)(store.Create(t.Context(), newLoop("gap-aaaa")))
+	s.Iteration = 2
+	if _, err := store.Commit(t.Context(), s); err == nil {
+		t.Error("an iteration without a record was stored")
+	}
+	if _, err := store.Commit(t.Context(), iterate(s, "three")); err == nil {
+		t.Error("iterations with a gap were stored")
+	}
+	// Labels as large as an engine lets through, in any script.
+	s = newLoop("labels-aaaa")
+	s.Origin.Labels = map[string]string{}
+	for n := range 8 {
+		s.Origin.Labels[strings.Repeat(string(rune('a'+n)), 63)] = strings.Repeat("ü", 31)
+	}
+	s.Why = strings.Repeat("summary ü ", 50)
+	s = must[loops.State](t)(store.Create(t.Context(), s))
+	if got := must[[]loops.Head](t)(store.List(t.Context())); !cmp.Equal(find(got, s.ID).Labels, s.Origin.Labels) {
+		t.Errorf("labels %v", find(got, s.ID).Labels)
+	}
+}
+
+func find(heads []loops.Head, id loops.ID) loops.Head {
+	for _, h := range heads {
+		if h.ID == id {
+			return h
+		}
+	}
+	return loops.Head{}
+}
