@@ -27,7 +27,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		}
-		id, err := e.store.Ready(ctx)
+		id, rev, err := e.store.Ready(ctx)
 		if ctx.Err() != nil || errors.Is(err, ErrClosed) {
 			return nil
 		}
@@ -36,7 +36,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		}
 		workers.Go(func() {
 			defer func() { <-slots }()
-			if err := e.work(ctx, id); err != nil {
+			if err := e.work(ctx, id, rev); err != nil {
 				skipped.add(id)
 				e.opts.Logger.Debug("left a loop", "loop", id, "cause", err)
 			}
@@ -131,13 +131,16 @@ func (r *run) end(cause error) { r.ended(cause) }
 
 // work claims a loop and works on it until it rests. An error means that the
 // loop could not be taken and should be offered again later.
-func (e *Engine) work(ctx context.Context, id ID) error {
+func (e *Engine) work(ctx context.Context, id ID, rev uint64) error {
 	s, err := e.store.Load(ctx, id)
 	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrDamaged) {
 		return nil
 	}
 	if err != nil {
 		return err
+	}
+	if s.Rev != rev {
+		return nil // it changed: the newer revision is handed out when it wants a worker
 	}
 	needsParts := s.Intent.Cancel == nil && s.Status != YourTurn && s.Status != NeedsInput
 	if needsParts {
