@@ -7,7 +7,10 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -17,6 +20,8 @@ type Engine struct {
 	store Store
 	parts Parts
 	opts  Options
+
+	working atomic.Int32 // calls of Run under way
 
 	mu      sync.Mutex // guards running; never held while calling out
 	running map[ID]*run
@@ -80,9 +85,10 @@ func (e *Engine) RunsWhile() string { return e.opts.RunsWhile }
 // Do carries out a request on a loop. What the loop's status does not allow
 // gives a [RefusedError] that says what would work.
 func (e *Engine) Do(ctx context.Context, id ID, r Request) (Outcome, error) {
-	if err := e.checkRequest(ctx, id, &r); err != nil {
+	if err := e.checkRequest(ctx, id, r); err != nil {
 		return Outcome{}, err
 	}
+	r.Message, r.Output = strings.ToValidUTF8(r.Message, "\uFFFD"), strings.ToValidUTF8(r.Output, "\uFFFD")
 	var warnings []string
 	if r.Action == SetLimits {
 		r.Limits, warnings = r.Limits.Clamp(e.opts.Ceilings)
@@ -91,6 +97,12 @@ func (e *Engine) Do(ctx context.Context, id ID, r Request) (Outcome, error) {
 		s, err := e.load(ctx, id)
 		if err != nil {
 			return Outcome{}, err
+		}
+		if r.Action == Submit && s.Status == YourTurn && r.text == (Text{}) {
+			if r.text, err = e.text(ctx, id, r.Output); err != nil {
+				return Outcome{}, err
+			}
+			r.score = scoreOf(r.Output)
 		}
 		out, err := apply(s, r, time.Now())
 		out.Warnings = warnings
@@ -109,10 +121,12 @@ func (e *Engine) Do(ctx context.Context, id ID, r Request) (Outcome, error) {
 	}
 }
 
-// checkRequest checks what does not depend on the loop's state, and stores a
-// large output.
-func (e *Engine) checkRequest(ctx context.Context, id ID, r *Request) error {
-	var problems []error
+// checkRequest checks what does not depend on the loop's state.
+func (e *Engine) checkRequest(ctx context.Context, id ID, r Request) error {
+	problems := []error{checkRequestID(r.RequestID), checkMemory(r.Memory)}
+	if !ValidID(id) {
+		return invalidID(id)
+	}
 	if _, known := allowed[r.Action]; !known {
 		return &FieldError{Field: "action", Problem: fmt.Sprintf("unknown action %q", r.Action)}
 	}
@@ -121,9 +135,6 @@ func (e *Engine) checkRequest(ctx context.Context, id ID, r *Request) error {
 	}
 	if len(r.Output) > MaxOutputSize {
 		problems = append(problems, tooLarge("output", len(r.Output), MaxOutputSize))
-	}
-	if len(r.RequestID) > 128 {
-		problems = append(problems, tooLarge("request_id", len(r.RequestID), 128))
 	}
 	if r.Usage != nil {
 		problems = append(problems, r.Usage.Validate())
@@ -141,13 +152,6 @@ func (e *Engine) checkRequest(ctx context.Context, id ID, r *Request) error {
 		return &RefusedError{Code: "person_only", Problem: "approvals here need a person",
 			Remedy: fmt.Sprintf("ask the user to run: loop-mcp approve %s", id)}
 	}
-	if r.Action == Submit {
-		text, err := e.text(ctx, id, r.Output)
-		if err != nil {
-			return err
-		}
-		r.text, r.score = text, scoreOf(r.Output)
-	}
 	return nil
 }
 
@@ -164,8 +168,11 @@ func (e *Engine) outOfReach(ctx context.Context, id ID) error {
 				Remedy: "hand in the work and let the loop decide"}
 		}
 		s, err := e.store.Load(ctx, up)
-		if err != nil {
+		if errors.Is(err, ErrNotFound) || errors.Is(err, ErrDamaged) {
 			return nil // the parent lives in another store
+		}
+		if err != nil {
+			return fmt.Errorf("the ancestors of this process: %w", err)
 		}
 		up = s.Origin.Parent
 	}
@@ -175,7 +182,7 @@ func (e *Engine) outOfReach(ctx context.Context, id ID) error {
 // load reads a checkpoint; a damaged loop becomes a failed one.
 func (e *Engine) load(ctx context.Context, id ID) (State, error) {
 	if !ValidID(id) {
-		return State{}, &FieldError{Field: "loop_id", Problem: fmt.Sprintf("%q is not a loop id such as fix-build-7k3q", clip(string(id), 80))}
+		return State{}, invalidID(id)
 	}
 	s, err := e.store.Load(ctx, id)
 	if errors.Is(err, ErrDamaged) {
@@ -185,6 +192,10 @@ func (e *Engine) load(ctx context.Context, id ID) (State, error) {
 		return State{}, fmt.Errorf("loop %s: %w", id, err)
 	}
 	return s, nil
+}
+
+func invalidID(id ID) error {
+	return &FieldError{Field: "loop_id", Problem: fmt.Sprintf("%q is not a loop id such as fix-build-7k3q", clip(string(id), 80))}
 }
 
 // ValidID reports whether id has the shape of a loop id.
@@ -211,8 +222,8 @@ func quarantined(id ID, err error) State {
 // with the reason fail.quarantined.
 func (e *Engine) Get(ctx context.Context, id ID) (State, error) {
 	s, err := e.load(ctx, id)
-	if err == nil && s.Status == Queued && s.Why == "" {
-		s.Why = e.whyQueued(s)
+	if err == nil && s.Status == Queued {
+		s.Why = strings.Join(slices.DeleteFunc([]string{s.Why, e.whyQueued(s)}, func(why string) bool { return why == "" }), "; ")
 	}
 	return s, err
 }
@@ -221,6 +232,9 @@ func (e *Engine) Get(ctx context.Context, id ID) (State, error) {
 func (e *Engine) whyQueued(s State) string {
 	if err := e.canServe(s); err != nil {
 		return oneLine(err.Error())
+	}
+	if e.working.Load() == 0 {
+		return "this process does not work on loops; another one has to"
 	}
 	e.mu.Lock()
 	busy := len(e.running)
@@ -247,7 +261,9 @@ func (e *Engine) History(ctx context.Context, id ID) (Loop, error) {
 	if err != nil {
 		return Loop{}, fmt.Errorf("history of %s: %w", id, err)
 	}
-	l.Why = firstOf(l.Why, s.Why)
+	if l.Rev == s.Rev {
+		l.Why = s.Why
+	}
 	return l, nil
 }
 
@@ -269,6 +285,7 @@ const inlineText = 256 << 10
 
 // text stores a large text beside the record and keeps its head and tail.
 func (e *Engine) text(ctx context.Context, id ID, whole string) (Text, error) {
+	whole = strings.ToValidUTF8(whole, "\uFFFD") // as JSON would, here and not somewhere on the way
 	t := Text{Text: whole, Size: int64(len(whole))}
 	if len(whole) <= inlineText {
 		return t, nil

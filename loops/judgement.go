@@ -3,58 +3,79 @@ package loops
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
 	"runtime/debug"
+	"slices"
 	"time"
 )
 
-// judge asks the conditions that a judgement is still owed and commits what
-// they say.
+// findings is what asking conditions came to.
+type findings struct {
+	asked    map[string]Verdict
+	tampered []string      // protected files that changed
+	cut      error         // the cause that ended the asking; asked holds what was found before
+	active   time.Duration // how long it took
+	elapsed  Duration      // age of the loop when it ended
+}
+
+// judge asks conditions that a judgement is still owed and commits what they
+// say.
 func (r *run) judge(ctx context.Context, s State) error {
 	whole, err := r.e.Output(ctx, s.ID, s.Output)
 	if err != nil {
-		return err
+		return r.unusable(s, err)
 	}
-	began := time.Now()
-	asked, tampered, err := r.ask(ctx, s, whole)
-	active := time.Since(began)
-	if err != nil {
-		return r.cutOff(ctx, err, Usage{}, active)
+	found := r.ask(ctx, s, whole)
+	if errors.Is(found.cut, errLost) {
+		return errLost
 	}
-	return r.commit(ctx, func(s State) State {
-		if s.Intent.Cancel != nil {
-			return cutOff(s, ErrCancelled, Usage{}, active, time.Now())
+	return r.commit(func(s State) State {
+		now := time.Now()
+		if found.cut != nil {
+			return cutOff(s.learn(found.asked), found.cut, outcome{active: found.active, elapsed: found.elapsed}, now)
 		}
-		return conclude(s, asked, tampered, active, time.Now())
+		s.Elapsed = max(s.Elapsed, found.elapsed)
+		return conclude(s, found.asked, found.tampered, found.active, now)
 	})
 }
 
-// ask evaluates conditions, the cheapest first, until the pass is decided or
-// only a person can decide. The error is the cause that ended ctx.
-func (r *run) ask(ctx context.Context, s State, whole string) (asked map[string]Verdict, tampered []string, err error) {
+// ask evaluates conditions, the cheapest first, until the pass is decided, only
+// a person can decide, or a verdict that cost something waits to be stored.
+func (r *run) ask(ctx context.Context, s State, whole string) (f findings) {
+	began := time.Now()
+	defer func() {
+		f.active = time.Since(began)
+		f.elapsed = s.Elapsed + Duration(f.active)
+	}()
 	if !s.Owed.First && len(s.Origin.Spec.Protect) > 0 {
-		if tampered = changedSince(s.Origin); len(tampered) > 0 {
-			return nil, tampered, nil
+		if f.tampered = changedSince(s.Origin); len(f.tampered) > 0 {
+			return f
 		}
 	}
-	ctx, cancel := bounded(ctx, s, false)
-	defer cancel()
-	known := map[string]Verdict{}
-	for path, v := range s.Owed.Results {
-		known[path] = v
+	ctx, stop := r.bounded(ctx, s, false)
+	defer stop()
+	known := maps.Clone(s.Owed.Results)
+	if known == nil {
+		known = map[string]Verdict{}
 	}
-	asked = map[string]Verdict{}
+	f.asked = map[string]Verdict{}
 	until := s.Origin.Spec.until()
 	for {
 		l, more := until.next(known, s.Owed.First)
 		if !more || l.cond.Kind == StopHuman {
-			return asked, nil, nil
+			return f
 		}
 		v := r.askOne(ctx, s, l, whole)
-		if cause := context.Cause(ctx); cause != nil {
-			return nil, nil, cause
+		if f.cut = context.Cause(ctx); f.cut != nil && (v.Error != "" || !v.Met) {
+			return f
 		}
-		known[l.path], asked[l.path] = v, v
+		known[l.path], f.asked[l.path] = v, v
+		if _, more = until.next(known, s.Owed.First); more && (f.cut != nil || dear(l.cond.Kind)) {
+			return f
+		}
+		f.cut = nil // decided all the same
 	}
 }
 
@@ -80,6 +101,24 @@ func (r *run) askOne(ctx context.Context, s State, l leaf, whole string) Verdict
 	}
 	if v.Usage.Validate() != nil {
 		v.Usage = Usage{}
+	}
+	return v.bounded()
+}
+
+// The sizes of a verdict's texts in bytes; longer ones keep head and tail.
+const (
+	maxReason   = 4 << 10
+	maxFeedback = 64 << 10
+	maxExhibits = 64
+)
+
+// bounded makes a verdict fit for a record.
+func (v Verdict) bounded() Verdict {
+	v.Reason, v.Feedback, v.Error = clean(v.Reason, maxReason), clean(v.Feedback, maxFeedback), clean(v.Error, maxReason)
+	v.Model, v.Fingerprint = clean(v.Model, maxReason), clean(v.Fingerprint, maxReason)
+	v.Evidence = slices.Clone(v.Evidence[:min(len(v.Evidence), maxExhibits)])
+	for i, e := range v.Evidence {
+		v.Evidence[i] = Exhibit{Source: clean(e.Source, maxReason), Observed: e.Observed, Text: clean(e.Text, maxFeedback), Hash: clean(e.Hash, maxReason)}
 	}
 	return v
 }
@@ -120,9 +159,9 @@ func (r *run) evidence(ctx context.Context, s State, c Condition, whole string) 
 	}
 	return Evidence{
 		Loop: s.ID, Iteration: s.Iteration, Pass: s.Pass, Config: config,
-		Goal: s.expandedGoal(), Output: whole, Score: s.Score, Memory: s.Memory,
+		Goal: s.expandedGoal(), Output: whole, Score: s.Score, Memory: slices.Clone(s.Memory),
 		Ledger: s.Ledger, Limits: s.Limits, Inputs: typedInputs(s.Origin.Spec, s.Origin.Inputs), History: earlier,
-		Elapsed: time.Duration(s.Elapsed), Source: s.Origin.Source, Dir: s.Origin.Dir, Emit: r.emit,
+		Elapsed: time.Duration(s.Elapsed), Source: s.Origin.Source, Dir: s.Origin.Dir, Emit: func(l Live) { r.emit(s.Ledger.Starts, l) },
 	}, nil
 }
 

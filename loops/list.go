@@ -27,6 +27,9 @@ func (e *Engine) List(ctx context.Context, f Filter) (heads []Head, next string,
 			return nil, "", &FieldError{Field: "status", Problem: fmt.Sprintf("unknown status %q; known are %s", clip(string(status), 60), join(Statuses()))}
 		}
 	}
+	if f.Limit < 0 {
+		return nil, "", &FieldError{Field: "limit", Problem: fmt.Sprintf("must be at least 1, got %d", f.Limit)}
+	}
 	after, err := decodePage(f.Page)
 	if err != nil {
 		return nil, "", err

@@ -42,6 +42,9 @@ func apply(s State, r Request, now time.Time) (Outcome, error) {
 	if r.Action == CancelIt && s.Status.Settled() {
 		return Outcome{State: s, AlreadySettled: true}, nil
 	}
+	if s.Stop != nil && s.Stop.Reason == FailQuarantined {
+		return Outcome{}, &RefusedError{Code: "quarantined", Problem: fmt.Sprintf("%s can't be moved: %s", s.ID, s.Stop.Detail), Remedy: s.Stop.Actions[0]}
+	}
 	if !Allowed(r.Action, s.Status) {
 		return Outcome{}, wrongStatus(s, r.Action)
 	}
@@ -82,10 +85,11 @@ func carryOut(s State, r Request, now time.Time) (State, error) {
 // wrongStatus says what would work instead.
 func wrongStatus(s State, a Action) error {
 	var works []string
-	for _, other := range []Action{Submit, AnswerIt, Approve, SteerIt, ResumeIt, Reopen, SetLimits, PauseIt, CancelIt} {
-		fits := true
+	for _, other := range []Action{Submit, AnswerIt, Approve, Deny, SteerIt, ResumeIt, Reopen, SetLimits, PauseIt, CancelIt} {
+		fits := other != a && (other != CancelIt || !s.Status.Settled()) && (other != PauseIt || s.Status != Paused)
 		if s.Status == NeedsInput && s.Attention != nil {
-			fits = (other != AnswerIt || s.Attention.Kind == AttentionQuestion) && (other != Approve || s.Attention.Kind == AttentionApproval)
+			approval := other == Approve || other == Deny
+			fits = fits && (other != AnswerIt || s.Attention.Kind == AttentionQuestion) && (!approval || s.Attention.Kind == AttentionApproval)
 		}
 		if Allowed(other, s.Status) && fits {
 			works = append(works, string(other))
@@ -95,8 +99,11 @@ func wrongStatus(s State, a Action) error {
 	if s.Stop != nil {
 		status += " (" + string(s.Stop.Reason) + ")"
 	}
-	return &RefusedError{Code: "wrong_status", Problem: fmt.Sprintf("%s is %s, which does not allow %s", s.ID, status, a),
-		Remedy: "what works now: " + strings.Join(works, ", ")}
+	remedy := "what works now: " + strings.Join(works, ", ")
+	if len(works) == 0 {
+		remedy = "start a new loop"
+	}
+	return &RefusedError{Code: "wrong_status", Problem: fmt.Sprintf("%s is %s, which does not allow %s", s.ID, status, a), Remedy: remedy}
 }
 
 // pending checks that the request is about what the loop waits for.
@@ -108,7 +115,7 @@ func (s State) pending(r Request, kind string) error {
 	case r.AttentionID == "" && r.Action == Submit:
 		return &FieldError{Field: "attention_id", Problem: fmt.Sprintf("is missing; the iteration under way is %q", a.ID)}
 	case r.AttentionID != "" && r.AttentionID != a.ID:
-		return &RefusedError{Code: "stale_attention", Problem: fmt.Sprintf("attention_id %q is not what %s waits for now", r.AttentionID, s.ID),
+		return &RefusedError{Code: "stale_attention", Problem: fmt.Sprintf("attention_id %q is not what %s waits for now", clip(r.AttentionID, 80), s.ID),
 			Remedy: fmt.Sprintf("use attention_id %q; loop_inspect shows its text", a.ID)}
 	}
 	return nil
@@ -124,8 +131,8 @@ func (s State) submit(r Request, now time.Time) (State, error) {
 	}
 	s.Attention, s.WakeAt = nil, time.Time{}
 	s = decide(s, outcome{it: it}, now)
-	if s.Owed != nil && !s.Status.Settled() {
-		s.Status, s.Phase = Running, PhaseConditions
+	if s.Status == Running { // the pass has ended: its conditions are a worker's matter
+		s = s.toWorker()
 	}
 	return s, nil
 }
@@ -137,9 +144,10 @@ func (s State) answer(r Request, now time.Time) (State, error) {
 	if strings.TrimSpace(r.Message) == "" {
 		return s, &FieldError{Field: "message", Problem: "is empty; it is the answer to " + s.Attention.ID}
 	}
+	asked := *s.Attention
 	s.Answer, s.Attention = r.Message, nil
 	s.emit(now, EventResumed, "answered: "+firstWords(r.Message))
-	return s.onward(now), nil
+	return s.follow(asked.Since, now), nil
 }
 
 func (s State) approve(r Request, now time.Time) (State, error) {
@@ -152,25 +160,34 @@ func (s State) approve(r Request, now time.Time) (State, error) {
 	s.Attention, s.WakeAt = nil, time.Time{}
 	s.emit(now, EventResumed, asked.ID+" "+firstWords(note))
 	switch asked.Cause {
-	case "human":
-		v := Verdict{Met: r.Action == Approve, Reason: note, Evidence: []Exhibit{{Source: by, Observed: true, Text: note}}, Fingerprint: note}
-		if !v.Met {
-			v.Feedback = firstOf(r.Message, "A person did not approve the result.")
+	case causeHuman:
+		return s.approved(asked.Path, r, note, now), nil
+	case causeCrash:
+		if r.Action == Approve {
+			return s.begin(now), nil
 		}
-		s = conclude(s, map[string]Verdict{asked.Path: v}, nil, 0, now)
-		if s.Owed != nil && s.Status == NeedsInput && s.Attention == nil {
-			s.Status, s.Phase = Running, PhaseConditions
-		}
-		return s, nil
-	case "crash":
-		if r.Action == Deny {
-			it := Iteration{Error: strings.TrimSuffix("cut off by a crash; a person decided against running it again: "+r.Message, ": ")}
-			return decide(s, outcome{it: it}, now), nil
-		}
-	default:
-		s.Answer = note
+		it := Iteration{StartedAt: asked.Since, Error: strings.TrimSuffix("cut off by a crash; a person decided against running it again: "+r.Message, ": ")}
+		return decide(s, outcome{it: it}, now), nil
 	}
-	return s.onward(now), nil
+	s.Answer = note
+	return s.follow(asked.Since, now), nil
+}
+
+// approved is a person's verdict as a stop condition. Where files are protected
+// a worker has the last word, because only it can look at them.
+func (s State) approved(path string, r Request, note string, now time.Time) State {
+	v := Verdict{Met: r.Action == Approve, Reason: note, Evidence: []Exhibit{{Source: firstOf(r.By, "client"), Observed: true, Text: note}}, Fingerprint: note}
+	if !v.Met {
+		v.Feedback = firstOf(r.Message, "A person did not approve the result.")
+	}
+	if len(s.Origin.Spec.Protect) > 0 {
+		return s.learn(map[string]Verdict{path: v}).toWorker()
+	}
+	s = conclude(s, map[string]Verdict{path: v}, nil, 0, now)
+	if s.Owed != nil && s.Status == NeedsInput && s.Attention == nil { // other conditions are asked now
+		return s.toWorker()
+	}
+	return s
 }
 
 func (s State) steer(r Request, now time.Time) (State, error) {
@@ -182,8 +199,8 @@ func (s State) steer(r Request, now time.Time) (State, error) {
 			return s, err
 		}
 	}
-	if len(s.Steers) >= 32 {
-		return s, &RefusedError{Code: "too_many_steers", Problem: fmt.Sprintf("%s has 32 steers that no start has seen", s.ID), Remedy: "wait for the next start"}
+	if len(unseen(s.Steers)) >= maxSteers {
+		return s, &RefusedError{Code: "too_many_steers", Problem: fmt.Sprintf("%s has %d steers that no start has seen", s.ID, maxSteers), Remedy: "wait for the next start"}
 	}
 	s.Steers = append(slices.Clone(s.Steers), Steer{Text: r.Message})
 	s.Progress = Progress{ProtectedPass: s.Progress.ProtectedPass}
@@ -194,9 +211,12 @@ func (s State) steer(r Request, now time.Time) (State, error) {
 	return s, nil
 }
 
-// mayMove refuses to move a settled loop that has no room for a start.
+// maxSteers bounds the guidance that waits for a start.
+const maxSteers = 32
+
+// mayMove refuses to move a settled loop that has no room for what comes next.
 func (s State) mayMove() error {
-	reason, detail, hit := s.capHit()
+	reason, detail, hit := s.noRoom()
 	if !hit {
 		return nil
 	}
@@ -204,17 +224,24 @@ func (s State) mayMove() error {
 		Remedy: fmt.Sprintf("raise %s above %s with loop_approve (decision set_limits)", limitOf[reason], s.used(reason))}
 }
 
+// noRoom reports the limit that keeps a loop from moving on: any for a start,
+// one in time for a judgement that is still owed.
+func (s State) noRoom() (StopReason, string, bool) {
+	if s.Owed != nil {
+		return s.timeUp()
+	}
+	return s.capHit()
+}
+
 // move starts a new epoch of a settled loop. The ledger is kept.
 func (s State) move(why string, now time.Time) State {
-	owed := s.Owed
 	s.Epoch++
 	s.Stop, s.Pause = nil, nil
 	s.Ledger.Failures = 0
 	s.Progress = Progress{}
 	s.emit(now, EventResumed, fmt.Sprintf("%s: epoch %d", why, s.Epoch))
-	if owed != nil {
-		s.Owed, s.Status = owed, Queued
-		return s
+	if s.Owed != nil {
+		return s.toWorker()
 	}
 	return s.onward(now)
 }
@@ -222,23 +249,7 @@ func (s State) move(why string, now time.Time) State {
 func (s State) resume(now time.Time) (State, error) {
 	switch s.Status {
 	case Paused:
-		s.Pause = nil
-		s.emit(now, EventResumed, "resumed")
-		switch {
-		case s.Attention != nil && s.Attention.Kind == AttentionIteration:
-			s.Status = YourTurn
-			s.WakeAt = s.earliest(time.Time{})
-			return s, nil
-		case s.Attention != nil:
-			s.Status = NeedsInput
-			s.Attention.Since = now
-			s.WakeAt = s.earliest(time.Time{})
-			return s, nil
-		case s.Owed != nil || s.Open: // a judgement is owed, or a start was cut off: a worker's matter
-			s.Status = Queued
-			return s, nil
-		}
-		return s.onward(now), nil
+		return s.unpause(now), nil
 	case Waiting:
 		s.endWait(now)
 		s.emit(now, EventResumed, "the wait was skipped")
@@ -248,6 +259,29 @@ func (s State) resume(now time.Time) (State, error) {
 		return s, err
 	}
 	return s.move("resumed", now), nil
+}
+
+// unpause goes on where the pause came. A wait that it cut short is over.
+func (s State) unpause(now time.Time) State {
+	s.Pause = nil
+	s.emit(now, EventResumed, "resumed")
+	switch {
+	case s.Attention != nil:
+		a := *s.Attention
+		s.Status, s.Attention = YourTurn, &a
+		if a.Kind != AttentionIteration {
+			s.Status, s.Attention.Since = NeedsInput, now // the time to answer begins again
+		}
+		s.WakeAt = s.wake()
+	case s.Owed != nil || s.Open: // a judgement is owed, or a start was cut off: a worker's matter
+		s = s.toWorker()
+	default:
+		return s.begin(now)
+	}
+	if expired, ok := s.expire(now); ok {
+		return expired
+	}
+	return s
 }
 
 func (s State) reopen(r Request, now time.Time) (State, error) {
@@ -264,25 +298,36 @@ func (s State) setLimits(change Limits, now time.Time) State {
 	before := s.Limits
 	s.Limits = s.Limits.Merge(change)
 	s.emit(now, EventLimits, changes(before, s.Limits))
-	if s.Status == Capped {
-		if _, _, hit := s.capHit(); !hit {
-			return s.move("limits raised", now)
-		}
-		s.Stop = &Stop{Reason: s.Stop.Reason, Detail: s.Stop.Detail, DecidedBy: s.Stop.DecidedBy, Resumable: true}
+	switch s.Status {
+	case Capped:
+		return s.raised(now)
+	case Stalled, Blocked, Failed:
+		stop := *s.Stop
+		s.Stop = &stop
 		s.Stop.Actions = s.actions()
-	}
-	if s.Status == YourTurn || s.Status == NeedsInput || s.Status == Waiting {
-		s.WakeAt = s.earliest(s.wakeForWait())
+	case YourTurn, NeedsInput, Waiting:
+		s.WakeAt = s.wake()
 	}
 	return s
 }
 
-// wakeForWait keeps the end of a delay when limits change.
-func (s State) wakeForWait() time.Time {
-	if s.Status == Waiting {
-		return s.WakeAt
+// raised moves a capped loop on, unless a limit still holds it: then its stop
+// record names that one.
+func (s State) raised(now time.Time) State {
+	reason, detail, full := s.noRoom()
+	if !full {
+		return s.move("limits raised", now)
 	}
-	return time.Time{}
+	for _, h := range s.hits() {
+		if h.reason == s.Stop.Reason {
+			reason, detail = h.reason, h.detail
+		}
+	}
+	stop := *s.Stop
+	s.Stop = &stop
+	s.Stop.Reason, s.Stop.Detail = reason, detail
+	s.Stop.Actions = s.actions()
+	return s
 }
 
 func (s State) askPause(r Request, now time.Time) State {
@@ -292,10 +337,9 @@ func (s State) askPause(r Request, now time.Time) State {
 	p := Pause{Reason: PauseClient, Detail: r.Message}
 	if s.Claim.Token != "" {
 		s.Intent.Pause = &p
-		s.Why = "pausing at the end of this iteration"
+		s.Why = "pauses at the end of this iteration"
 		return s
 	}
-	s.endWait(now)
 	return s.pause(p, now)
 }
 

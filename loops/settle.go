@@ -3,23 +3,31 @@ package loops
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 )
 
-// settle ends the loop's movement: only a request can move it again.
+// settle ends the loop's movement: only a request can move it again. A
+// judgement that had begun stays owed, so that a loop that moves again does not
+// repeat the work that it is about.
 func (s State) settle(status Status, reason StopReason, by, detail string, now time.Time) State {
-	if s.Origin.Spec.Result == ResultBest && s.Best != nil {
-		s.Output = s.Best.Output
+	s.endWait(now)
+	if status == Completed || status == Cancelled {
+		s.Owed = nil
+	}
+	if s.Origin.Spec.Result == ResultBest && s.Best != nil && s.Owed == nil {
+		score := s.Best.Score
+		s.Output, s.Score = s.Best.Output, &score
 	}
 	s.Status, s.Phase, s.Why, s.WaitingFor = status, "", "", ""
-	s.Claim, s.Intent, s.Pause, s.Owed = Claim{}, Intent{}, nil, nil
-	s.WakeAt, s.WaitingSince, s.Attention = time.Time{}, time.Time{}, nil
+	s.Claim, s.Intent, s.Pause = Claim{}, Intent{}, nil
+	s.WakeAt, s.Attention = time.Time{}, nil
 	s.Open, s.Attempt = false, 0
 	s.Stop = &Stop{Reason: reason, Detail: detail, DecidedBy: by, SelfDeclared: reason == GoalClaimed,
 		Resumable: status != Completed && status != Cancelled && reason != FailQuarantined}
 	s.Stop.Actions = s.actions()
-	s.emit(now, EventSettled, fmt.Sprintf("%s (%s): %s", status, reason, oneLine(detail)))
+	s.emit(now, EventSettled, fmt.Sprintf("%s (%s): %s", status, reason, oneLine(clip(detail, 1000))))
 	return s
 }
 
@@ -30,38 +38,63 @@ func (s State) cancelled(now time.Time) State {
 	return s.settle(Cancelled, w.Reason, by, firstOf(w.Detail, "cancelled by "+by), now)
 }
 
-// pause stops the loop where it is. What is owed stays owed.
+// pause stops the loop where it is. What is owed stays owed, and a charged
+// start that had no end stays open.
 func (s State) pause(p Pause, now time.Time) State {
+	s.endWait(now)
 	s.Status, s.Phase, s.Claim, s.Intent.Pause = Paused, "", Claim{}, nil
 	s.Pause, s.WakeAt, s.WaitingFor, s.Why = &p, time.Time{}, "", ""
-	s.emit(now, EventPaused, strings.TrimSuffix(p.Reason+": "+p.Detail, ": "))
+	s.emit(now, EventPaused, strings.TrimSuffix(p.Reason+": "+firstWords(p.Detail), ": "))
 	return s
+}
+
+// hit is a limit that leaves no room for another start.
+type hit struct {
+	reason StopReason
+	detail string
+}
+
+// hits lists the limits that leave no room for another start.
+func (s State) hits() []hit {
+	l, u := s.Limits, s.Ledger
+	var all []hit
+	add := func(full bool, reason StopReason, format string, args ...any) {
+		if full {
+			all = append(all, hit{reason, limitOf[reason] + ": " + fmt.Sprintf(format, args...)})
+		}
+	}
+	add(int64(u.Starts) >= int64(l.MaxIterations), CapIterations, "%d of %d starts used", u.Starts, l.MaxIterations)
+	add(int64(u.Passes) >= int64(l.MaxPasses), CapPasses, "%d of %d passes used", u.Passes, l.MaxPasses)
+	add(u.TotalTokens >= int64(l.MaxTotalTokens), CapTokens, "%d of %d used", u.TotalTokens, l.MaxTotalTokens)
+	add(u.CostUSD >= l.MaxCostUSD, CapCost, "%s of %s used", u.CostUSD, l.MaxCostUSD)
+	add(u.ToolCalls >= int64(l.MaxToolCalls), CapToolCalls, "%d of %d used", u.ToolCalls, l.MaxToolCalls)
+	add(s.Elapsed >= l.MaxDuration, CapDuration, "%s of %s since the start", s.Elapsed, l.MaxDuration)
+	add(u.active() >= time.Duration(l.MaxActive), CapActive, "%s of %s used", seconds(u.ActiveSeconds), l.MaxActive)
+	return all
 }
 
 // capHit reports the first limit that leaves no room for another start.
 func (s State) capHit() (StopReason, string, bool) {
-	l, u := s.Limits, s.Ledger
-	switch {
-	case int64(u.Starts) >= int64(l.MaxIterations):
-		return CapIterations, fmt.Sprintf("max_iterations: %d of %d starts used", u.Starts, l.MaxIterations), true
-	case int64(u.Passes) >= int64(l.MaxPasses):
-		return CapPasses, fmt.Sprintf("max_passes: %d of %d passes used", u.Passes, l.MaxPasses), true
-	case s.Elapsed >= l.MaxDuration:
-		return CapDuration, s.durationDetail(), true
-	case u.ActiveSeconds >= time.Duration(l.MaxActive).Seconds():
-		return CapActive, fmt.Sprintf("max_active: %s of %s used", seconds(u.ActiveSeconds), l.MaxActive), true
-	case u.TotalTokens >= int64(l.MaxTotalTokens):
-		return CapTokens, fmt.Sprintf("max_total_tokens: %d of %d used", u.TotalTokens, l.MaxTotalTokens), true
-	case u.CostUSD >= l.MaxCostUSD:
-		return CapCost, fmt.Sprintf("max_cost_usd: %s of %s used", u.CostUSD, l.MaxCostUSD), true
-	case u.ToolCalls >= int64(l.MaxToolCalls):
-		return CapToolCalls, fmt.Sprintf("max_tool_calls: %d of %d used", u.ToolCalls, l.MaxToolCalls), true
+	if all := s.hits(); len(all) > 0 {
+		return all[0].reason, all[0].detail, true
 	}
 	return "", "", false
 }
 
-func (s State) durationDetail() string {
-	return fmt.Sprintf("max_duration: %s of %s since the start", time.Duration(s.Elapsed).Round(time.Second), s.Limits.MaxDuration)
+// timeUp reports a limit in time that has been reached.
+func (s State) timeUp() (StopReason, string, bool) {
+	for _, h := range s.hits() {
+		if h.reason == CapDuration || h.reason == CapActive {
+			return h.reason, h.detail, true
+		}
+	}
+	return "", "", false
+}
+
+// active is the working time. It is rounded to a microsecond, so that sums of
+// fractions meet a limit that they should meet.
+func (l Ledger) active() time.Duration {
+	return time.Duration(math.Round(l.ActiveSeconds*1e6)) * time.Microsecond
 }
 
 // limitOf names the limit behind a cap.
@@ -91,6 +124,14 @@ func (s State) used(reason StopReason) string {
 
 // actions says in sentences what a person or client can do with a settled loop.
 func (s State) actions() []string {
+	moves := s.Status == Stalled || s.Status == Blocked || s.Status == Failed && s.Stop.Reason != FailQuarantined
+	if reason, _, hit := s.noRoom(); hit && moves {
+		return append([]string{fmt.Sprintf("first raise %s above %s with loop_approve (decision set_limits)", limitOf[reason], s.used(reason))}, s.remedies()...)
+	}
+	return s.remedies()
+}
+
+func (s State) remedies() []string {
 	resume := "call loop_continue with action resume to try again"
 	steer := "call loop_continue with action steer and a message to try again with guidance"
 	switch s.Status {
@@ -186,6 +227,11 @@ func firstOf(texts ...string) string {
 		}
 	}
 	return ""
+}
+
+// paragraphs joins the texts that are not empty.
+func paragraphs(texts ...string) string {
+	return strings.Join(slices.DeleteFunc(texts, func(t string) bool { return t == "" }), "\n\n")
 }
 
 // firstWords is text for an event: one line, short.

@@ -146,4 +146,5 @@ const (
 	MaxGoalSize   = 64 << 10 // goal, context, a steer or an answer
 	MaxPromptSize = 256 << 10
 	MaxOutputSize = 64 << 20
+	MaxMemorySize = 16 << 20
 )

@@ -33,6 +33,9 @@ func (e *Engine) Start(ctx context.Context, r StartRequest) (Outcome, error) {
 	}
 	id := e.opts.NewID(origin.Spec.Name)
 	if r.RequestID != "" {
+		if id, err = e.freeID(ctx, origin.Spec.Name); err != nil {
+			return Outcome{}, err
+		}
 		bound, err := e.store.Reserve(ctx, r.RequestID, id)
 		if err != nil {
 			return Outcome{}, fmt.Errorf("reserve request_id %q: %w", r.RequestID, err)
@@ -62,15 +65,26 @@ func (e *Engine) Start(ctx context.Context, r StartRequest) (Outcome, error) {
 	}
 }
 
+// freeID returns an id that no loop has: what a request id is bound to must not
+// turn out to be another loop.
+func (e *Engine) freeID(ctx context.Context, name string) (ID, error) {
+	for {
+		id := e.opts.NewID(name)
+		switch _, err := e.store.Load(ctx, id); {
+		case errors.Is(err, ErrNotFound):
+			return id, nil
+		case err != nil && !errors.Is(err, ErrDamaged):
+			return "", fmt.Errorf("look for a free id: %w", err)
+		}
+	}
+}
+
 // born is the first checkpoint of a loop.
 func born(id ID, o Origin) State {
 	now := o.CreatedAt
 	s := State{ID: id, Origin: o, Status: Queued, Limits: o.Spec.Limits, Pass: 1, Epoch: 1, UpdatedAt: now}
 	s.emit(now, EventCreated, firstOf(o.Spec.Description, firstWords(o.Spec.Goal)))
-	if o.Spec.Body.Kind == BodyClient && !o.Spec.until().CheckFirst {
-		return s.begin(now)
-	}
-	return s
+	return s.begin(now)
 }
 
 // reuse answers a start whose request id was used before.
@@ -338,17 +352,28 @@ func checkLabels(labels map[string]string) error {
 	if len(labels) > 8 {
 		problems = append(problems, &FieldError{Field: "labels", Problem: fmt.Sprintf("at most 8, got %d", len(labels))})
 	}
+	size := 0
 	for k, v := range labels {
+		size += len(jsonText(k)) + len(jsonText(v)) + 6
 		if k == "" || len(k) > 63 || len(v) > 63 || !utf8.ValidString(k+v) {
 			problems = append(problems, &FieldError{Field: "labels." + clip(k, 63), Problem: "key and value must be texts of 1 to 63 bytes"})
 		}
 	}
+	if len(problems) == 0 && size > maxLabelsSize {
+		problems = append(problems, &FieldError{Field: "labels", Problem: fmt.Sprintf("take %d bytes as JSON, at most %d are allowed", size, maxLabelsSize)})
+	}
 	return errors.Join(problems...)
 }
+
+// maxLabelsSize bounds all labels together, so that a head stays small.
+const maxLabelsSize = 1536
 
 func checkRequestID(id string) error {
 	if len(id) > 128 {
 		return tooLarge("request_id", len(id), 128)
+	}
+	if problem := textProblem(id); problem != "" {
+		return &FieldError{Field: "request_id", Problem: problem}
 	}
 	return nil
 }

@@ -8,57 +8,107 @@ import (
 	"math"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"time"
 )
 
 // The causes with which the engine itself ends a body.
 var (
-	errIterationTime = errors.New("iteration_timeout")
-	errActiveTime    = errors.New("max_active")
-	errDurationTime  = errors.New("max_duration")
+	errIterationTime = fmt.Errorf("iteration_timeout: %w", context.DeadlineExceeded)
+	errActiveTime    = fmt.Errorf("max_active: %w", context.DeadlineExceeded)
+	errDurationTime  = fmt.Errorf("max_duration: %w", context.DeadlineExceeded)
 )
 
 // abandonAfter is how long a body may ignore the end of its context before the
 // worker goes on without it.
 const abandonAfter = 5 * time.Second
 
-// bounded limits ctx to the time that the limits leave. Bodies also have the
-// iteration's own limit.
-func bounded(ctx context.Context, s State, body bool) (context.Context, context.CancelFunc) {
-	duration := time.Duration(s.Limits.MaxDuration - s.Elapsed)
-	active := time.Duration(s.Limits.MaxActive) - time.Duration(s.Ledger.ActiveSeconds*float64(time.Second))
-	limit, cause := duration, errDurationTime
-	if active < limit {
+// abandonNow is the same for a cancel at once.
+const abandonNow = time.Second
+
+// left is the time that the limits leave a body or, without their own limit, the
+// conditions, and the cause with which it ends.
+func left(s State, body bool) (time.Duration, error) {
+	limit, cause := time.Duration(s.Limits.MaxDuration-s.Elapsed), errDurationTime
+	if active := time.Duration(s.Limits.MaxActive) - s.Ledger.active(); active < limit {
 		limit, cause = active, errActiveTime
 	}
 	if t := time.Duration(s.Limits.IterationTimeout); body && t < limit {
 		limit, cause = t, errIterationTime
 	}
-	return context.WithTimeoutCause(ctx, limit, cause)
+	return limit, cause
+}
+
+// bounded limits ctx to the time that the limits leave. When it is over, the
+// limits are read again: somebody may have raised them meanwhile. stop ends the
+// watch and waits for it.
+func (r *run) bounded(ctx context.Context, s State, body bool) (bound context.Context, stop func()) {
+	bound, end := context.WithCancelCause(ctx)
+	began, done := time.Now(), make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			limit, cause := left(s, body)
+			if !sleep(bound, limit-time.Since(began)) {
+				return
+			}
+			newest, err := r.e.store.Load(bound, s.ID)
+			if err != nil || newest.Limits == s.Limits {
+				end(cause)
+				return
+			}
+			s.Limits = newest.Limits
+		}
+	}()
+	return bound, func() { end(context.Canceled); <-done }
 }
 
 // start runs the body once and commits what it came to.
 func (r *run) start(ctx context.Context, s State) error {
 	turn, err := r.turn(ctx, s)
 	if err != nil {
-		return r.finish(ctx, s, outcome{it: Iteration{Error: err.Error(), StartedAt: s.UpdatedAt}, permanent: true}, "")
+		return r.unusable(s, err)
 	}
 	began := time.Now()
 	r.emitStart(began)
-	bodyCtx, cancel := bounded(ctx, s, true)
+	bodyCtx, stop := r.bounded(ctx, s, true)
 	result, err := runBody(bodyCtx, r.e.body(s.Origin.Spec.Body), turn)
 	cause := context.Cause(bodyCtx)
-	cancel()
-	active := time.Since(began)
-	if cause != nil && !errors.Is(cause, errIterationTime) && (err != nil || errors.Is(cause, ErrCancelled) || errors.Is(cause, ErrCancelNow)) {
-		return r.cutOff(ctx, cause, result.Usage, active)
+	stop()
+	o := outcome{it: Iteration{StartedAt: began, Usage: result.Usage}, ask: result.Ask, active: time.Since(began)}
+	o.elapsed = s.Elapsed + Duration(o.active)
+	if o.it.Usage.Validate() != nil {
+		o.it.Usage = Usage{}
 	}
-	if err != nil && errors.Is(cause, errIterationTime) {
-		err = Transient(fmt.Errorf("start %d took longer than iteration_timeout %s", s.Ledger.Starts, s.Limits.IterationTimeout), 0)
+	switch {
+	case errors.Is(cause, errLost):
+		err = errLost
+	case errors.Is(cause, ErrCancelled), errors.Is(cause, ErrCancelNow), cause != nil && err != nil && !errors.Is(cause, errIterationTime):
+		err = r.cutOff(cause, o)
+	default:
+		if err != nil && cause != nil {
+			err = Transient(fmt.Errorf("start %d took longer than iteration_timeout %s: %w", s.Ledger.Starts, s.Limits.IterationTimeout, err), 0)
+		}
+		err = r.finish(ctx, o, r.read(ctx, &o, result, err))
 	}
-	o := outcome{it: Iteration{StartedAt: began, Usage: result.Usage}, active: active, ask: result.Ask}
-	whole := r.read(ctx, &o, result, err)
-	return r.finish(ctx, s, o, whole)
+	if errors.Is(err, errLost) {
+		r.account(o.it.Usage)
+	}
+	return err
+}
+
+// unusable ends a loop whose next start can't even be described: a template or
+// a record is wrong. A store in trouble is no reason to.
+func (r *run) unusable(s State, cause error) error {
+	var template *FieldError
+	damaged := errors.Is(cause, ErrDamaged) || errors.Is(cause, ErrNotFound)
+	switch {
+	case damaged:
+		return r.commit(func(s State) State { return s.settle(Failed, FailQuarantined, "engine", cause.Error(), time.Now()) })
+	case errors.As(cause, &template):
+		return r.finish(r.ctx, outcome{it: Iteration{Error: cause.Error(), StartedAt: s.UpdatedAt}, permanent: true}, "")
+	}
+	return cause
 }
 
 func (r *run) emitStart(now time.Time) {
@@ -84,11 +134,11 @@ func (r *run) read(ctx context.Context, o *outcome, result Result, err error) st
 		// The store did not take the output: another start may be luckier.
 		o.transient = err != nil
 	}
-	if usageErr := result.Usage.Validate(); usageErr != nil {
-		o.it.Usage = Usage{}
+	if o.ask != nil {
+		o.ask = &Ask{Approval: o.ask.Approval, Prompt: clean(o.ask.Prompt, MaxGoalSize)}
 	}
 	if err != nil {
-		o.it.OK, o.it.Error, o.ask = false, firstOf(err.Error(), "the body gave an error without a text"), nil
+		o.it.OK, o.it.Error, o.ask = false, clean(firstOf(err.Error(), "the body gave an error without a text"), maxErrorText), nil
 		o.it.Output = Text{}
 		return ""
 	}
@@ -104,12 +154,31 @@ func checkResult(r Result) error {
 	switch {
 	case len(r.Output) > MaxOutputSize:
 		return tooLarge("output", len(r.Output), MaxOutputSize)
-	case r.Memory != nil && !json.Valid(r.Memory):
-		return &FieldError{Field: "memory", Problem: "is not JSON"}
+	case checkMemory(r.Memory) != nil:
+		return checkMemory(r.Memory)
 	case r.Score != nil && (math.IsNaN(*r.Score) || math.IsInf(*r.Score, 0)):
 		return &FieldError{Field: "score", Problem: "must be a finite number"}
 	}
 	return r.Usage.Validate()
+}
+
+// checkMemory refuses what can't be kept from one iteration to the next.
+func checkMemory(memory json.RawMessage) error {
+	switch {
+	case len(memory) > MaxMemorySize:
+		return tooLarge("memory", len(memory), MaxMemorySize)
+	case memory != nil && !json.Valid(memory):
+		return &FieldError{Field: "memory", Problem: "is not JSON"}
+	}
+	return nil
+}
+
+// maxErrorText bounds the text of a failed iteration.
+const maxErrorText = 64 << 10
+
+// clean makes text fit for a record: valid UTF-8 of at most limit bytes.
+func clean(text string, limit int) string {
+	return clipEnds(strings.ToValidUTF8(text, "\uFFFD"), limit)
 }
 
 // scoreOf returns the number "score" of a JSON output.
@@ -149,13 +218,17 @@ func runBody(ctx context.Context, b Body, t Turn) (Result, error) {
 		return a.result, a.err
 	case <-ctx.Done():
 	}
-	late := time.NewTimer(abandonAfter)
+	patience := abandonAfter
+	if errors.Is(context.Cause(ctx), ErrCancelNow) {
+		patience = abandonNow
+	}
+	late := time.NewTimer(patience)
 	defer late.Stop()
 	select {
 	case a := <-done:
 		return a.result, a.err
 	case <-late.C:
-		return Result{}, fmt.Errorf("the body did not stop within %s after its time was over; it was left behind", abandonAfter)
+		return Result{}, fmt.Errorf("the body did not stop within %s after its time was over; it was left behind", patience)
 	}
 }
 
@@ -179,86 +252,60 @@ func (r *run) turn(ctx context.Context, s State) (Turn, error) {
 	return Turn{
 		Loop: s.ID, Iteration: s.Iteration + 1, Pass: s.Pass, Epoch: s.Epoch, Attempt: s.Attempt,
 		Config: config, Prompt: s.prompt(), Goal: s.expandedGoal(), Context: s.expandedContext(), Feedback: s.Feedback,
-		Steer: s.joinedSteers(), Answer: s.Answer, Output: output, Memory: s.Memory,
+		Steer: s.joinedSteers(), Answer: s.Answer, Output: output, Memory: slices.Clone(s.Memory),
 		Ledger: s.Ledger, Limits: s.Limits, Source: s.Origin.Source, Dir: s.Origin.Dir,
-		Save: r.save, Emit: r.emit,
+		Save: func(ctx context.Context, memory json.RawMessage) error { return r.save(ctx, s.Ledger.Starts, memory) },
+		Emit: func(l Live) { r.emit(s.Ledger.Starts, l) },
 	}, nil
 }
 
-// save stores memory inside an iteration.
-func (r *run) save(ctx context.Context, memory json.RawMessage) error {
-	if !json.Valid(memory) {
-		return &FieldError{Field: "memory", Problem: "is not JSON"}
+// save stores memory inside start number n.
+func (r *run) save(ctx context.Context, n int, memory json.RawMessage) error {
+	if memory == nil {
+		memory = json.RawMessage("null")
+	}
+	if err := checkMemory(memory); err != nil {
+		return err
 	}
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
-	return r.commit(ctx, func(s State) State { s.Memory = slices.Clone(memory); return s })
-}
-
-// cutOff ends a run whose context the engine ended: on a cancel, at a cap in
-// time, or because the process stops.
-func (r *run) cutOff(ctx context.Context, cause error, u Usage, active time.Duration) error {
-	if u.Validate() != nil {
-		u = Usage{}
-	}
-	return r.commit(ctx, func(s State) State {
-		return cutOff(s, cause, u, active, time.Now())
+	memory = slices.Clone(memory)
+	return r.commitWith(ctx, false, func(s State) (State, error) {
+		if s.Ledger.Starts != n || !s.Open {
+			return s, fmt.Errorf("save memory of %s: start %d is over", s.ID, n)
+		}
+		s.Memory = memory
+		return s, nil
 	})
 }
 
-// cutOff is the rule for a start or a judgement that did not get to its end.
-func cutOff(s State, cause error, u Usage, active time.Duration, now time.Time) State {
-	s.touch(now)
-	s.Ledger.spend(u, active)
-	owed := s.Owed
-	switch {
-	case s.Intent.Cancel != nil:
-		return s.cancelled(now)
-	case errors.Is(cause, errActiveTime):
-		s.Ledger.ActiveSeconds = max(s.Ledger.ActiveSeconds, time.Duration(s.Limits.MaxActive).Seconds())
-		_, detail, _ := s.capHit()
-		s = s.settle(Capped, CapActive, "limit", detail, now)
-		s.Owed = owed
-	case errors.Is(cause, errDurationTime):
-		s.Elapsed = max(s.Elapsed, s.Limits.MaxDuration)
-		s = s.settle(Capped, CapDuration, "limit", s.durationDetail(), now)
-		s.Owed = owed
-	default: // shutdown: Open stays set, so that the next worker treats the start as cut off
-		s.Status, s.Phase, s.Claim = Queued, "", Claim{}
-		s.Why = "the process that ran it ended"
-	}
-	return s
+// cutOff commits the end of a run whose context the engine ended.
+func (r *run) cutOff(cause error, o outcome) error {
+	return r.commit(func(s State) State { return cutOff(s, cause, o, time.Now()) })
 }
 
 // finish commits what a start came to. Conditions that cost nothing to ask
 // again are asked before, so that the whole iteration is one commit.
-func (r *run) finish(ctx context.Context, s State, o outcome, whole string) error {
-	var asked map[string]Verdict
-	var tampered []string
-	var active time.Duration
-	after := decide(s, o, time.Now())
+func (r *run) finish(ctx context.Context, o outcome, whole string) error {
+	var found findings
+	after := decide(r.state(), o, time.Now())
 	quick := after.Owed != nil && cheap(after.Origin.Spec.until())
 	if quick {
-		began := time.Now()
-		var err error
-		if asked, tampered, err = r.ask(ctx, after, whole); err != nil {
-			quick = false
-		}
-		active = time.Since(began)
+		found = r.ask(ctx, after, whole)
+		quick = found.cut == nil
 	}
-	err := r.commit(ctx, func(s State) State {
+	err := r.commit(func(s State) State {
 		now := time.Now()
 		next := decide(s, o, now)
 		switch {
 		case next.Owed == nil:
 			return next
 		case quick:
-			return conclude(next, asked, tampered, active, now)
+			return conclude(next, found.asked, found.tampered, found.active, now)
 		case next.Intent.Pause != nil:
 			return next.pause(*next.Intent.Pause, now)
 		}
-		next.Status, next.Phase = Running, PhaseConditions
 		return next
 	})
 	if err == nil && o.it.OK {
@@ -269,9 +316,13 @@ func (r *run) finish(ctx context.Context, s State, o outcome, whole string) erro
 
 // cheap reports whether asking again after a crash costs nothing that matters.
 func cheap(u Until) bool {
-	return !slices.ContainsFunc(u.leaves(), func(l leaf) bool {
-		return l.cond.Kind != StopPredicate && l.cond.Kind != StopClaim && l.cond.Kind != StopHuman
-	})
+	return !slices.ContainsFunc(u.leaves(), func(l leaf) bool { return dear(l.cond.Kind) })
+}
+
+// dear reports whether asking a condition costs time or money. Its verdict is
+// stored before another one is asked.
+func dear(kind string) bool {
+	return kind != StopPredicate && kind != StopClaim && kind != StopHuman
 }
 
 // past is the output of an earlier iteration.

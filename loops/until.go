@@ -176,7 +176,10 @@ func weight(kind string) int {
 
 // decision sums up the decisive verdicts in one.
 func decision(met bool, by []string, results map[string]Verdict) Verdict {
-	sum := Verdict{Met: met, SelfReported: true}
+	if len(by) == 0 { // not decided: what is known speaks
+		by = slices.Sorted(maps.Keys(results))
+	}
+	sum := Verdict{Met: met, SelfReported: len(by) > 0}
 	heaviest := -1
 	var reasons, feedback []string
 	for _, path := range by {

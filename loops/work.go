@@ -2,8 +2,6 @@ package loops
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"sync"
@@ -11,12 +9,17 @@ import (
 )
 
 // Run works on loops until ctx ends, then lets go of what it holds and returns
-// nil. It may be called once. An error means that the store can't be used.
+// nil; bodies see [ErrShutdown] as the cause. It may be called once. An error
+// means that the store can't be used.
 func (e *Engine) Run(ctx context.Context) error {
+	e.working.Add(1)
+	defer e.working.Add(-1)
 	var workers sync.WaitGroup
 	defer workers.Wait()
-	ctx, stop := context.WithCancelCause(ctx)
+	outer := ctx
+	ctx, stop := context.WithCancelCause(context.WithoutCancel(outer))
 	defer stop(ErrShutdown)
+	defer context.AfterFunc(outer, func() { stop(ErrShutdown) })()
 	skipped := newSkipList(e.store)
 	workers.Go(func() { e.follow(ctx) })
 	workers.Go(func() { skipped.run(ctx) })
@@ -27,7 +30,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		}
-		id, err := e.store.Ready(ctx)
+		id, rev, err := e.store.Ready(ctx)
 		if ctx.Err() != nil || errors.Is(err, ErrClosed) {
 			return nil
 		}
@@ -36,7 +39,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		}
 		workers.Go(func() {
 			defer func() { <-slots }()
-			if err := e.work(ctx, id); err != nil {
+			if err := e.work(ctx, id, rev); err != nil {
 				skipped.add(id)
 				e.opts.Logger.Debug("left a loop", "loop", id, "cause", err)
 			}
@@ -83,55 +86,40 @@ func (l *skipList) run(ctx context.Context) {
 // worker. Requests made through this engine signal directly; others are seen
 // in the store's feed.
 func (e *Engine) follow(ctx context.Context) {
-	for h, err := range e.store.Watch(ctx, "", 0) {
-		if err != nil {
-			if ctx.Err() == nil {
-				e.opts.Logger.Error("the feed of changes ended", "cause", err)
+	for {
+		for h, err := range e.store.Watch(ctx, "", 0) {
+			if err == nil {
+				e.signal(h)
+			} else if ctx.Err() == nil && !errors.Is(err, ErrClosed) {
+				e.opts.Logger.Error("the feed of changes ended; it is opened again", "cause", err)
 			}
+		}
+		if !sleep(ctx, time.Second) {
 			return
 		}
-		e.signal(h)
 	}
 }
 
+// signal tells the worker of a loop in this process what h means for it.
 func (e *Engine) signal(h Head) {
 	e.mu.Lock()
 	r := e.running[h.ID]
 	e.mu.Unlock()
-	if r == nil {
-		return
-	}
 	switch {
+	case r == nil:
 	case h.Cancel != nil && h.Cancel.Now:
-		r.end(ErrCancelNow)
+		r.ended(ErrCancelNow)
 	case h.Cancel != nil:
-		r.end(ErrCancelled)
+		r.ended(ErrCancelled)
+	case h.Claim.Token != r.claim.Token && h.Rev > r.state().Rev:
+		r.ended(errLost)
 	}
 }
 
-// errLost means that another worker or request took the loop away.
-var errLost = errors.New("another worker has the loop")
-
-// run is one claim of a loop by this process.
-type run struct {
-	e     *Engine
-	claim Claim
-	ended context.CancelCauseFunc
-
-	history    []past // of the committed iterations, newest last, once hasHistory
-	hasHistory bool
-
-	mu    sync.Mutex // guards what follows
-	s     State
-	live  Live
-	heard time.Time
-}
-
-func (r *run) end(cause error) { r.ended(cause) }
-
-// work claims a loop and works on it until it rests. An error means that the
-// loop could not be taken and should be offered again later.
-func (e *Engine) work(ctx context.Context, id ID) error {
+// work claims a loop and works on it until it rests. rev is the revision of
+// which the store said that its claim is free. An error means that the loop
+// could not be taken or kept and should be offered again later.
+func (e *Engine) work(ctx context.Context, id ID, rev uint64) error {
 	s, err := e.store.Load(ctx, id)
 	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrDamaged) {
 		return nil
@@ -139,119 +127,27 @@ func (e *Engine) work(ctx context.Context, id ID) error {
 	if err != nil {
 		return err
 	}
-	needsParts := s.Intent.Cancel == nil && s.Status != YourTurn && s.Status != NeedsInput
-	if needsParts {
+	if s.Rev != rev {
+		return nil // it changed: the newer revision is handed out when it wants a worker
+	}
+	if s.Intent.Cancel == nil && s.Status != YourTurn && s.Status != NeedsInput {
 		if err := e.canServe(s); err != nil {
 			return err
 		}
 	}
-	ctx, ended := context.WithCancelCause(ctx)
-	defer ended(nil)
-	var token [8]byte
-	_, _ = rand.Read(token[:])
-	r := &run{e: e, s: s, ended: ended, claim: Claim{Owner: e.store.Runner(), Token: hex.EncodeToString(token[:])}}
-	if took, err := r.take(ctx); err != nil || !took {
-		return err
-	}
+	r := newRun(e, ctx, s)
+	ctx = r.ctx
+	defer r.ended(nil)
 	e.mu.Lock()
-	e.running[id] = r
+	e.running[id] = r // before the claim, so that no request written after it is missed
 	e.mu.Unlock()
 	defer func() {
 		e.mu.Lock()
 		delete(e.running, id)
 		e.mu.Unlock()
 	}()
+	if took, err := r.take(); err != nil || !took {
+		return err
+	}
 	return r.loop(ctx)
-}
-
-// take claims the loop. false means that there is nothing to do for a worker.
-func (r *run) take(ctx context.Context) (bool, error) {
-	next, ok := claim(r.s, r.claim, time.Now())
-	if !ok {
-		return false, nil
-	}
-	s, err := r.e.store.Commit(ctx, next)
-	if errors.Is(err, ErrConflict) {
-		r.e.store.Requeue(r.s.ID) // it changed: whoever is right for it now takes it
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("claim %s: %w", r.s.ID, err)
-	}
-	r.s = s
-	return s.Claim == r.claim, nil
-}
-
-// loop runs bodies and conditions until the loop rests or is lost.
-func (r *run) loop(ctx context.Context) error {
-	for {
-		s := r.state()
-		if s.Claim != r.claim {
-			return nil
-		}
-		if s.Intent.Cancel != nil {
-			r.e.signal(s.Head()) // written before this run was known
-		}
-		var err error
-		if s.Owed != nil {
-			err = r.judge(ctx, s)
-		} else {
-			err = r.start(ctx, s)
-		}
-		switch {
-		case errors.Is(err, errLost):
-			return nil
-		case err != nil:
-			r.e.opts.Logger.Error("loop left at its last checkpoint", "loop", s.ID, "cause", err)
-			return err
-		}
-	}
-}
-
-func (r *run) state() State {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.s
-}
-
-// commit applies change to the newest state and stores it. When a request was
-// written meanwhile, change is applied again to what is there then, so that
-// neither the request nor the work is lost.
-func (r *run) commit(ctx context.Context, change func(State) State) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitPatience)
-	defer cancel()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for {
-		next := change(r.s)
-		s, err := r.e.store.Commit(ctx, next)
-		if err == nil {
-			r.s = s
-			if it := next.New.Iteration; it != nil && r.e.opts.OnIteration != nil {
-				r.e.opts.OnIteration(s, *it)
-			}
-			return nil
-		}
-		if !errors.Is(err, ErrConflict) {
-			return fmt.Errorf("commit %s: %w", r.s.ID, err)
-		}
-		if r.s, err = r.e.store.Load(ctx, r.s.ID); err != nil {
-			return fmt.Errorf("read %s again: %w", r.s.ID, err)
-		}
-		if r.s.Claim != r.claim {
-			return errLost
-		}
-	}
-}
-
-// commitPatience is how long a finished result waits for a store that does not
-// answer, even when the process is told to stop meanwhile.
-const commitPatience = 10 * time.Second
-
-// emit keeps live text and the time it came.
-func (r *run) emit(l Live) {
-	l.Text, l.Tool = clip(l.Text, 4<<10), clip(l.Tool, 128)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.live, r.heard = l, time.Now()
 }
