@@ -158,7 +158,7 @@ func bounds(nodes *int, depth, line, column int) error {
 // checkTop refuses documents that are not a mapping.
 func checkTop(tree node) error {
 	if tree.kind != mapping {
-		return problem(tree.line, tree.column, "a loop file is a mapping of keys to values (goal: …, body: …), got %s", describe(tree))
+		return problem(tree.line, tree.column, "the file must be a mapping of keys to values (key: value), got %s", describe(tree))
 	}
 	return nil
 }

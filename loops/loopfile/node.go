@@ -3,6 +3,7 @@ package loopfile
 import (
 	"encoding/json"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -99,41 +100,84 @@ func locate(tree node, found []*loops.FieldError) error {
 	return errors.Join(all...)
 }
 
-// find returns where a field such as "until.all[0].run" is written. For a field
-// that the file does not have it is the nearest one around it.
+// find returns where a field such as "until.all[0].run" or `env["A B"]` is
+// written. For a field that the file does not have it is the nearest one around
+// it.
 func (n node) find(field string) (line, column int) {
 	line, column = n.line, n.column
 	for field != "" {
-		if rest, ok := strings.CutPrefix(field, "["); ok {
-			digits, after, _ := strings.Cut(rest, "]")
-			i, err := strconv.Atoi(digits)
-			if err != nil || i < 0 || i >= len(n.items) {
-				return line, column
-			}
-			n, field = n.items[i], after
-			line, column = n.line, n.column
-			continue
-		}
-		m, rest, ok := n.step(strings.TrimPrefix(field, "."))
+		key, rest := firstStep(field)
+		next, ok := n.step(key)
 		if !ok {
 			return line, column
 		}
-		line, column, n, field = m.line, m.column, m.value, rest
+		line, column, n, field = next.line, next.column, next.value, rest
 	}
 	return line, column
 }
 
-// step finds the member that field begins with. Keys may hold dots themselves:
-// the longest one wins.
-func (n node) step(field string) (found member, rest string, ok bool) {
-	for _, m := range n.members {
-		after, has := strings.CutPrefix(field, m.key)
-		if !has || after != "" && after[0] != '.' && after[0] != '[' {
-			continue
+// firstStep cuts a field's path behind its first key or index.
+func firstStep(field string) (step, rest string) {
+	if strings.HasPrefix(field, "[") {
+		if quoted, err := strconv.QuotedPrefix(field[1:]); err == nil {
+			key, _ := strconv.Unquote(quoted)
+			return key, strings.TrimPrefix(field[1+len(quoted):], "]")
 		}
-		if !ok || len(m.key) > len(found.key) {
-			found, rest, ok = m, after, true
+		digits, rest, _ := strings.Cut(field, "]")
+		return digits + "]", rest
+	}
+	field = strings.TrimPrefix(field, ".")
+	if end := strings.IndexAny(field, ".["); end > 0 {
+		return field[:end], field[end:]
+	}
+	return field, ""
+}
+
+// step takes one step down: a key, or an index such as "[3]".
+func (n node) step(key string) (member, bool) {
+	if n.kind != sequence {
+		if m, ok := n.member(key); ok {
+			return m, true
+		}
+		// A long key is named by its beginning.
+		short, cut := strings.CutSuffix(key, "…")
+		i := slices.IndexFunc(n.members, func(m member) bool { return cut && strings.HasPrefix(m.key, short) })
+		if i < 0 {
+			return member{}, false
+		}
+		return n.members[i], true
+	}
+	i, err := strconv.Atoi(strings.Trim(key, "[]"))
+	if err != nil || i < 0 || i >= len(n.items) {
+		return member{}, false
+	}
+	item := n.items[i]
+	return member{line: item.line, column: item.column, value: item}, true
+}
+
+// eachText replaces every text value in the tree, keys left alone.
+func (n *node) eachText(replace func(string) (string, error)) error {
+	for i := range n.items {
+		if err := n.items[i].eachText(replace); err != nil {
+			return err
 		}
 	}
-	return found, rest, ok
+	for i := range n.members {
+		if err := n.members[i].value.eachText(replace); err != nil {
+			return err
+		}
+	}
+	if n.kind != scalar || !strings.HasPrefix(n.scalar, `"`) {
+		return nil
+	}
+	var text string
+	if err := json.Unmarshal([]byte(n.scalar), &text); err != nil {
+		return err
+	}
+	text, err := replace(text)
+	if err != nil {
+		return problem(n.line, n.column, "%v", err)
+	}
+	n.scalar = quote(text)
+	return nil
 }

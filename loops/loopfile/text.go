@@ -28,7 +28,7 @@ func clean(data []byte) (string, error) {
 		return "", problem(line, column, "byte 0x%02x is not UTF-8; save the file as UTF-8", text[at])
 	}
 	if strings.TrimSpace(text) == "" {
-		return "", problem(1, 1, "the file is empty; a loop file needs at least goal and body")
+		return "", errEmpty
 	}
 	return text, nil
 }
@@ -52,6 +52,9 @@ func position(text string, offset int) (line, column int) {
 	start := strings.LastIndexByte(before, '\n') + 1
 	return strings.Count(before, "\n") + 1, utf8.RuneCountInString(before[start:]) + 1
 }
+
+// errEmpty is a file without any value.
+var errEmpty = problem(1, 1, "the file is empty; a loop file needs at least goal and body")
 
 func problem(line, column int, format string, args ...any) error {
 	return &loops.FieldError{Problem: fmt.Sprintf(format, args...), Line: line, Column: column}

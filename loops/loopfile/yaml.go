@@ -67,7 +67,7 @@ func onlyDocument(file *ast.File) (ast.Node, error) {
 		body = doc.Body
 	}
 	if body == nil {
-		return nil, problem(1, 1, "the file holds nothing but comments; a loop file needs at least goal and body")
+		return nil, errEmpty
 	}
 	return body, nil
 }
