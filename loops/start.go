@@ -31,8 +31,10 @@ func (e *Engine) Start(ctx context.Context, r StartRequest) (Outcome, error) {
 	if err != nil {
 		return Outcome{}, err
 	}
-	id := e.opts.NewID(origin.Spec.Name)
-	if r.RequestID != "" {
+	var id ID
+	if r.RequestID == "" {
+		id = e.opts.NewID(origin.Spec.Name)
+	} else {
 		if id, err = e.freeID(ctx, origin.Spec.Name); err != nil {
 			return Outcome{}, err
 		}
