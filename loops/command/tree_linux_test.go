@@ -53,6 +53,7 @@ func TestNothingOutlivesARun(t *testing.T) {
 		{"a session of its own", `setsid sh -c 'echo ready $$; exec sleep 600' & wait`, 1, loops.ErrCancelled},
 		{"a daemon: own session and no parent", `(setsid sh -c 'echo ready $$; exec sleep 600' &) ; sleep 600`, 1, loops.ErrCancelled},
 		{"a cleared environment below a living parent", `env -i setsid sh -c 'echo ready $$; exec sleep 600' & wait`, 1, loops.ErrCancelNow},
+		{"one of these that ignores SIGTERM", `env -i setsid sh -c 'trap "" TERM; echo ready $$; while :; do sleep 0.05; done' & wait`, 1, loops.ErrCancelled},
 		{"a child on the pipe after the exit", `sleep 600 & echo ready $!`, 1, nil},
 		{"a daemon on the pipe after the exit", `mkfifo $FIFO; setsid sh -c 'echo ready $$; echo > $FIFO; exec sleep 600' & cat $FIFO`, 1, nil},
 	}
