@@ -30,11 +30,17 @@ func (m member) signal(sig syscall.Signal) {
 }
 
 // members returns the living processes of the run: in the group, with the mark,
-// or below one of these.
+// or below one of these. One that was found once stays known, also when the end
+// of its parent cuts it off.
 func (t *groupTree) members() []member {
-	return choose(func(m member) bool {
-		return m.born >= t.born && (m.group == t.pid || markOf(m.pid) == t.mark)
+	found := choose(func(m member) bool {
+		return m.born >= t.born && (m.group == t.pid || t.known[m.pid] == m.born || markOf(m.pid) == t.mark)
 	})
+	t.known = make(map[int]int64, len(found))
+	for _, m := range found {
+		t.known[m.pid] = m.born
+	}
+	return found
 }
 
 func (t *groupTree) alive() bool { return len(t.members()) > 0 }
@@ -141,25 +147,29 @@ func markOf(pid int) string {
 // endLeftovers kills the processes that a dead worker started for owner, and
 // those below them. A worker that lives keeps its own.
 func endLeftovers(owner string) int {
+	// A dying process shows no environment any more: known ones stay known.
+	known := make(map[int]int64)
 	left := func() []member {
 		return choose(func(m member) bool {
+			if known[m.pid] == m.born {
+				return true
+			}
 			parts := strings.Split(markOf(m.pid), "|")
 			return len(parts) == 3 && parts[0] == markOwner(owner) && !workerLives(parts[1])
 		})
 	}
-	total := 0
 	for range 50 {
 		found := left()
 		if len(found) == 0 {
 			break
 		}
-		total = max(total, len(found))
 		for _, m := range found {
+			known[m.pid] = m.born
 			m.signal(syscall.SIGKILL)
 		}
 		time.Sleep(4 * time.Millisecond)
 	}
-	return total
+	return len(known)
 }
 
 func workerLives(mark string) bool {

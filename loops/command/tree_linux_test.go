@@ -53,6 +53,7 @@ func TestNothingOutlivesARun(t *testing.T) {
 		{"a session of its own", `setsid sh -c 'echo ready $$; exec sleep 600' & wait`, 1, loops.ErrCancelled},
 		{"a daemon: own session and no parent", `(setsid sh -c 'echo ready $$; exec sleep 600' &) ; sleep 600`, 1, loops.ErrCancelled},
 		{"a cleared environment below a living parent", `env -i setsid sh -c 'echo ready $$; exec sleep 600' & wait`, 1, loops.ErrCancelNow},
+		{"one of these that ignores SIGTERM", `env -i setsid sh -c 'trap "" TERM; echo ready $$; while :; do sleep 0.05; done' & wait`, 1, loops.ErrCancelled},
 		{"a child on the pipe after the exit", `sleep 600 & echo ready $!`, 1, nil},
 		{"a daemon on the pipe after the exit", `mkfifo $FIFO; setsid sh -c 'echo ready $$; echo > $FIFO; exec sleep 600' & cat $FIFO`, 1, nil},
 	}
@@ -99,11 +100,43 @@ func TestARunLeavesOthersAlone(t *testing.T) {
 	if _, err := r.Run(t.Context(), Command{Argv: script("exit 0"), Env: basics(), Owner: "same"}); err != nil {
 		t.Fatal(err)
 	}
+	number, _ := strconv.Atoi(pid)
+	if m, ok := look(number); !ok || m.group != number {
+		t.Errorf("the program is in group %d, want one of its own", m.group)
+	}
 	if n := r.EndLeftovers("same"); n != 0 || !lives(t, pid) {
 		t.Errorf("ended %d processes of a worker that lives", n)
 	}
 	cancel(loops.ErrCancelNow)
 	<-done
+}
+
+// dyingWorker starts a run in another process, which dies and leaves pid.
+func dyingWorker(t *testing.T, owner string) (pid string) {
+	t.Helper()
+	worker := exec.Command(os.Args[0])
+	worker.Env = append(basics(), roleEnv+"=dying worker", "OWNER="+owner)
+	out, _ := worker.Output() // it dies by its own signal
+	if _, err := fmt.Sscanf(string(out), "left %s", &pid); err != nil {
+		t.Fatalf("the worker said %q", out)
+	}
+	if !lives(t, pid) {
+		t.Fatal("the worker left nothing")
+	}
+	return pid
+}
+
+func TestARepeatedStartEndsLeftovers(t *testing.T) {
+	tn := turn(t, loops.BodySpec{Run: script("exit 0")})
+	var b Body
+	if _, err := b.Run(t.Context(), tn); err != nil {
+		t.Fatal(err)
+	}
+	pid := dyingWorker(t, owner(tn.Loop, tn.Dir))
+	tn.Attempt = 2
+	if _, err := b.Run(t.Context(), tn); err != nil || lives(t, pid) {
+		t.Errorf("it lives: %t, %v", lives(t, pid), err)
+	}
 }
 
 func TestLeftoversOfADeadWorkerAreEnded(t *testing.T) {
@@ -121,16 +154,7 @@ func TestLeftoversOfADeadWorkerAreEnded(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			owner := "demo|" + t.TempDir()
-			worker := exec.Command(os.Args[0])
-			worker.Env = append(basics(), roleEnv+"=dying worker", "OWNER="+owner)
-			out, _ := worker.Output() // it dies by its own signal
-			var pid string
-			if _, err := fmt.Sscanf(string(out), "left %s", &pid); err != nil {
-				t.Fatalf("the worker said %q", out)
-			}
-			if !lives(t, pid) {
-				t.Fatal("the worker left nothing")
-			}
+			pid := dyingWorker(t, owner)
 			var r Runner
 			if n := r.EndLeftovers("other"); n != 0 || !lives(t, pid) {
 				t.Errorf("another owner's runs were ended: %d", n)

@@ -16,6 +16,8 @@ type groupTree struct {
 	pid  int // of the program, and the number of its group
 	mark string
 	born int64 // when the program started, in the unit of startedAt
+
+	known map[int]int64 // members by number, and when they started; Linux only
 }
 
 func newTree(cmd *exec.Cmd, mark string) (tree, error) {
