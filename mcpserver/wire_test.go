@@ -106,6 +106,11 @@ func TestStartFromALoopFile(t *testing.T) {
 	c, _ = serve(files{err: errors.Join(&loops.FieldError{Field: "limits.max_passes", Problem: "must be at least 1", Line: 9}, &loops.FieldError{Field: "goal", Problem: "is missing"})})
 	c.fails("loop_start", `{"loop_file":"fix"}`, "loop_file", "line 9: limits.max_passes", "goal: is missing")
 
+	c, _ = serve(files{err: fmt.Errorf("open: %w", &loops.RefusedError{Code: "not_trusted", Problem: "the file changed", Remedy: "read it"})})
+	if r := c.fails("loop_start", `{"loop_file":"fix"}`, "the file changed; read it"); r.detail.Code != "not_trusted" {
+		t.Errorf("code %q", r.detail.Code)
+	}
+
 	c, e = serve(nil)
 	c.ok("loop_start", `{"goal":"x","body":{"kind":"handler","name":"worker"}}`)
 	if e.started.Source != loops.SourceTool || e.started.Dir != "" {
