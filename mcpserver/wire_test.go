@@ -29,13 +29,12 @@ func TestTranscripts(t *testing.T) {
 		"client_loop": {
 			call("loop_start", `{"name":"draft","goal":"Write CHANGES.md","until":{"all":[{"kind":"human","question":"Is it good?"}]},"request_id":"r1"}`),
 			call("loop_continue", `{"loop_id":"draft-0001","attention_id":"it-1","output":"# Changes","usage":{"cost_usd":0.05}}`),
-			call("loop_approve", `{"loop_id":"draft-0001","decision":"deny","attention_id":"it-1","message":"no dates"}`),
+			call("loop_approve", `{"loop_id":"draft-0001","decision":"aprove","reason":"no dates"}`),
 			call("loop_approve", `{"loop_id":"draft-0001","decision":"deny","attention_id":"ap-5","message":"no dates"}`),
 			call("loop_wait", `{"loop_id":"draft-0001","cursor":5}`),
 			call("loop_inspect", `{"loop_id":"draft-0001","view":"why"}`),
 			call("loop_list", `{}`),
 			call("loop_cancel", `{"loop_id":"draft-0001"}`),
-			call("loop_continue", `{"loop_id":"draft-0001"}`),
 		},
 		"modern": {
 			modern(call("loop_start", `{"name":"say","goal":"say ok","body":{"kind":"handler","name":"worker"},"until":{"all":[{"kind":"contains"}]},"wait_seconds":10}`)),
