@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+
+	"example.com/loop-mcp/loops"
 )
 
 // long is a text of n bytes as JSON.
@@ -83,7 +85,7 @@ var badInputs = []badInput{
 	{"loop_start", `{"goal":"x","wait_seconds":99999999999999999999,` + until + `}`, says("wait_seconds", "large")},
 	{"loop_start", `{"goal":"x","dry_run":"yes",` + until + `}`, says("dry_run")},
 	{"loop_start", `{"goal":7,"limits":{"max_passes":"3x"},"wait_seconds":-1,"name":"UP","colour":"red",` + until + `}`,
-		says("goal", "limits.max_passes", "wait_seconds", "name", "colour")},
+		says("goal: must", "limits.max_passes: must", "wait_seconds: must", "name: must", "colour: unknown")},
 	{"loop_start", `[1]`, says("arguments", "object")},
 	{"loop_start", `"goal"`, says("arguments", "object")},
 
@@ -196,6 +198,19 @@ func TestBadInput(t *testing.T) {
 	})
 }
 
+// TestOneProblemAField: about a field that cannot be read nothing else is said.
+func TestOneProblemAField(t *testing.T) {
+	for raw, into := range map[string]checker{
+		`{"loop_id":5}`:                    &waitArgs{},
+		`{"loop_id":"a-b2","decision":{}}`: &approveArgs{},
+		`{"goal":[],` + until + `}`:        &startArgs{},
+	} {
+		if found := loops.FieldErrors(decode([]byte(raw), into)); len(found) != 1 {
+			t.Errorf("%s: %v, want one problem", raw, found)
+		}
+	}
+}
+
 // TestBadInputWithoutTheHook: transports that do not keep the bytes reach the
 // same checks.
 func TestBadInputWithoutTheHook(t *testing.T) {
@@ -207,6 +222,22 @@ func TestBadInputWithoutTheHook(t *testing.T) {
 		w.fails("loop_start", `"x"`, "arguments")
 		w.ok("loop_start", `{"goal":"x",`+until+`}`)
 	})
+}
+
+// TestErrorsAreShort: a client's own megabyte does not come back, nor a
+// thousand problems.
+func TestErrorsAreShort(t *testing.T) {
+	var many problems
+	for i := range 1000 {
+		many.add(fmt.Sprintf("f%d", i), "%s", strings.Repeat("x", 1<<12))
+	}
+	d, ok := explain(many.err())
+	if !ok || len(d.Message) > 6000 || len(d.Fields) != maxProblems || !strings.Contains(d.Message, "988 more") {
+		t.Errorf("%d bytes, %d fields: %.300s", len(d.Message), len(d.Fields), d.Message)
+	}
+	if d, _ := explain(&loops.RefusedError{Code: "x", Problem: strings.Repeat("x", 1<<20)}); len(d.Message) > 2000 {
+		t.Errorf("a refusal of %d bytes", len(d.Message))
+	}
 }
 
 func TestInternalErrorsAreLogged(t *testing.T) {

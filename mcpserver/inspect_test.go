@@ -195,6 +195,10 @@ func TestSpecIsClipped(t *testing.T) {
 	if n := len(mustJSON(short)); n > maxSpec || !short.Truncated {
 		t.Errorf("%d bytes, truncated %t", n, short.Truncated)
 	}
+	s.Until = &loops.Until{Any: []loops.Condition{{Kind: "predicate", Expression: strings.Repeat("e", 1<<20)}}}
+	if short := shortSpec(s, maxSpec); len(mustJSON(short)) > maxSpec || s.Until == nil {
+		t.Errorf("%d bytes with a long expression", len(mustJSON(short)))
+	}
 	if s.Goal = "x"; len(s.Context) != 64<<10 {
 		t.Error("the spec itself was changed")
 	}

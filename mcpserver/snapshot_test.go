@@ -151,6 +151,9 @@ func TestNextNamesTheCall(t *testing.T) {
 				t.Errorf("%s: next %q does not name %q", status, next, part)
 			}
 		}
+		if string(mustJSON(next)) != `"`+next+`"` {
+			t.Errorf("%s: next %q reads differently in JSON", status, next)
+		}
 		if s.Stop.Resumable = false; status == loops.Failed {
 			if next := Snapshot(nil, s, nil).Next; !strings.Contains(next, "view why") {
 				t.Errorf("failed for good: %q", next)

@@ -110,8 +110,11 @@ func (t *tools) startRequest(ctx context.Context, a startArgs) (loops.StartReque
 }
 
 // fileError puts what is wrong with a loop file under the argument that named
-// it.
+// it. A refusal says all that there is to say.
 func fileError(name string, err error) error {
+	if errors.Is(err, loops.ErrRefused) {
+		return err
+	}
 	found := loops.FieldErrors(err)
 	if len(found) == 0 {
 		return &loops.FieldError{Field: "loop_file", Problem: err.Error()}

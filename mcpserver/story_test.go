@@ -269,6 +269,22 @@ func TestUnknownIDNamesRecentOnes(t *testing.T) {
 	})
 }
 
+// TestUnknownIDPrefersTheName: a model that forgot the end of an id remembers
+// its beginning.
+func TestUnknownIDPrefersTheName(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, loopstest.Script(loopstest.Done("ok")), nil)
+		w.startHandler(`,"wait_seconds":5`)
+		for range 5 {
+			time.Sleep(time.Second)
+			w.startClient(``)
+		}
+		w.fails("loop_wait", `{"loop_id":"say-7k3q"}`, "most recent ones are say-0001, draft-0006, draft-0005,")
+		w.fails("loop_wait", `{"loop_id":"say"}`, "loop_id")
+		w.fails("loop_wait", `{"loop_id":"sayings-7k3q"}`, "most recent ones are draft-0006, draft-0005, draft-0004,")
+	})
+}
+
 func TestListPagesAndFilters(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, loopstest.Script(loopstest.Done("ok")), nil)

@@ -213,7 +213,8 @@ type specItem struct {
 	Truncated bool `json:"spec_truncated,omitempty"`
 }
 
-// shortSpec clips the texts of a spec that may be large, if they are.
+// shortSpec clips the texts of a spec that may be large, if they are, and
+// leaves out the lists of one that is still too large.
 func shortSpec(s loops.Spec, chars int) specItem {
 	out := specItem{Spec: s}
 	data, err := encode(s)
@@ -227,6 +228,9 @@ func shortSpec(s loops.Spec, chars int) specItem {
 	if len(out.Body.With) > chars/5 {
 		note, _ := json.Marshal(fmt.Sprintf("%d bytes left out", len(out.Body.With)))
 		out.Body.With = note
+	}
+	if data, err := encode(out); err == nil && len(data) > 2*chars {
+		out.Inputs, out.Protect, out.Until, out.Body.Run, out.Body.Env = nil, nil, nil, nil, nil
 	}
 	return out
 }

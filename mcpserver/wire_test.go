@@ -29,13 +29,12 @@ func TestTranscripts(t *testing.T) {
 		"client_loop": {
 			call("loop_start", `{"name":"draft","goal":"Write CHANGES.md","until":{"all":[{"kind":"human","question":"Is it good?"}]},"request_id":"r1"}`),
 			call("loop_continue", `{"loop_id":"draft-0001","attention_id":"it-1","output":"# Changes","usage":{"cost_usd":0.05}}`),
-			call("loop_approve", `{"loop_id":"draft-0001","decision":"deny","attention_id":"it-1","message":"no dates"}`),
+			call("loop_approve", `{"loop_id":"draft-0001","decision":"aprove","reason":"no dates"}`),
 			call("loop_approve", `{"loop_id":"draft-0001","decision":"deny","attention_id":"ap-5","message":"no dates"}`),
 			call("loop_wait", `{"loop_id":"draft-0001","cursor":5}`),
 			call("loop_inspect", `{"loop_id":"draft-0001","view":"why"}`),
 			call("loop_list", `{}`),
 			call("loop_cancel", `{"loop_id":"draft-0001"}`),
-			call("loop_continue", `{"loop_id":"draft-0001"}`),
 		},
 		"modern": {
 			modern(call("loop_start", `{"name":"say","goal":"say ok","body":{"kind":"handler","name":"worker"},"until":{"all":[{"kind":"contains"}]},"wait_seconds":10}`)),
@@ -105,6 +104,11 @@ func TestStartFromALoopFile(t *testing.T) {
 	}
 	c, _ = serve(files{err: errors.Join(&loops.FieldError{Field: "limits.max_passes", Problem: "must be at least 1", Line: 9}, &loops.FieldError{Field: "goal", Problem: "is missing"})})
 	c.fails("loop_start", `{"loop_file":"fix"}`, "loop_file", "line 9: limits.max_passes", "goal: is missing")
+
+	c, _ = serve(files{err: fmt.Errorf("open: %w", &loops.RefusedError{Code: "not_trusted", Problem: "the file changed", Remedy: "read it"})})
+	if r := c.fails("loop_start", `{"loop_file":"fix"}`, "the file changed; read it"); r.detail.Code != "not_trusted" {
+		t.Errorf("code %q", r.detail.Code)
+	}
 
 	c, e = serve(nil)
 	c.ok("loop_start", `{"goal":"x","body":{"kind":"handler","name":"worker"}}`)

@@ -250,13 +250,18 @@ func newWorld(t *testing.T, body loops.Body, opts *Options) *world {
 		body = loopstest.Script()
 	}
 	w := &world{store: loopstest.NewMemory()}
-	n := 0
 	w.e = loops.New(w.store, loops.Parts{
 		Handlers: map[string]loops.Body{"worker": body},
 		Stops:    map[string]loops.StopCondition{"contains": loops.StopFunc(contains)},
 	}, &loops.Options{
 		RunsWhile: "this test runs",
-		NewID:     func(name string) loops.ID { n++; return loops.ID(fmt.Sprintf("%s-%04d", name, n)) },
+		NewID: func(name string) loops.ID { // by the number of loops, however often it is asked
+			heads, err := w.store.List(context.Background())
+			if err != nil {
+				t.Error(err)
+			}
+			return loops.ID(fmt.Sprintf("%s-%04d", name, len(heads)+1))
+		},
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
