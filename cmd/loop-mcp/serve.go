@@ -66,7 +66,7 @@ func (a *app) serve(ctx context.Context) error {
 		Before: mcpserver.KeepArguments, FirstMessage: lazy.wake, Logger: log,
 	})
 	if errors.Is(err, context.Canceled) {
-		return &exitCode{code: exitInterrupted}
+		return &exitError{code: exitInterrupted}
 	}
 	return err
 }
