@@ -147,6 +147,7 @@ func aimed(r loops.Request, s loops.State) loops.Request {
 		if r.AttentionID == "" {
 			r.AttentionID = s.Attention.ID
 		}
+	default: // the others answer nothing
 	}
 	return r
 }

@@ -82,6 +82,6 @@ func (a *app) readLine(prompt string, signals <-chan os.Signal) (string, error) 
 		return strings.TrimSpace(l.text), nil
 	case <-signals:
 		fmt.Fprintln(a.stderr)
-		return "", &exitCode{code: exitInterrupted}
+		return "", &exitError{code: exitInterrupted}
 	}
 }

@@ -1,12 +1,12 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -40,15 +40,22 @@ type limitsConfig struct {
 // later are words that this version knows and has no feature for. They are
 // refused: a setting that does nothing would be believed in.
 type later struct {
-	Models       json.RawMessage `json:"models"`
-	Judge        json.RawMessage `json:"judge"`
-	MCPServers   json.RawMessage `json:"mcp_servers"`
-	DailyCostUSD json.RawMessage `json:"daily_cost_usd"`
-	Notify       json.RawMessage `json:"notify"`
-	NATS         json.RawMessage `json:"nats"`
-	HTTP         json.RawMessage `json:"http"`
-	Telemetry    json.RawMessage `json:"telemetry"`
+	Models       laterWord `json:"models"`
+	Judge        laterWord `json:"judge"`
+	MCPServers   laterWord `json:"mcp_servers"`
+	DailyCostUSD laterWord `json:"daily_cost_usd"`
+	Notify       laterWord `json:"notify"`
+	NATS         laterWord `json:"nats"`
+	HTTP         laterWord `json:"http"`
+	Telemetry    laterWord `json:"telemetry"`
 }
+
+type laterWord struct{}
+
+var errLater = errors.New("this version of loop-mcp has no such feature; leave it out")
+
+// UnmarshalJSON refuses every value.
+func (*laterWord) UnmarshalJSON([]byte) error { return errLater }
 
 // The values of approvals and durability.
 const (
@@ -83,26 +90,7 @@ func loadConfig(path string, explicit bool, env func(string) string) (config, er
 
 func (c *config) decode(data []byte, env func(string) string) error {
 	expand := func(text string) (string, error) { return expandEnv(text, env) }
-	if err := loopfile.DecodeYAML(data, c, expand); err != nil {
-		return err
-	}
-	return c.refuseLater()
-}
-
-func (c *config) refuseLater() error {
-	var problems []error
-	for _, word := range []struct {
-		key   string
-		value json.RawMessage
-	}{
-		{"models", c.Models}, {"judge", c.Judge}, {"mcp_servers", c.MCPServers}, {"daily_cost_usd", c.DailyCostUSD},
-		{"notify", c.Notify}, {"nats", c.NATS}, {"http", c.HTTP}, {"telemetry", c.Telemetry},
-	} {
-		if len(word.value) > 0 {
-			problems = append(problems, &loops.FieldError{Field: word.key, Problem: "this version of loop-mcp has no such feature; remove the key"})
-		}
-	}
-	return errors.Join(problems...)
+	return loopfile.DecodeYAML(data, c, expand)
 }
 
 // check refuses values outside their set.
@@ -119,10 +107,8 @@ func (c *config) check() error {
 const maxWait = 50 * time.Second
 
 func oneOf(field, value string, allowed ...string) error {
-	for _, a := range append(allowed, "") {
-		if value == a {
-			return nil
-		}
+	if value == "" || slices.Contains(allowed, value) {
+		return nil
 	}
 	return &loops.FieldError{Field: field, Problem: fmt.Sprintf("must be %s, got %q", strings.Join(allowed, " or "), clip(value, 60))}
 }
@@ -184,5 +170,5 @@ func inFile(path string, err error) error {
 	for i, e := range found {
 		lines[i] = path + ": " + e.Error()
 	}
-	return &exitCode{code: exitError, err: errors.New(strings.Join(lines, "\n"))}
+	return &exitError{code: exitProblem, err: errors.New(strings.Join(lines, "\n"))}
 }

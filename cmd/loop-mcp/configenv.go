@@ -43,7 +43,7 @@ func (c *config) overlay(env func(string) string) error {
 		}
 	}
 	if env(variable("daily_cost_usd")) != "" {
-		return fmt.Errorf("%s: this version of loop-mcp has no such feature; unset it", variable("daily_cost_usd"))
+		return fmt.Errorf("%s: %w", variable("daily_cost_usd"), errLater)
 	}
 	if c.Workers < 0 || env(variable("workers")) == "0" || env(variable("live_loops")) == "0" {
 		return fmt.Errorf("%s and %s must be at least 1", variable("workers"), variable("live_loops"))
@@ -55,7 +55,7 @@ func variable(key string) string { return "LOOP_MCP_" + strings.ToUpper(key) }
 
 func splitList(text string) []string {
 	list := []string{}
-	for _, item := range strings.Split(text, ",") {
+	for item := range strings.SplitSeq(text, ",") {
 		if item = strings.TrimSpace(item); item != "" {
 			list = append(list, item)
 		}

@@ -10,7 +10,7 @@ import (
 // The exit codes that scripts rely on.
 const (
 	exitCompleted   = 0
-	exitError       = 1
+	exitProblem     = 1
 	exitUsage       = 2
 	exitCapped      = 3
 	exitStalled     = 4 // or blocked
@@ -23,27 +23,27 @@ const (
 
 // exitError ends the program with a code. A nil err prints nothing: everything
 // has been said.
-type exitCode struct {
+type exitError struct {
 	code int
 	err  error
 }
 
-func (e *exitCode) Error() string {
+func (e *exitError) Error() string {
 	if e.err == nil {
 		return fmt.Sprintf("exit code %d", e.code)
 	}
 	return e.err.Error()
 }
 
-func (e *exitCode) Unwrap() error { return e.err }
+func (e *exitError) Unwrap() error { return e.err }
 
 func usagef(format string, args ...any) error {
-	return &exitCode{code: exitUsage, err: fmt.Errorf(format, args...)}
+	return &exitError{code: exitUsage, err: fmt.Errorf(format, args...)}
 }
 
 // codeOf is the exit code of an error.
 func codeOf(err error) int {
-	var exit *exitCode
+	var exit *exitError
 	switch {
 	case err == nil:
 		return exitCompleted
@@ -54,7 +54,7 @@ func codeOf(err error) int {
 	case errors.Is(err, loops.ErrInvalid):
 		return exitUsage
 	}
-	return exitError
+	return exitProblem
 }
 
 // codeOfStatus is the exit code of a command that worked on a loop until it
@@ -71,6 +71,7 @@ func codeOfStatus(s loops.Status) int {
 		return exitCancelled
 	case loops.Failed:
 		return exitFailed
+	default:
+		return exitWaits
 	}
-	return exitWaits
 }

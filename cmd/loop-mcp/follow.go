@@ -21,6 +21,7 @@ type follower struct {
 
 	last        loops.State
 	interrupted bool
+	pausing     bool // a Ctrl-C asked for it
 	queuedSince time.Time
 	asked       string // the attention that a person put off
 }
@@ -50,10 +51,27 @@ func (a *app) follow(ctx context.Context, h *host, id loops.ID, jsonLines bool) 
 	h.work()
 	err := f.loop(ctx, signals)
 	f.view.end()
+	if errors.Is(err, errLeave) {
+		err = f.leave(ctx)
+	}
 	if err != nil {
 		return err
 	}
 	return f.finish(ctx, jsonLines)
+}
+
+// leave ends the work at once. A loop that Ctrl-C was to pause is paused now:
+// its body, which would have come to the safe point, is gone.
+func (f *follower) leave(ctx context.Context) error {
+	f.host.rest()
+	if !f.pausing {
+		return nil
+	}
+	_, err := f.host.Do(ctx, f.id, loops.Request{Action: loops.PauseIt, By: "operator", Message: "Ctrl-C"})
+	if errors.Is(err, loops.ErrRefused) {
+		return nil
+	}
+	return err
 }
 
 // errLeave ends the following without waiting for the loop.
@@ -82,10 +100,7 @@ func (f *follower) loop(ctx context.Context, signals <-chan os.Signal) error {
 		case <-f.host.stopped:
 			return fmt.Errorf("the engine stopped: %w", f.host.stopErr)
 		}
-		if errors.Is(err, errLeave) || err == nil && rests {
-			return nil
-		}
-		if err != nil {
+		if err != nil || rests {
 			return err
 		}
 	}
@@ -158,7 +173,7 @@ func (f *follower) interrupt(ctx context.Context, s os.Signal) error {
 		f.interrupted = true
 		return errLeave
 	}
-	f.interrupted = true
+	f.interrupted, f.pausing = true, true
 	_, err := f.host.Do(ctx, f.id, loops.Request{Action: loops.PauseIt, By: "operator", Message: "Ctrl-C"})
 	if err != nil && !errors.Is(err, loops.ErrRefused) {
 		return err
@@ -188,7 +203,7 @@ func (f *follower) finish(ctx context.Context, jsonLines bool) error {
 	if err != nil || code == exitCompleted {
 		return err
 	}
-	return &exitCode{code: code}
+	return &exitError{code: code}
 }
 
 func (a *app) printEnd(ctx context.Context, h *host, s loops.State) error {

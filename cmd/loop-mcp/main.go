@@ -55,7 +55,7 @@ func (a *app) run(ctx context.Context, args []string) int {
 
 // report prints an error, one line of JSON for a program that asked for it.
 func (a *app) report(err error) {
-	var exit *exitCode
+	var exit *exitError
 	if err == nil || errors.As(err, &exit) && exit.err == nil {
 		return
 	}

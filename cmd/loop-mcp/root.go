@@ -40,8 +40,9 @@ func newRoot(a *app) *cobra.Command {
 			_, err := fmt.Fprint(a.stdout, guide)
 			return err
 		},
-		SilenceErrors: true,
-		SilenceUsage:  true,
+		SilenceErrors:              true,
+		SilenceUsage:               true,
+		SuggestionsMinimumDistance: 2,
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usagef("%w; see %s --help", err, cmd.CommandPath())

@@ -13,7 +13,7 @@ import (
 // finished scrolls by above it.
 type screen struct {
 	out    io.Writer
-	width  int
+	width  func() int // asked at each drawing: windows change
 	color  bool
 	report reporter
 
@@ -24,7 +24,7 @@ type screen struct {
 	drawn  int // lines of the block on the screen
 }
 
-func newScreen(out io.Writer, width int, color bool) *screen {
+func newScreen(out io.Writer, width func() int, color bool) *screen {
 	return &screen{out: out, width: width, color: color, now: time.Now()}
 }
 
@@ -51,7 +51,7 @@ func (s *screen) note(text string) {
 
 // end takes the block off the screen.
 func (s *screen) end() {
-	io.WriteString(s.out, s.rewind())
+	fmt.Fprint(s.out, s.rewind())
 	s.drawn = 0
 }
 
@@ -68,7 +68,7 @@ func (s *screen) draw(finished []string) {
 		b.WriteString(line + "\n")
 	}
 	s.drawn = len(block)
-	io.WriteString(s.out, b.String())
+	fmt.Fprint(s.out, b.String())
 }
 
 // rewind moves to the first line of the block and clears to the end.
@@ -102,7 +102,7 @@ func (s *screen) block() []string {
 }
 
 // fit keeps a line from wrapping: a wrapped one would not be drawn over.
-func (s *screen) fit(text string) string { return clip(text, s.width-1) }
+func (s *screen) fit(text string) string { return clip(text, s.width()-1) }
 
 const (
 	bold = "1"

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/signal"
 	"sync"
@@ -45,7 +46,11 @@ func (a *app) serve(ctx context.Context) error {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	// From here on stdout carries the protocol alone: whatever prints goes to stderr.
-	protocol := a.stdout
+	protocol, err := takeStdout(a.stdout, a.stderr)
+	if err != nil {
+		return fmt.Errorf("keep stdout for the protocol: %w", err)
+	}
+	defer protocol.Close()
 	os.Stdout, a.stdout = a.stderr, a.stderr
 
 	log, err := a.logger()
@@ -66,7 +71,7 @@ func (a *app) serve(ctx context.Context) error {
 		Before: mcpserver.KeepArguments, FirstMessage: lazy.wake, Logger: log,
 	})
 	if errors.Is(err, context.Canceled) {
-		return &exitCode{code: exitInterrupted}
+		return &exitError{code: exitInterrupted}
 	}
 	return err
 }

@@ -153,17 +153,17 @@ func whyText(w struct {
 	Reason, Rule      string
 	Evidence, Actions []string
 }) string {
-	text := fmt.Sprintf("%s: %s", w.Status, plain(w.Reason))
+	lines := []string{fmt.Sprintf("%s: %s", w.Status, plain(w.Reason))}
 	if w.Rule != "" {
-		text += "\nrule: " + plain(w.Rule)
+		lines = append(lines, "rule: "+plain(w.Rule))
 	}
 	for _, e := range w.Evidence {
-		text += "\nevidence: " + plain(e)
+		lines = append(lines, "evidence: "+plain(e))
 	}
 	for _, action := range w.Actions {
-		text += "\n→ " + plain(action)
+		lines = append(lines, "→ "+plain(action))
 	}
-	return text
+	return strings.Join(lines, "\n")
 }
 
 func specText(spec json.RawMessage) string {

@@ -57,6 +57,7 @@ func advice(s loops.State) []string {
 			fmt.Sprintf("see why: loop-mcp show %s --view why", s.ID),
 			fmt.Sprintf("go on: loop-mcp continue %s --resume, or with --message TEXT to steer it", s.ID),
 		}
+	default:
 	}
 	return nil
 }
@@ -86,8 +87,9 @@ func owed(s loops.State) []string {
 		return []string{fmt.Sprintf("Paused. Go on with: loop-mcp continue %s --resume", id)}
 	case loops.Queued, loops.Running, loops.Waiting, loops.Cancelling:
 		return []string{fmt.Sprintf("It goes on with the next process that has the store: an MCP server, or loop-mcp continue %s", id)}
+	default:
+		return nil
 	}
-	return nil
 }
 
 func brief(s loops.State) string {

@@ -64,7 +64,7 @@ func (a *app) validate(ctx context.Context, files []string) error {
 		err = a.printJSON(map[string]any{"files": answers})
 	}
 	if err == nil && !valid {
-		err = &exitCode{code: exitUsage}
+		err = &exitError{code: exitUsage}
 	}
 	return err
 }
@@ -152,5 +152,5 @@ func loadProblem(path string, file loopfile.File, err error) error {
 	for _, c := range complaints(err) {
 		lines = append(lines, c.text(path, file.Data))
 	}
-	return &exitCode{code: exitUsage, err: errors.New(strings.Join(lines, "\n"))}
+	return &exitError{code: exitUsage, err: errors.New(strings.Join(lines, "\n"))}
 }

@@ -19,7 +19,7 @@ func (a *app) newView(jsonLines bool) view {
 	case a.json:
 		return silent{}
 	case a.onTerminal():
-		return newScreen(a.stderr, terminalWidth(a.stderr), a.color())
+		return newScreen(a.stderr, func() int { return terminalWidth(a.stderr) }, a.color())
 	}
 	return &lineView{out: a.stderr}
 }

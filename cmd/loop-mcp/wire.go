@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"time"
 
 	"example.com/loop-mcp/judge"
@@ -123,15 +122,22 @@ func (h *host) work() {
 	}()
 }
 
-// close ends the work, then the store. Loops rest at their last checkpoint.
-func (h *host) close() {
-	if h.stop != nil {
-		h.stop()
-		<-h.stopped
-		if h.stopErr != nil {
-			h.log.Error("the engine stopped with an error", "error", h.stopErr)
-		}
+// rest ends the work. Loops rest at their last checkpoint; requests still work.
+func (h *host) rest() {
+	if h.stop == nil {
+		return
 	}
+	h.stop()
+	h.stop = nil
+	<-h.stopped
+	if h.stopErr != nil {
+		h.log.Error("the engine stopped with an error", "error", h.stopErr)
+	}
+}
+
+// close ends the work, then the store.
+func (h *host) close() {
+	h.rest()
 	if err := errors.Join(h.store.Close(), h.nats.Close()); err != nil {
 		h.log.Error("the store closed with an error", "error", err)
 	}
@@ -166,13 +172,3 @@ func (a *app) openStore(ctx context.Context, s settings) (*host, error) {
 
 // parent is the loop below whose body this process runs, if any.
 func (a *app) parent() loops.ID { return loops.ID(a.env("LOOP_MCP_PARENT")) }
-
-// shown is a path as a person would write it in a command.
-func shownPath(path string) string {
-	if wd, err := os.Getwd(); err == nil {
-		if rel, err := filepath.Rel(wd, path); err == nil && filepath.IsLocal(rel) {
-			return rel
-		}
-	}
-	return path
-}

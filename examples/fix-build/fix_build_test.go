@@ -17,6 +17,7 @@ func TestFixBuild(t *testing.T) {
 }
 
 func repairs(t *testing.T, program exampletest.Program) {
+	t.Helper()
 	before := files(t, "project")
 
 	s, code := program.Run(t, "fix-build.loop.yaml")
@@ -36,6 +37,7 @@ func repairs(t *testing.T, program exampletest.Program) {
 }
 
 func holdsItsLimit(t *testing.T, program exampletest.Program) {
+	t.Helper()
 	s, code := program.Run(t, "fix-build.loop.yaml", "--limit", "max_passes=2")
 	t.Cleanup(func() { os.RemoveAll(filepath.Join("work", s.LoopID)) })
 	if code != 3 || s.Status != "capped" || s.Stop.Reason != "cap.passes" || s.Pass != 2 {

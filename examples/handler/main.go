@@ -27,12 +27,12 @@ func step(_ context.Context, t loops.Turn) (loops.Result, error) {
 	return loops.Result{Output: strconv.FormatFloat(next, 'g', 15, 64), Done: next-x < 1e-12 && x-next < 1e-12}, err
 }
 
-func run(ctx context.Context, dir string) error {
+func run(ctx context.Context, dir string) (err error) {
 	host, err := embed.Start(ctx, embed.Options{Dir: dir})
 	if err != nil {
 		return err
 	}
-	defer host.Close()
+	defer func() { err = errors.Join(err, host.Close()) }()
 	js, err := jetstream.New(host.Conn())
 	if err != nil {
 		return err
@@ -41,7 +41,7 @@ func run(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	defer store.Close()
+	defer func() { err = errors.Join(err, store.Close()) }()
 
 	engine := loops.New(store, loops.Parts{Handlers: map[string]loops.Body{"root": loops.BodyFunc(step)}}, nil)
 	started, err := engine.Start(ctx, loops.StartRequest{

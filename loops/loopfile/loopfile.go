@@ -126,8 +126,7 @@ func read(path string) ([]byte, error) {
 
 // cause leaves out the path that the caller names anyway.
 func cause(err error) error {
-	var path *fs.PathError
-	if errors.As(err, &path) {
+	if path, ok := errors.AsType[*fs.PathError](err); ok {
 		return path.Err
 	}
 	return err

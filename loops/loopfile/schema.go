@@ -65,8 +65,7 @@ func countSchema(least json.Number, text string) *jsonschema.Schema {
 
 // minimums carries the struct tag min:"1" over.
 func minimums(s *jsonschema.Schema, t reflect.Type) {
-	for i := range t.NumField() {
-		field := t.Field(i)
+	for field := range t.Fields() {
 		if field.Tag.Get("min") != "1" {
 			continue
 		}

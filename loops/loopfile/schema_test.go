@@ -142,8 +142,8 @@ func TestVariantsCoverTheGoTypes(t *testing.T) {
 		for _, v := range kinds {
 			known = append(known, v.fields...)
 		}
-		for i := range typ.NumField() {
-			if name := jsonName(typ.Field(i)); !slices.Contains(known, name) {
+		for field := range typ.Fields() {
+			if name := jsonName(field); !slices.Contains(known, name) {
 				t.Errorf("%s.%s belongs to no kind", typ, name)
 			}
 		}

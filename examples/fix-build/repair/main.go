@@ -4,6 +4,7 @@
 package main
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"io"
@@ -58,7 +59,7 @@ func repair(iteration int, from, to, feedback string) error {
 	}
 	failing := failures(feedback)
 	if len(failing) == 0 { // nobody has looked yet
-		out, _ := exec.Command("go", "test", "-C", to, "./...").CombinedOutput()
+		out, _ := exec.CommandContext(context.Background(), "go", "test", "-C", to, "./...").CombinedOutput()
 		failing = failures(string(out))
 	}
 	for _, f := range fixes {

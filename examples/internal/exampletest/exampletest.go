@@ -4,6 +4,7 @@ package exampletest
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"os"
@@ -21,19 +22,19 @@ type Program struct {
 }
 
 // Build builds loop-mcp for one test.
-func Build(t testing.TB) Program {
-	t.Helper()
-	dir := t.TempDir()
+func Build(tb testing.TB) Program {
+	tb.Helper()
+	dir := tb.TempDir()
 	path := filepath.Join(dir, "loop-mcp")
 	if runtime.GOOS == "windows" {
 		path += ".exe"
 	}
-	if out, err := exec.Command("go", "build", "-o", path, "example.com/loop-mcp/cmd/loop-mcp").CombinedOutput(); err != nil {
-		t.Fatalf("build loop-mcp: %v\n%s", err, out)
+	if out, err := exec.CommandContext(tb.Context(), "go", "build", "-o", path, "example.com/loop-mcp/cmd/loop-mcp").CombinedOutput(); err != nil {
+		tb.Fatalf("build loop-mcp: %v\n%s", err, out)
 	}
 	env := append(os.Environ(), "LOOP_MCP_HOME="+filepath.Join(dir, "store"), "XDG_CONFIG_HOME="+filepath.Join(dir, "config"))
 	// The go commands of the examples find their settings below the configuration folder.
-	if out, err := exec.Command("go", "env", "GOENV").Output(); err == nil {
+	if out, err := exec.CommandContext(tb.Context(), "go", "env", "GOENV").Output(); err == nil {
 		env = append(env, "GOENV="+strings.TrimSpace(string(out)))
 	}
 	return Program{Path: path, Env: env}
@@ -41,7 +42,7 @@ func Build(t testing.TB) Program {
 
 // Command returns a command of the program.
 func (p Program) Command(args ...string) *exec.Cmd {
-	cmd := exec.Command(p.Path, args...)
+	cmd := exec.CommandContext(context.Background(), p.Path, args...) // tb.Context ends before clean-up does
 	cmd.Env = p.Env
 	return cmd
 }
@@ -59,19 +60,19 @@ type Snapshot struct {
 }
 
 // Run runs `loop-mcp run --json` and returns the snapshot and the exit code.
-func (p Program) Run(t testing.TB, args ...string) (Snapshot, int) {
-	t.Helper()
+func (p Program) Run(tb testing.TB, args ...string) (Snapshot, int) {
+	tb.Helper()
 	cmd := p.Command(append([]string{"run", "--json"}, args...)...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	var s Snapshot
 	if err := json.Unmarshal(stdout.Bytes(), &s); err != nil {
-		t.Fatalf("run %s: %v\nstdout: %s\nstderr: %s", strings.Join(args, " "), err, &stdout, &stderr)
+		tb.Fatalf("run %s: %v\nstdout: %s\nstderr: %s", strings.Join(args, " "), err, &stdout, &stderr)
 	}
 	return s, cmd.ProcessState.ExitCode()
 }

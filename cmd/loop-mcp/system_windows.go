@@ -20,3 +20,12 @@ func terminalWidth(file *os.File) int {
 	}
 	return max(int(info.Window.Right-info.Window.Left)+1, 20)
 }
+
+// takeStdout returns a file for what the program writes to standard output, and
+// points the standard handle at stderr.
+func takeStdout(stdout, stderr *os.File) (*os.File, error) {
+	if err := windows.SetStdHandle(windows.STD_OUTPUT_HANDLE, windows.Handle(stderr.Fd())); err != nil {
+		return nil, err
+	}
+	return stdout, nil
+}

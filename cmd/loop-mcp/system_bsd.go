@@ -5,3 +5,6 @@ package main
 import "golang.org/x/sys/unix"
 
 const getTermios = unix.TIOCGETA
+
+// redirect makes descriptor to mean what from means.
+func redirect(from, to int) error { return unix.Dup2(from, to) }
