@@ -1,7 +1,9 @@
 package kvstate_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -9,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats-server/v2/server/ats"
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -122,3 +125,6 @@ func background() (context.Context, context.CancelFunc) {
 
 // noiseOf returns n bytes that do not compress well.
 func noiseOf(n int) string { return noise(rand.New(rand.NewPCG(uint64(n), 7)), n) }
+
+// wholeBytes spares cmp the single bytes of large values.
+var wholeBytes = cmp.Comparer(func(a, b json.RawMessage) bool { return bytes.Equal(a, b) })

@@ -113,20 +113,37 @@ func (s *Store) part(ctx context.Context, r record, i int) ([]byte, error) {
 		}
 		return data, nil
 	}
-	body := r.body
-	if r.Packed {
-		var err error
-		if body, err = s2.Decode(nil, body); err != nil {
-			return nil, damaged(r.Head.ID, r.seq, fmt.Errorf("it cannot be unpacked: %w", err))
-		}
-	}
-	if len(body) != r.Lengths[0]+r.Lengths[1] {
-		return nil, damaged(r.Head.ID, r.seq, fmt.Errorf("it has %d bytes, not %d", len(body), r.Lengths[0]+r.Lengths[1]))
+	body, err := r.unpacked()
+	if err != nil {
+		return nil, damaged(r.Head.ID, r.seq, err)
 	}
 	if i == partCheckpoint {
 		return body[:r.Lengths[0]], nil
 	}
 	return body[r.Lengths[0]:], nil
+}
+
+// unpacked returns the body as it was before it was compressed.
+func (r record) unpacked() ([]byte, error) {
+	for _, length := range r.Lengths {
+		if length < 0 || length > maxInline {
+			return nil, fmt.Errorf("a part of it has %d bytes, which cannot be", length)
+		}
+	}
+	size, want, body := len(r.body), r.Lengths[0]+r.Lengths[1], r.body
+	var err error
+	if r.Packed {
+		if size, err = s2.DecodedLen(body); err == nil && size == want {
+			body, err = s2.Decode(nil, body)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("it cannot be unpacked: %w", err)
+	}
+	if size != want {
+		return nil, fmt.Errorf("it has %d bytes, not %d", size, want)
+	}
+	return body, nil
 }
 
 // readPart decodes one part of a record.

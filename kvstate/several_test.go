@@ -48,7 +48,7 @@ func TestReopen(t *testing.T) {
 		must[loops.ID](t)(store.Reserve(t.Context(), "request", large.ID))
 		for _, s := range []loops.State{small, large} {
 			l := must[loops.Loop](t)(store.History(t.Context(), s.ID))
-			if diff := cmp.Diff(s, l.State); diff != "" {
+			if diff := cmp.Diff(s, l.State, wholeBytes); diff != "" {
 				t.Errorf("%s: %s", s.ID, diff)
 			}
 			want[s.ID] = l
@@ -57,10 +57,10 @@ func TestReopen(t *testing.T) {
 	for range 2 {
 		life(func(t *testing.T, store *kvstate.Store) {
 			for id, w := range want {
-				if diff := cmp.Diff(w, must[loops.Loop](t)(store.History(t.Context(), id))); diff != "" {
+				if diff := cmp.Diff(w, must[loops.Loop](t)(store.History(t.Context(), id)), wholeBytes); diff != "" {
 					t.Errorf("history of %s: %s", id, diff)
 				}
-				if diff := cmp.Diff(w.State, must[loops.State](t)(store.Load(t.Context(), id))); diff != "" {
+				if diff := cmp.Diff(w.State, must[loops.State](t)(store.Load(t.Context(), id)), wholeBytes); diff != "" {
 					t.Errorf("load %s: %s", id, diff)
 				}
 			}

@@ -1,0 +1,233 @@
+package kvstate_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"example.com/loop-mcp/kvstate"
+	"example.com/loop-mcp/kvstate/embed"
+	"example.com/loop-mcp/loops"
+)
+
+const headHeader = "Loop-Head"
+
+// newest returns a copy of the last message of a loop, to be forged.
+func newest(t *testing.T, js jetstream.JetStream, id string) *nats.Msg {
+	t.Helper()
+	st := must[jetstream.Stream](t)(js.Stream(t.Context(), "KV_LOOPS"))
+	m := must[*jetstream.RawStreamMsg](t)(st.GetLastMsgForSubject(t.Context(), "$KV.LOOPS."+id))
+	return &nats.Msg{Subject: m.Subject, Data: m.Data, Header: nats.Header{headHeader: {m.Header.Get(headHeader)}}}
+}
+
+func TestDamage(t *testing.T) {
+	flip := func(text string, at int) string {
+		b := []byte(text)
+		b[at] ^= 1
+		return string(b)
+	}
+	tests := []struct {
+		name  string
+		forge func(t *testing.T, js jetstream.JetStream, m *nats.Msg)
+		late  bool // not seen in the header alone
+		base  bool // seen only when the whole history is read
+	}{
+		{"no header", func(_ *testing.T, _ jetstream.JetStream, m *nats.Msg) { m.Header = nil }, false, false},
+		{"an empty message", func(_ *testing.T, _ jetstream.JetStream, m *nats.Msg) { m.Header, m.Data = nil, nil }, false, false},
+		{"a flipped bit in the header", func(_ *testing.T, _ jetstream.JetStream, m *nats.Msg) {
+			m.Header.Set(headHeader, flip(m.Header.Get(headHeader), 40))
+		}, false, false},
+		{"half a header", func(_ *testing.T, _ jetstream.JetStream, m *nats.Msg) {
+			m.Header.Set(headHeader, m.Header.Get(headHeader)[:200])
+		}, false, false},
+		{"a flipped bit in the body", func(_ *testing.T, _ jetstream.JetStream, m *nats.Msg) { m.Data[len(m.Data)/2] ^= 4 }, true, false},
+		{"a cut body", func(_ *testing.T, _ jetstream.JetStream, m *nats.Msg) { m.Data = m.Data[:len(m.Data)/2] }, true, false},
+		{"a record of another loop", func(t *testing.T, js jetstream.JetStream, m *nats.Msg) {
+			other := newest(t, js, "well-aaaa")
+			m.Header, m.Data = other.Header, other.Data
+		}, false, false},
+		{"the same record twice", func(*testing.T, jetstream.JetStream, *nats.Msg) {}, false, true},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				js := stream(t, host(t, t.TempDir(), embed.Process))
+				store := open(t, js, nil)
+				s := must[loops.State](t)(store.Create(t.Context(), newLoop("ill-aaaa")))
+				well := must[loops.State](t)(store.Create(t.Context(), newLoop("well-aaaa")))
+				for range 5 {
+					s = must[loops.State](t)(store.Commit(t.Context(), iterate(s, text(3000))))
+				}
+				forged := newest(t, js, string(s.ID))
+				test.forge(t, js, forged)
+				forged.Subject = "$KV.LOOPS." + string(s.ID)
+				must[*jetstream.PubAck](t)(js.PublishMsg(t.Context(), forged))
+
+				// A store that was there, and one that is opened on it.
+				for _, store := range []*kvstate.Store{store, open(t, js, nil)} {
+					if test.late {
+						if _, err := store.Load(t.Context(), s.ID); !errors.Is(err, loops.ErrDamaged) {
+							t.Errorf("Load: %v", err)
+						}
+					}
+					if _, err := store.History(t.Context(), s.ID); !errors.Is(err, loops.ErrDamaged) || !strings.Contains(err.Error(), "revision") {
+						t.Errorf("History: %v", err)
+					}
+					head := find(must[[]loops.Head](t)(store.List(t.Context())), s.ID)
+					if head.Status != loops.Failed || !strings.Contains(head.Summary, "damaged") {
+						t.Errorf("listed as %+v", head)
+					}
+					if id := must[loops.ID](t)(store.Ready(t.Context())); id != well.ID {
+						t.Errorf("%s was handed out", id)
+					}
+					if _, err := store.Load(t.Context(), well.ID); err != nil {
+						t.Errorf("the other loop: %v", err)
+					}
+					if _, err := store.Commit(t.Context(), iterate(s, "on")); err == nil {
+						t.Error("a commit on the damaged loop succeeded")
+					}
+				}
+			})
+		})
+	}
+}
+
+// TestMissingRecords loses records that newer ones build on.
+func TestMissingRecords(t *testing.T) {
+	js := stream(t, host(t, t.TempDir(), embed.Process))
+	store := open(t, js, nil)
+	s := must[loops.State](t)(store.Create(t.Context(), newLoop("ill-aaaa")))
+	for range 5 {
+		s = must[loops.State](t)(store.Commit(t.Context(), iterate(s, text(3000))))
+	}
+	st := must[jetstream.Stream](t)(js.Stream(t.Context(), "KV_LOOPS"))
+	if err := st.Purge(t.Context(), jetstream.WithPurgeSubject("$KV.LOOPS.ill-aaaa"), jetstream.WithPurgeSequence(s.Rev-1)); err != nil {
+		t.Fatal(err)
+	}
+	fresh := open(t, js, nil)
+	if _, err := fresh.Load(t.Context(), s.ID); !errors.Is(err, loops.ErrDamaged) {
+		t.Errorf("Load: %v", err)
+	}
+	if _, err := store.History(t.Context(), s.ID); !errors.Is(err, loops.ErrDamaged) {
+		t.Errorf("History: %v", err)
+	}
+	for _, store := range []*kvstate.Store{store, fresh} {
+		if head := find(must[[]loops.Head](t)(store.List(t.Context())), s.ID); head.Status != loops.Failed {
+			t.Errorf("listed as %+v", head)
+		}
+	}
+}
+
+// TestMissingObject loses a part of a record that is in the object store.
+func TestMissingObject(t *testing.T) {
+	store, js := fresh(t, nil)
+	s := must[loops.State](t)(store.Create(t.Context(), newLoop("ill-aaaa")))
+	s = must[loops.State](t)(store.Commit(t.Context(), iterate(s, noiseOf(600_000))))
+	objects := must[jetstream.ObjectStore](t)(js.ObjectStore(t.Context(), "LOOPBLOBS"))
+	for _, o := range must[[]*jetstream.ObjectInfo](t)(objects.List(t.Context())) {
+		if err := objects.Delete(t.Context(), o.Name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := store.Load(t.Context(), s.ID); !errors.Is(err, loops.ErrDamaged) {
+		t.Errorf("Load: %v", err)
+	}
+}
+
+func TestRetention(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		js := stream(t, host(t, t.TempDir(), embed.Process))
+		store := open(t, js, &kvstate.Options{Retention: 3 * time.Hour, Sweep: 30 * time.Minute})
+		other := open(t, js, nil)
+		settle := func(id loops.ID) loops.State {
+			s := must[loops.State](t)(store.Create(t.Context(), newLoop(id)))
+			for range 3 {
+				s = must[loops.State](t)(store.Commit(t.Context(), iterate(s, noiseOf(200_000))))
+			}
+			must[string](t)(store.PutBlob(t.Context(), id, []byte("a blob of "+id)))
+			must[loops.ID](t)(store.Reserve(t.Context(), "request of "+string(id), id))
+			s.Status = loops.Completed
+			return must[loops.State](t)(store.Commit(t.Context(), s))
+		}
+		gone, again := settle("gone-aaaa"), settle("again-aaaa")
+		if n := records(t, js, gone.ID); n != 1 {
+			t.Errorf("a settled loop has %d records", n)
+		}
+		time.Sleep(2 * time.Hour)
+		again.Status = loops.Paused
+		again = must[loops.State](t)(store.Commit(t.Context(), again))
+		if n := objectsOf(t, js, gone.ID); n != 2 { // its journal and its blob
+			t.Errorf("a settled loop has %d objects", n)
+		}
+		time.Sleep(2 * time.Hour)
+		for _, store := range []*kvstate.Store{store, other} {
+			if heads := must[[]loops.Head](t)(store.List(t.Context())); len(heads) != 1 || heads[0].ID != again.ID {
+				t.Errorf("listed are %+v", heads)
+			}
+		}
+		if _, err := store.Load(t.Context(), gone.ID); !errors.Is(err, loops.ErrNotFound) {
+			t.Errorf("Load: %v", err)
+		}
+		if n := objectsOf(t, js, gone.ID); n != 0 {
+			t.Errorf("a loop that is gone has %d objects", n)
+		}
+		if n := objectsOf(t, js, again.ID); n != 2 {
+			t.Errorf("a loop that is there has %d objects", n)
+		}
+		if id := must[loops.ID](t)(store.Reserve(t.Context(), "request of gone-aaaa", "new-aaaa")); id != "new-aaaa" {
+			t.Errorf("the request of a loop that is gone is bound to %s", id)
+		}
+		if id := must[loops.ID](t)(store.Reserve(t.Context(), "request of again-aaaa", "new-aaaa")); id != again.ID {
+			t.Errorf("the request of a loop that is there is bound to %s", id)
+		}
+		if l := must[loops.Loop](t)(other.History(t.Context(), again.ID)); len(l.Iterations) != 3 {
+			t.Errorf("%d iterations", len(l.Iterations))
+		}
+		// The id is free again, over the server's marker.
+		fourth := must[loops.State](t)(store.Create(t.Context(), newLoop(gone.ID)))
+		if _, err := store.Create(t.Context(), newLoop(gone.ID)); !errors.Is(err, loops.ErrExists) {
+			t.Errorf("a second Create: %v", err)
+		}
+		must[loops.State](t)(store.Commit(t.Context(), iterate(fourth, "new")))
+		must[loops.Loop](t)(other.History(t.Context(), gone.ID))
+	})
+}
+
+func objectsOf(t *testing.T, js jetstream.JetStream, id loops.ID) int {
+	t.Helper()
+	objects := must[jetstream.ObjectStore](t)(js.ObjectStore(t.Context(), "LOOPBLOBS"))
+	all, err := objects.List(t.Context())
+	if err != nil && !errors.Is(err, jetstream.ErrNoObjectsFound) {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, o := range all {
+		if strings.HasPrefix(o.Name, string(id)+"/") {
+			n++
+		}
+	}
+	return n
+}
+
+// TestRetentionOff keeps what has settled.
+func TestRetentionOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, js := fresh(t, &kvstate.Options{Retention: -1})
+		s := newLoop("kept-aaaa")
+		s.Status = loops.Completed
+		must[loops.State](t)(store.Create(t.Context(), s))
+		time.Sleep(3 * time.Hour)
+		if heads := must[[]loops.Head](t)(store.List(t.Context())); len(heads) != 1 {
+			t.Errorf("%d loops are listed", len(heads))
+		}
+		st := must[jetstream.Stream](t)(js.Stream(t.Context(), "KV_LOOPS"))
+		if m := must[*jetstream.RawStreamMsg](t)(st.GetLastMsgForSubject(t.Context(), "$KV.LOOPS.kept-aaaa")); m.Header.Get("Nats-TTL") != "" {
+			t.Errorf("the record has the time to live %s", m.Header.Get("Nats-TTL"))
+		}
+	})
+}
