@@ -67,6 +67,14 @@ func work(role string) int {
 			<-time.After(time.Hour)
 		}
 		fmt.Print("done at last")
+	case "effect": // leaves a mark that the outside world sees
+		f, err := os.OpenFile("effects", os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+		if err != nil {
+			return 1
+		}
+		defer f.Close()
+		fmt.Fprintln(f, os.Getenv("LOOP_ID"), iteration)
+		fmt.Print("iteration ", iteration)
 	case "slow": // until it is told to go on
 		for !exists("go-on") {
 			<-time.After(10 * time.Millisecond)
