@@ -118,6 +118,8 @@ var badInputs = []badInput{
 	{"loop_inspect", `{"loop_id":"draft-0001","compare_to":"draft-0002"}`, says("compare_to")},
 	{"loop_inspect", `{"loop_id":"draft-0001","view":"events","page":"iterations.3"}`, says("page", "events")},
 	{"loop_inspect", `{"loop_id":"draft-0001","view":"events","page":"events.-1"}`, says("page")},
+	{"loop_inspect", `{"loop_id":"draft-0001","view":"events","page":"3"}`, says("page")},
+	{"loop_inspect", `{"loop_id":"draft-0001","view":"events","page":"events.03"}`, says("page")},
 	{"loop_inspect", `{"loop_id":"draft-0001","view":"events","page":"../x"}`, says("page")},
 	{"loop_inspect", `{"loop_id":"draft-0001","view":"why","page":"why.1"}`, says("page", "one page")},
 	{"loop_inspect", `{"loop_id":"draft-0001","view":"output","page":"output.99999"}`, says("page")},

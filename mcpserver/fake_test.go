@@ -16,6 +16,7 @@ type fakeEngine struct {
 	panics  any                          // of List
 	changes func(yield func(loops.Head)) // during Wait
 	started loops.StartRequest
+	asked   loops.Request
 }
 
 func (f *fakeEngine) Start(_ context.Context, r loops.StartRequest) (loops.Outcome, error) {
@@ -27,7 +28,8 @@ func (f *fakeEngine) DryRun(_ context.Context, r loops.StartRequest) (loops.Spec
 	return r.Spec, nil, f.err
 }
 
-func (f *fakeEngine) Do(context.Context, loops.ID, loops.Request) (loops.Outcome, error) {
+func (f *fakeEngine) Do(_ context.Context, _ loops.ID, r loops.Request) (loops.Outcome, error) {
+	f.asked = r
 	return loops.Outcome{State: f.state}, f.err
 }
 

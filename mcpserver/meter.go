@@ -64,9 +64,8 @@ type meter struct {
 	// Owned by run, and by stop when run has ended.
 	sentAt    time.Time
 	last      float64
-	iteration int    // the one that base and beats belong to
+	iteration int    // the one that base belongs to
 	base      uint64 // cursor at its begin
-	beats     uint64
 }
 
 // newMeter starts a meter; stop ends it. now is how the loop stands, which the
@@ -124,7 +123,6 @@ func (m *meter) run() {
 				return
 			}
 		case <-beat.C:
-			m.beats++
 		case <-m.quit:
 			return
 		}
@@ -156,15 +154,15 @@ func (m *meter) emit() {
 
 func (m *meter) value(h loops.Head, total float64) float64 {
 	if h.Iteration > m.iteration {
-		m.iteration, m.base, m.beats = h.Iteration, h.Cursor, 0
+		m.iteration, m.base = h.Iteration, h.Cursor
 	}
-	steps := float64(h.Cursor-m.base+m.beats) + 1
+	steps := float64(h.Cursor-m.base) + 1
 	v := float64(h.Iteration) + steps/(steps+8)
 	if v > total && m.last < total && float64(h.Iteration) <= total {
 		// The last iteration is done and its verdict is not: short of the total.
 		v = total - (total-math.Max(m.last, total-1))*0.9
 	}
-	if v <= m.last {
+	if v <= m.last { // a heartbeat
 		v = m.last + (math.Floor(m.last)+1-m.last)/16
 	}
 	return v

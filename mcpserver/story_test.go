@@ -36,6 +36,7 @@ func TestClientDrivenLoop(t *testing.T) {
 		r.want(t, "status", "needs_input", "attention.kind", "approval", "attention.prompt", r.get("attention.prompt"), "iteration", 1,
 			"output", "first draft", "usage.total_tokens", 120, "usage.cost_usd", 0.25, "timed_out", false, "limits", nil, "reused", false)
 		w.ok("loop_continue", args("loop_id", "draft-0001", "attention_id", attention, "output", "first draft", "request_id", "s1")).want(t, "reused", true)
+		w.ok("loop_inspect", args("loop_id", "draft-0001", "view", "iteration")).want(t, "items.0.usage.total_tokens", 120, "items.0.output", "first draft")
 		w.fails("loop_continue", args("loop_id", "draft-0001", "attention_id", attention, "output", "again"), "needs_input")
 		w.fails("loop_approve", args("loop_id", "draft-0001", "decision", "approve"), "attention_id", r.get("attention.id").(string))
 

@@ -13,6 +13,8 @@ import (
 
 	"example.com/loop-mcp/loops"
 	"example.com/loop-mcp/loops/loopstest"
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
 // briefs are the engine's to word, and pinned there.
@@ -140,4 +142,35 @@ type failingWait struct{ fakeEngine }
 
 func (failingWait) Wait(context.Context, loops.ID, uint64, loops.WaitFor, time.Duration, func(loops.Head)) (loops.State, bool, error) {
 	return loops.State{}, false, errors.New("the watch broke")
+}
+
+// TestRequests: what each call asks of the engine.
+func TestRequests(t *testing.T) {
+	yes, no := true, false
+	for _, tt := range []struct {
+		tool, args string
+		want       loops.Request
+	}{
+		{"loop_continue", `{"output":"x","attention_id":"it-1","done":false,"memory":{"a":1},"message":"note","request_id":"r"}`,
+			loops.Request{Action: loops.Submit, Output: "x", AttentionID: "it-1", Done: &no, Memory: json.RawMessage(`{"a":1}`), Message: "note", RequestID: "r"}},
+		{"loop_continue", `{"output":"","attention_id":"it-1","done":true}`, loops.Request{Action: loops.Submit, AttentionID: "it-1", Done: &yes}},
+		{"loop_continue", `{"action":"answer","message":"x","attention_id":"q-1"}`, loops.Request{Action: loops.AnswerIt, Message: "x", AttentionID: "q-1"}},
+		{"loop_continue", `{"message":"x"}`, loops.Request{Action: loops.SteerIt, Message: "x"}},
+		{"loop_continue", `{}`, loops.Request{Action: loops.ResumeIt}},
+		{"loop_continue", `{"action":"reopen","message":"x"}`, loops.Request{Action: loops.Reopen, Message: "x"}},
+		{"loop_approve", `{"decision":"approve","attention_id":"ap-1","message":"x"}`, loops.Request{Action: loops.Approve, AttentionID: "ap-1", Message: "x"}},
+		{"loop_approve", `{"decision":"set_limits","limits":{"max_cost_usd":0.5}}`, loops.Request{Action: loops.SetLimits, Limits: loops.Limits{MaxCostUSD: loops.Dollar / 2}}},
+		{"loop_pause", `{"reason":"x"}`, loops.Request{Action: loops.PauseIt, Message: "x"}},
+		{"loop_cancel", `{"reason":"x"}`, loops.Request{Action: loops.CancelIt, Message: "x"}},
+		{"loop_cancel", `{"mode":"graceful"}`, loops.Request{Action: loops.CancelIt}},
+		{"loop_cancel", `{"mode":"now"}`, loops.Request{Action: loops.CancelIt, Now: true}},
+	} {
+		e := &fakeEngine{state: loops.State{ID: "fix-0001", Status: loops.Running}}
+		c := newClient(t, newServer(func(context.Context) (engineAPI, error) { return e, nil }, nil))
+		c.ok(tt.tool, strings.Replace(strings.Replace(tt.args, "{", `{"loop_id":"fix-0001",`, 1), ",}", "}", 1))
+		tt.want.By = "client"
+		if diff := cmp.Diff(tt.want, e.asked, cmpopts.IgnoreUnexported(loops.Request{})); diff != "" {
+			t.Errorf("%s %s:\n%s", tt.tool, tt.args, diff)
+		}
+	}
 }
