@@ -114,7 +114,7 @@ func (p *player) play() {
 }
 
 func (p *player) conditions() {
-	if p.byte()%16 == 0 && len(p.s.Origin.Spec.Protect) > 0 {
+	if p.byte()%16 == 0 && len(p.s.Origin.Spec.Protect) > 0 && !p.s.Owed.First {
 		p.commit(conclude(p.s, nil, []string{"a_test.go (changed)"}, time.Second, p.now))
 		return
 	}
