@@ -9,7 +9,7 @@ import (
 
 // poll watches the server's health until the host is closed.
 func (h *Host) poll() {
-	ticker := time.NewTicker(pollInterval)
+	ticker := time.NewTicker(h.opts.Poll)
 	defer ticker.Stop()
 	var last error
 	for {
