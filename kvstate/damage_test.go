@@ -82,7 +82,7 @@ func TestDamage(t *testing.T) {
 					if head.Status != loops.Failed || !strings.Contains(head.Summary, "damaged") {
 						t.Errorf("listed as %+v", head)
 					}
-					if id := must[loops.ID](t)(store.Ready(t.Context())); id != well.ID {
+					if id := ready(t, store); id != well.ID {
 						t.Errorf("%s was handed out", id)
 					}
 					if _, err := store.Load(t.Context(), well.ID); err != nil {

@@ -118,36 +118,36 @@ func (q *queue) notify() {
 
 // Ready implements [loops.Store]. Loops are handed out in the order in which
 // they began to want a worker.
-func (s *Store) Ready(ctx context.Context) (loops.ID, error) {
+func (s *Store) Ready(ctx context.Context) (loops.ID, uint64, error) {
 	for {
 		if err := ctx.Err(); err != nil {
-			return "", fmt.Errorf("wait for a loop to work on: %w", err)
+			return "", 0, fmt.Errorf("wait for a loop to work on: %w", err)
 		}
-		id, at, wake, closed := s.projection.nextReady()
+		id, rev, at, wake, closed := s.projection.nextReady()
 		if closed {
-			return "", fmt.Errorf("wait for a loop to work on: %w", loops.ErrClosed)
+			return "", 0, fmt.Errorf("wait for a loop to work on: %w", loops.ErrClosed)
 		}
 		if id != "" {
-			return id, nil
+			return id, rev, nil
 		}
 		sleep(ctx, wake, at)
 	}
 }
 
-func (p *projection) nextReady() (id loops.ID, at time.Time, wake <-chan struct{}, closed bool) {
+func (p *projection) nextReady() (id loops.ID, rev uint64, at time.Time, wake <-chan struct{}, closed bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	q := &p.ready
 	if q.closed {
-		return "", time.Time{}, nil, true
+		return "", 0, time.Time{}, nil, true
 	}
 	if id, at = q.next(time.Now()); id != "" {
-		return id, at, nil, false
+		return id, q.handed[id], at, nil, false
 	}
 	if q.wake == nil {
 		q.wake = make(chan struct{})
 	}
-	return "", at, q.wake, false
+	return "", 0, at, q.wake, false
 }
 
 // maxSleep bounds a sleep, because a timer does not see that the machine was

@@ -64,7 +64,7 @@ func TestReopen(t *testing.T) {
 					t.Errorf("load %s: %s", id, diff)
 				}
 			}
-			if id := must[loops.ID](t)(store.Ready(t.Context())); id != "held-aaaa" {
+			if id := ready(t, store); id != "held-aaaa" {
 				t.Errorf("handed out %s, want the loop of the runner that is gone", id)
 			}
 			if data := must[[]byte](t)(store.Blob(t.Context(), "large-aaaa", blob)); len(data) != 700_000 {
@@ -81,6 +81,19 @@ func TestReopen(t *testing.T) {
 			}
 		})
 	}
+}
+
+// ready returns the next loop that wants a worker.
+func ready(t *testing.T, s *kvstate.Store) loops.ID {
+	t.Helper()
+	id, rev, err := s.Ready(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := must[loops.State](t)(s.Load(t.Context(), id)); got.Rev != rev {
+		t.Errorf("Ready named revision %d of %s, stored is %d", rev, id, got.Rev)
+	}
+	return id
 }
 
 // TestTwoStores is what two processes on one server see of each other.
@@ -120,11 +133,11 @@ func TestTwoStores(t *testing.T) {
 		must[loops.State](t)(one.Commit(t.Context(), a))
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 		defer cancel()
-		if id, err := two.Ready(ctx); err == nil {
+		if id, _, err := two.Ready(ctx); err == nil {
 			t.Fatalf("%s was handed out", id)
 		}
 		dead.Store(true)
-		if id := must[loops.ID](t)(two.Ready(t.Context())); id != a.ID {
+		if id := ready(t, two); id != a.ID {
 			t.Errorf("%s was handed out", id)
 		}
 	})
@@ -134,9 +147,9 @@ func TestClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store, _ := fresh(t, nil)
 		s := must[loops.State](t)(store.Create(t.Context(), newLoop("close-aaaa")))
-		must[loops.ID](t)(store.Ready(t.Context()))
+		ready(t, store)
 		errs := make(chan error, 2)
-		go func() { _, err := store.Ready(t.Context()); errs <- err }()
+		go func() { _, _, err := store.Ready(t.Context()); errs <- err }()
 		go func() {
 			for _, err := range store.Watch(t.Context(), "", s.Rev) {
 				errs <- err

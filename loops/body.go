@@ -12,7 +12,8 @@ import (
 // committed iteration never runs again.
 //
 // Run must return when ctx ends. ctx ends at the iteration's time limit, at a
-// cap in time, on a cancel ([context.Cause] is then [ErrCancelled] or
+// cap in time ([context.Cause] is then a [context.DeadlineExceeded]; its Deadline
+// is not set, because limits can be raised meanwhile), on a cancel ([ErrCancelled] or
 // [ErrCancelNow]) and at shutdown; the result of such a run is thrown away
 // except for its Usage.
 //

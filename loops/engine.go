@@ -2,8 +2,15 @@ package loops
 
 import (
 	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
 	"iter"
 	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -13,105 +20,312 @@ type Engine struct {
 	store Store
 	parts Parts
 	opts  Options
+
+	working atomic.Int32 // calls of Run under way
+
+	mu      sync.Mutex // guards running; never held while calling out
+	running map[ID]*run
 }
 
 // Options of an engine. The zero value is useful.
 type Options struct {
-	Workers     int                    // loops worked on at once; 0: 16
-	Defaults    Limits                 // for what a spec leaves out; zero fields: DefaultLimits
-	Ceilings    Limits                 // that no spec exceeds; zero fields: DefaultCeilings
-	LiveLoops   int                    // live loops at once in the store; 0: 1000
-	Approvals   string                 // "auto" (default) or "person": whose decision counts
-	RunsWhile   string                 // what keeps this process, for snapshots: "this client is connected"
-	Parent      ID                     // the loop below whose body this process runs; it and its ancestors are out of reach
-	NewID       func(name string) ID   // nil: name and four random characters
-	Logger      *slog.Logger           // nil: discards
-	OnIteration func(State, Iteration) // called after each commit of an iteration by this process; must not block
+	Workers   int                  // loops worked on at once; 0: 16
+	Defaults  Limits               // for what a spec leaves out; zero fields: DefaultLimits
+	Ceilings  Limits               // that no spec exceeds; zero fields: DefaultCeilings
+	LiveLoops int                  // live loops at once in the store; 0: 1000
+	Approvals string               // "auto" (default) or "person": whose decision counts
+	RunsWhile string               // what keeps this process, for snapshots: "this client is connected"
+	Parent    ID                   // the loop below whose body this process runs; it and its ancestors are out of reach
+	NewID     func(name string) ID // nil: name and four random characters
+	Logger    *slog.Logger         // nil: discards
+
+	// Accept says why this process does not work on a loop; nil accepts all.
+	Accept func(State) error
+	// OnIteration is called after each commit of an iteration by this process.
+	// It must not block.
+	OnIteration func(State, Iteration)
 }
 
 // New returns an engine on store. opts may be nil.
-func New(store Store, parts Parts, opts *Options) *Engine { panic("written next") }
-
-// StartRequest asks for a new loop.
-type StartRequest struct {
-	Spec      Spec
-	Inputs    map[string]any    // values for Spec.Inputs, as JSON or Go values
-	Source    Source            // empty: library
-	Dir       string            // absolute folder that relative paths refer to; empty: the process's
-	Labels    map[string]string // at most 8, 63 bytes each
-	RequestID string            // the same id and spec give the same loop
+func New(store Store, parts Parts, opts *Options) *Engine {
+	e := &Engine{store: store, parts: parts, running: map[ID]*run{}}
+	if opts != nil {
+		e.opts = *opts
+	}
+	if e.opts.Workers <= 0 {
+		e.opts.Workers = 16
+	}
+	if e.opts.LiveLoops <= 0 {
+		e.opts.LiveLoops = 1000
+	}
+	if e.opts.NewID == nil {
+		e.opts.NewID = newID
+	}
+	if e.opts.Logger == nil {
+		e.opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	return e
 }
 
-// Run works on loops until ctx ends, then lets go of what it holds and returns
-// nil. It may be called once.
-func (e *Engine) Run(ctx context.Context) error { panic("written next") }
+// idAlphabet is base32 in lower case: no two characters are easily mixed up.
+const idAlphabet = "abcdefghijklmnopqrstuvwxyz234567"
 
-// Start creates a loop. It is durable when Start returns. A wrong spec gives
-// joined [FieldError]s; what a rule forbids gives a [RefusedError]; in both
-// cases nothing is stored.
-func (e *Engine) Start(ctx context.Context, r StartRequest) (Outcome, error) { panic("written next") }
-
-// DryRun checks a request as Start does and returns the spec that Start would
-// store, with its warnings. Nothing is stored.
-func (e *Engine) DryRun(ctx context.Context, r StartRequest) (Spec, []string, error) {
-	panic("written next")
+func newID(name string) ID {
+	var random [4]byte
+	_, _ = rand.Read(random[:]) // never fails: see crypto/rand.Read
+	for i, b := range random {
+		random[i] = idAlphabet[b%32]
+	}
+	return ID(name + "-" + string(random[:]))
 }
+
+// RunsWhile says what keeps the loops of this process moving, for snapshots.
+func (e *Engine) RunsWhile() string { return e.opts.RunsWhile }
 
 // Do carries out a request on a loop. What the loop's status does not allow
 // gives a [RefusedError] that says what would work.
-func (e *Engine) Do(ctx context.Context, id ID, r Request) (Outcome, error) { panic("written next") }
+func (e *Engine) Do(ctx context.Context, id ID, r Request) (Outcome, error) {
+	if err := e.checkRequest(ctx, id, r); err != nil {
+		return Outcome{}, err
+	}
+	r.Message, r.Output = strings.ToValidUTF8(r.Message, "\uFFFD"), strings.ToValidUTF8(r.Output, "\uFFFD")
+	var warnings []string
+	if r.Action == SetLimits {
+		r.Limits, warnings = r.Limits.Clamp(e.opts.Ceilings)
+	}
+	for {
+		s, err := e.load(ctx, id)
+		if err != nil {
+			return Outcome{}, err
+		}
+		if r.Action == Submit && s.Status == YourTurn && r.text == (Text{}) {
+			if r.text, err = e.text(ctx, id, r.Output); err != nil {
+				return Outcome{}, err
+			}
+			r.score = scoreOf(r.Output)
+		}
+		out, err := apply(s, r, time.Now())
+		out.Warnings = warnings
+		if err != nil || out.Reused || out.AlreadySettled {
+			return out, err
+		}
+		out.State, err = e.store.Commit(ctx, out.State)
+		if errors.Is(err, ErrConflict) {
+			continue // somebody was faster: the request is judged against what is there now
+		}
+		if err != nil {
+			return Outcome{}, fmt.Errorf("%s %s: %w", r.Action, id, err)
+		}
+		e.signal(out.State.Head())
+		return out, nil
+	}
+}
+
+// checkRequest checks what does not depend on the loop's state.
+func (e *Engine) checkRequest(ctx context.Context, id ID, r Request) error {
+	problems := []error{checkRequestID(r.RequestID), checkMemory(r.Memory)}
+	if !ValidID(id) {
+		return invalidID(id)
+	}
+	if _, known := allowed[r.Action]; !known {
+		return &FieldError{Field: "action", Problem: fmt.Sprintf("unknown action %q", r.Action)}
+	}
+	if len(r.Message) > MaxGoalSize {
+		problems = append(problems, tooLarge("message", len(r.Message), MaxGoalSize))
+	}
+	if len(r.Output) > MaxOutputSize {
+		problems = append(problems, tooLarge("output", len(r.Output), MaxOutputSize))
+	}
+	if r.Usage != nil {
+		problems = append(problems, r.Usage.Validate())
+	}
+	if r.Action == SetLimits && r.Limits == (Limits{}) {
+		problems = append(problems, &FieldError{Field: "limits", Problem: `is empty; name at least one, for example {"max_passes": 20}`})
+	}
+	if err := errors.Join(problems...); err != nil {
+		return err
+	}
+	if err := e.outOfReach(ctx, id); err != nil {
+		return err
+	}
+	if (r.Action == Approve || r.Action == Deny) && e.opts.Approvals == "person" && r.By != "person" {
+		return &RefusedError{Code: "person_only", Problem: "approvals here need a person",
+			Remedy: fmt.Sprintf("ask the user to run: loop-mcp approve %s", id)}
+	}
+	return nil
+}
+
+func tooLarge(field string, size, limit int) error {
+	return &FieldError{Field: field, Problem: fmt.Sprintf("is %d bytes, at most %d are allowed", size, limit)}
+}
+
+// outOfReach refuses to touch the loop that this process runs below, and its
+// ancestors.
+func (e *Engine) outOfReach(ctx context.Context, id ID) error {
+	for up, n := e.opts.Parent, 0; up != "" && n < 100; n++ {
+		if up == id {
+			return &RefusedError{Code: "own_loop", Problem: fmt.Sprintf("%s runs this process; a worker can't touch the loop that it works for", id),
+				Remedy: "hand in the work and let the loop decide"}
+		}
+		s, err := e.store.Load(ctx, up)
+		if errors.Is(err, ErrNotFound) || errors.Is(err, ErrDamaged) {
+			return nil // the parent lives in another store
+		}
+		if err != nil {
+			return fmt.Errorf("the ancestors of this process: %w", err)
+		}
+		up = s.Origin.Parent
+	}
+	return nil
+}
+
+// load reads a checkpoint; a damaged loop becomes a failed one.
+func (e *Engine) load(ctx context.Context, id ID) (State, error) {
+	if !ValidID(id) {
+		return State{}, invalidID(id)
+	}
+	s, err := e.store.Load(ctx, id)
+	if errors.Is(err, ErrDamaged) {
+		return quarantined(id, err), nil
+	}
+	if err != nil {
+		return State{}, fmt.Errorf("loop %s: %w", id, err)
+	}
+	return s, nil
+}
+
+func invalidID(id ID) error {
+	return &FieldError{Field: "loop_id", Problem: fmt.Sprintf("%q is not a loop id such as fix-build-7k3q", clip(string(id), 80))}
+}
+
+// ValidID reports whether id has the shape of a loop id.
+func ValidID(id ID) bool {
+	if len(id) < 4 || len(id) > 96 {
+		return false
+	}
+	for _, c := range []byte(id) {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' {
+			return false
+		}
+	}
+	return id[0] != '-'
+}
+
+func quarantined(id ID, err error) State {
+	s := State{ID: id, Status: Failed, Limits: DefaultLimits(), Origin: Origin{Spec: Spec{Name: string(id)}}}
+	s.Stop = &Stop{Reason: FailQuarantined, Detail: err.Error(), DecidedBy: "engine"}
+	s.Stop.Actions = s.actions()
+	return s
+}
 
 // Get returns the checkpoint of a loop. A damaged one is returned as Failed
 // with the reason fail.quarantined.
-func (e *Engine) Get(ctx context.Context, id ID) (State, error) { panic("written next") }
+func (e *Engine) Get(ctx context.Context, id ID) (State, error) {
+	s, err := e.load(ctx, id)
+	if err == nil && s.Status == Queued {
+		s.Why = strings.Join(slices.DeleteFunc([]string{s.Why, e.whyQueued(s)}, func(why string) bool { return why == "" }), "; ")
+	}
+	return s, err
+}
+
+// whyQueued says what a queued loop waits for.
+func (e *Engine) whyQueued(s State) string {
+	if err := e.canServe(s); err != nil {
+		return oneLine(err.Error())
+	}
+	if e.working.Load() == 0 {
+		return "this process does not work on loops; another one has to"
+	}
+	e.mu.Lock()
+	busy := len(e.running)
+	e.mu.Unlock()
+	if busy >= e.opts.Workers {
+		return fmt.Sprintf("all %d workers of this process are busy", e.opts.Workers)
+	}
+	return "about to be picked up by a worker"
+}
 
 // History returns a loop with its journal.
-func (e *Engine) History(ctx context.Context, id ID) (Loop, error) { panic("written next") }
+func (e *Engine) History(ctx context.Context, id ID) (Loop, error) {
+	s, err := e.Get(ctx, id)
+	if err != nil {
+		return Loop{}, err
+	}
+	if s.Stop != nil && s.Stop.Reason == FailQuarantined {
+		return Loop{State: s}, nil
+	}
+	l, err := e.store.History(ctx, id)
+	if errors.Is(err, ErrDamaged) {
+		return Loop{State: quarantined(id, err)}, nil
+	}
+	if err != nil {
+		return Loop{}, fmt.Errorf("history of %s: %w", id, err)
+	}
+	if l.Rev == s.Rev {
+		l.Why = s.Why
+	}
+	return l, nil
+}
 
 // Output returns the whole of a text of loop id.
-func (e *Engine) Output(ctx context.Context, id ID, t Text) (string, error) { panic("written next") }
-
-// Filter chooses and pages loops for [Engine.List].
-type Filter struct {
-	Statuses []Status          // empty: all
-	Labels   map[string]string // all must match
-	Limit    int               // 0: 20; at most 100
-	Page     string            // opaque; from the last answer
+func (e *Engine) Output(ctx context.Context, id ID, t Text) (string, error) {
+	if t.Blob == "" {
+		return t.Text, nil
+	}
+	whole, err := e.store.Blob(ctx, id, t.Blob)
+	if err != nil {
+		return "", fmt.Errorf("text of %s: %w", id, err)
+	}
+	return string(whole), nil
 }
 
-// List returns heads: those that need attention first, then live ones, then
-// settled ones, the newest first in each group. next is the page that follows,
-// empty at the end.
-func (e *Engine) List(ctx context.Context, f Filter) (heads []Head, next string, err error) {
-	panic("written next")
+// inlineText is the size up to which a text is part of a record. It leaves room
+// for the rest of a record below the store's own limit.
+const inlineText = 256 << 10
+
+// text stores a large text beside the record and keeps its head and tail.
+func (e *Engine) text(ctx context.Context, id ID, whole string) (Text, error) {
+	whole = strings.ToValidUTF8(whole, "\uFFFD") // as JSON would, here and not somewhere on the way
+	t := Text{Text: whole, Size: int64(len(whole))}
+	if len(whole) <= inlineText {
+		return t, nil
+	}
+	ref, err := e.store.PutBlob(ctx, id, []byte(whole))
+	if err != nil {
+		return Text{}, fmt.Errorf("store the output of %s: %w", id, err)
+	}
+	t.Blob, t.Text = ref, headTail(whole, 64<<10)
+	return t, nil
 }
 
-// WaitFor says what [Engine.Wait] waits for.
-type WaitFor string
-
-// What a wait can be for.
-const (
-	ForChange    WaitFor = "change"    // any event after the cursor
-	ForAttention WaitFor = "attention" // your_turn, needs_input, paused or settled
-	ForSettled   WaitFor = "settled"
-)
-
-// Wait returns as soon as the loop is as wanted, or with timedOut after d. It is
-// level-triggered: a condition that holds already returns at once. onChange,
-// when not nil, is called with each newer head that is seen meanwhile.
-func (e *Engine) Wait(ctx context.Context, id ID, cursor uint64, f WaitFor, d time.Duration, onChange func(Head)) (s State, timedOut bool, err error) {
-	panic("written next")
+// headTail keeps both ends of a text and says how much is missing.
+func headTail(text string, limit int) string {
+	if len(text) <= limit {
+		return text
+	}
+	head := clip(text, limit/2)
+	tail := text[len(text)-limit/2:]
+	for len(tail) > 0 && tail[0]&0xC0 == 0x80 {
+		tail = tail[1:]
+	}
+	return fmt.Sprintf("%s\n[%d bytes left out]\n%s", head, len(text)-len(head)-len(tail), tail)
 }
 
 // Watch yields heads as they change; see [Store.Watch].
-func (e *Engine) Watch(ctx context.Context, id ID) iter.Seq2[Head, error] { panic("written next") }
+func (e *Engine) Watch(ctx context.Context, id ID) iter.Seq2[Head, error] {
+	return e.store.Watch(ctx, id, 0)
+}
 
 // Live returns the newest live text of a loop that this process works on, and
 // when the body was last heard of. ok is false when it does not work on it.
-func (e *Engine) Live(id ID) (l Live, heard time.Time, ok bool) { panic("written next") }
-
-// Enforcements says how the limits on money, tokens and tool calls hold for s.
-func (s State) Enforcements() Enforcements { panic("written next") }
-
-// RunsWhile says what keeps the loop moving, for snapshots.
-func (e *Engine) RunsWhile() string { return e.opts.RunsWhile }
+func (e *Engine) Live(id ID) (l Live, heard time.Time, ok bool) {
+	e.mu.Lock()
+	r := e.running[id]
+	e.mu.Unlock()
+	if r == nil {
+		return Live{}, time.Time{}, false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.live, r.heard, true
+}

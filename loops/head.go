@@ -38,13 +38,13 @@ const maxSummary = 240
 func (s State) Head() Head {
 	h := Head{
 		ID: s.ID, Name: s.Origin.Spec.Name, Status: s.Status, Phase: s.Phase,
-		Summary: s.Summary(), Labels: s.Origin.Labels, Parent: s.Origin.Parent,
+		Summary: clipJSON(s.Summary(), 2*maxSummary), Labels: s.Origin.Labels, Parent: s.Origin.Parent,
 		Iteration: s.Iteration, Pass: s.Pass, Epoch: s.Epoch, Cursor: s.Cursor,
 		Ledger: s.Ledger, Limits: s.Limits, Claim: s.Claim, Cancel: s.Intent.Cancel,
 		WakeAt: s.WakeAt, CreatedAt: s.Origin.CreatedAt, UpdatedAt: s.UpdatedAt, Rev: s.Rev,
 	}
 	if h.Cancel != nil {
-		h.Cancel = &CancelWish{Reason: h.Cancel.Reason, Detail: clip(h.Cancel.Detail, 200), Now: h.Cancel.Now}
+		h.Cancel = &CancelWish{Reason: h.Cancel.Reason, Detail: clipJSON(clip(h.Cancel.Detail, 200), 2*200), Now: h.Cancel.Now}
 	}
 	return h
 }
@@ -102,6 +102,14 @@ func (s State) lastReason() string {
 
 // cents rounds to whole cents for one-line displays.
 func (u USD) cents() string { return fmt.Sprintf("$%.2f", u.Dollars()) }
+
+// clipJSON shortens text until it takes at most limit bytes as JSON.
+func clipJSON(text string, limit int) string {
+	for len(jsonText(text)) > limit {
+		text = clip(text, len(text)*3/4)
+	}
+	return text
+}
 
 // oneLine folds white space, so that a text fits into a summary or an event.
 func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }

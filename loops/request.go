@@ -35,6 +35,9 @@ type Request struct {
 	Message string // answer, deny, steer, reopen; a note for the others
 	Limits  Limits // set_limits: the ones to change, zero ones stay
 	Now     bool   // cancel: without the grace period
+
+	text  Text     // Output as it is stored
+	score *float64 // the number "score" of Output
 }
 
 // Outcome is what a request came to.

@@ -22,7 +22,7 @@ type Spec struct {
 	Delay         Duration         `json:"delay,omitempty" jsonschema_description:"Pause between iterations, as text (1s)"`
 	Retry         Retry            `json:"retry,omitzero" jsonschema_description:"What happens after a transient fault and after a crash"`
 	Stall         *Stall           `json:"stall,omitempty" jsonschema_description:"When repeated passes without progress end the loop"`
-	AnswerTimeout Duration         `json:"answer_timeout,omitempty" jsonschema_description:"How long a question may wait for a person before the loop is blocked; left out: no limit but max_duration"`
+	AnswerTimeout Duration         `json:"answer_timeout,omitempty" min:"1" jsonschema_description:"How long a question may wait for a person before the loop is blocked; left out: no limit but max_duration"`
 	Result        string           `json:"result,omitempty" jsonschema_description:"Which output is the result: last, or best (the iteration with the highest score)"`
 }
 
@@ -109,7 +109,7 @@ type Condition struct {
 
 	Run     []string `json:"run,omitempty" jsonschema_description:"command: program and arguments, without a shell"`
 	Cwd     string   `json:"cwd,omitempty" jsonschema_description:"command: working folder; left out: the body's"`
-	Timeout Duration `json:"timeout,omitempty" jsonschema_description:"command: how long it may take (10m)"`
+	Timeout Duration `json:"timeout,omitempty" min:"1" jsonschema_description:"command: how long it may take (10m)"`
 	Exit    int      `json:"exit,omitempty" jsonschema_description:"command: the exit code that means met (0)"`
 
 	Question string `json:"question,omitempty" jsonschema_description:"human: what the person is asked to approve"`
@@ -123,8 +123,8 @@ type Condition struct {
 // 75, a timeout, [Transient]) and what follows a crash.
 type Retry struct {
 	MaxAttempts Count    `json:"max_attempts,omitempty" min:"1" jsonschema_description:"Starts per iteration, the first included (3)"`
-	Initial     Duration `json:"initial,omitempty" jsonschema_description:"First back-off (1s); it doubles"`
-	Max         Duration `json:"max,omitempty" jsonschema_description:"Longest back-off (1m)"`
+	Initial     Duration `json:"initial,omitempty" min:"1" jsonschema_description:"First back-off (1s); it doubles"`
+	Max         Duration `json:"max,omitempty" min:"1" jsonschema_description:"Longest back-off (1m)"`
 	OnCrash     string   `json:"on_crash,omitempty" jsonschema_description:"rerun (default) or ask: what to do with a start that a crash cut off"`
 }
 
@@ -146,4 +146,5 @@ const (
 	MaxGoalSize   = 64 << 10 // goal, context, a steer or an answer
 	MaxPromptSize = 256 << 10
 	MaxOutputSize = 64 << 20
+	MaxMemorySize = 16 << 20
 )

@@ -47,7 +47,8 @@ type State struct {
 	Why          string    `json:"why,omitempty"`         // queued: what is missing; running: what is about to happen
 	WaitingFor   string    `json:"waiting_for,omitempty"` // delay, back_off or rate_limit
 	WaitingSince time.Time `json:"waiting_since,omitzero"`
-	WakeAt       time.Time `json:"wake_at,omitzero"` // the next moment at which the rules must be asked again
+	WaitingUntil time.Time `json:"waiting_until,omitzero"` // when the wait is over, unless a limit ends it before
+	WakeAt       time.Time `json:"wake_at,omitzero"`       // the next moment at which the rules must be asked again
 
 	Limits    Limits `json:"limits"`
 	Ledger    Ledger `json:"usage"`
@@ -58,19 +59,20 @@ type State struct {
 	Open      bool   `json:"open,omitempty"`    // a charged start has neither ended nor been written off
 
 	Output   Text            `json:"output"`
+	Score    *float64        `json:"score,omitempty"` // of Output
 	Best     *Best           `json:"best,omitempty"`
 	Memory   json.RawMessage `json:"memory,omitempty"` // what the body kept, or saved inside the start that was cut off
 	Feedback string          `json:"feedback,omitempty"`
 	Answer   string          `json:"answer,omitempty"` // a person's answer for the next start
-	Steers   []Steer         `json:"steers,omitempty"` // not yet part of a committed iteration
+	Steers   []Steer         `json:"steers,omitempty"` // that no finished iteration had
 
-	Verdict   *Verdict    `json:"verdict,omitempty"`   // the last one
-	Owed      *Judgement  `json:"owed,omitempty"`      // a judgement that has begun and not ended
-	Attention *Attention  `json:"attention,omitempty"` // what the client or a person owes
-	Stop      *Stop       `json:"stop,omitempty"`
-	Pause     *Pause      `json:"pause,omitempty"`
-	Resume    *Resumption `json:"resume,omitempty"` // where a paused loop goes on
-	Intent    Intent      `json:"intent,omitzero"`
+	Verdict   *Verdict   `json:"verdict,omitempty"`   // the last one
+	Owed      *Judgement `json:"owed,omitempty"`      // a judgement that has begun and not ended
+	Checked   bool       `json:"checked,omitempty"`   // check_first has been asked
+	Attention *Attention `json:"attention,omitempty"` // what the client or a person owes
+	Stop      *Stop      `json:"stop,omitempty"`
+	Pause     *Pause     `json:"pause,omitempty"`
+	Intent    Intent     `json:"intent,omitzero"`
 
 	Progress Progress  `json:"progress,omitzero"` // stall, error and protection streaks
 	Claim    Claim     `json:"claim,omitzero"`
@@ -158,13 +160,6 @@ type Judgement struct {
 	Results map[string]Verdict `json:"results,omitempty"`
 }
 
-// Resumption is where a paused loop goes on.
-type Resumption struct {
-	Status  Status    `json:"status"`
-	WakeAt  time.Time `json:"wake_at,omitzero"`
-	Waiting string    `json:"waiting,omitempty"`
-}
-
 // Intent is a request written while a worker has the loop. It is obeyed at the
 // worker's next commit.
 type Intent struct {
@@ -180,10 +175,13 @@ type CancelWish struct {
 }
 
 // Claim says which worker may write a loop's iterations. Token is private to
-// that worker and differs from claim to claim.
+// that worker and differs from claim to claim. Commit numbers the worker's own
+// commits: after an error it tells whether one of them landed, whatever others
+// wrote since.
 type Claim struct {
-	Owner string `json:"owner,omitempty"`
-	Token string `json:"token,omitempty"`
+	Owner  string `json:"owner,omitempty"`
+	Token  string `json:"token,omitempty"`
+	Commit int    `json:"commit,omitempty"`
 }
 
 // Progress counts repetitions, so that a loop that goes in circles is noticed.

@@ -43,10 +43,12 @@ type Store interface {
 	List(ctx context.Context) ([]Head, error)
 
 	// Ready waits for a loop that wants a worker: Head.WantsWorker is due and
-	// the claim is free or its owner gone. The same revision of a loop is not
-	// handed out twice to one process, except after Requeue. ErrClosed after
-	// the store was closed.
-	Ready(ctx context.Context) (ID, error)
+	// the claim is free or its owner gone. It returns the revision of which that
+	// is true: whoever finds another one must not take the loop, because its
+	// claim may be a living worker's. The same revision of a loop is not handed
+	// out twice to one process, except after Requeue. ErrClosed after the store
+	// was closed.
+	Ready(ctx context.Context) (id ID, rev uint64, err error)
 
 	// Requeue makes Ready hand out the loop again although it did not change.
 	Requeue(id ID)

@@ -81,6 +81,9 @@ func parseCount(text string) (int64, error) {
 	if err != nil {
 		// 50.0 is how some clients write 50.
 		f, ferr := strconv.ParseFloat(text, 64)
+		if errors.Is(ferr, strconv.ErrRange) {
+			return 0, errTooLarge
+		}
 		if ferr != nil || f != math.Trunc(f) || math.IsInf(f, 0) || math.IsNaN(f) {
 			return 0, errNotWhole
 		}
@@ -130,10 +133,17 @@ func (u *USD) UnmarshalJSON(b []byte) error {
 		return fmt.Errorf("must be a number of dollars such as 2 or 0.50, got %s", clip(string(b), 60))
 	case f < 0:
 		return fmt.Errorf("must not be negative, got %s", clip(string(b), 60))
-	case err != nil || f > 1e12:
+	case err != nil || f > 1e9:
 		return fmt.Errorf("is too large, got %s", clip(string(b), 60))
 	}
-	*u = USD(math.Ceil(math.Round(f*1e9) / 1e3))
+	// What is a whole number of millionths but for the last bits of the float
+	// is that number; anything else counts as the next one.
+	millionths := f * 1e6
+	nearest := math.Round(millionths)
+	if math.Abs(millionths-nearest) > max(1e-3, nearest*1e-15) {
+		nearest = math.Ceil(millionths)
+	}
+	*u = USD(nearest)
 	return nil
 }
 

@@ -31,17 +31,18 @@ func (r *record) copyHead() loops.Head {
 
 // Ready implements [loops.Store]. Among several loops the one that changed
 // longest ago comes first.
-func (m *Memory) Ready(ctx context.Context) (loops.ID, error) {
+func (m *Memory) Ready(ctx context.Context) (loops.ID, uint64, error) {
 	for {
 		m.mu.Lock()
 		if err := m.usable(ctx); err != nil {
 			m.mu.Unlock()
-			return "", fmt.Errorf("wait for a loop to work on: %w", err)
+			return "", 0, fmt.Errorf("wait for a loop to work on: %w", err)
 		}
 		id, wake := m.due(time.Now())
 		if id != "" {
+			rev := m.handed[id]
 			m.mu.Unlock()
-			return id, nil
+			return id, rev, nil
 		}
 		m.wait(ctx, wake)
 	}

@@ -27,7 +27,7 @@ func TestMemoryInBubble(t *testing.T) {
 				t.Fatal(err)
 			}
 			before := time.Now()
-			if id, err := m.Ready(t.Context()); id != s.ID || err != nil || time.Since(before) != time.Hour {
+			if id, _, err := m.Ready(t.Context()); id != s.ID || err != nil || time.Since(before) != time.Hour {
 				t.Fatalf("Ready: %q, %v after %s", id, err, time.Since(before))
 			}
 		})
@@ -48,7 +48,7 @@ func TestTakeover(t *testing.T) {
 		}
 		got := make(chan loops.ID, 1)
 		go func() {
-			id, err := two.Ready(t.Context())
+			id, _, err := two.Ready(t.Context())
 			if err != nil {
 				t.Error(err)
 			}
@@ -65,7 +65,7 @@ func TestTakeover(t *testing.T) {
 		if _, err := one.Commit(t.Context(), s); !errors.Is(err, loops.ErrClosed) {
 			t.Fatalf("a dead runner's commit: %v", err)
 		}
-		if _, err := one.Ready(t.Context()); !errors.Is(err, loops.ErrClosed) {
+		if _, _, err := one.Ready(t.Context()); !errors.Is(err, loops.ErrClosed) {
 			t.Fatalf("a dead runner's Ready: %v", err)
 		}
 		if _, err := two.Commit(t.Context(), s); err != nil {

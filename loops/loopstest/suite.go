@@ -129,7 +129,7 @@ func nothingReady(t *testing.T, store loops.Store) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
 	defer cancel()
-	id, err := store.Ready(ctx)
+	id, _, err := store.Ready(ctx)
 	if err == nil {
 		t.Fatalf("loop %s was handed out", id)
 	}
@@ -143,7 +143,14 @@ func ready(t *testing.T, store loops.Store, n int) []loops.ID {
 	defer cancel()
 	var ids []loops.ID
 	for range n {
-		ids = append(ids, must[loops.ID](t)(store.Ready(ctx)))
+		id, rev, err := store.Ready(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s := load(t, store, id); s.Rev != rev {
+			t.Fatalf("loop %s was handed out at revision %d and is at %d", id, rev, s.Rev)
+		}
+		ids = append(ids, id)
 	}
 	slices.Sort(ids)
 	return ids

@@ -169,7 +169,7 @@ func testContext(t *testing.T, store loops.Store) {
 		"Commit":  func() error { c := s; c.Why = "late"; _, err := store.Commit(ctx, c); return err },
 		"Reserve": func() error { _, err := store.Reserve(ctx, "late", s.ID); return err },
 		"List":    func() error { _, err := store.List(ctx); return err },
-		"Ready":   func() error { _, err := store.Ready(ctx); return err },
+		"Ready":   func() error { _, _, err := store.Ready(ctx); return err },
 		"PutBlob": func() error { _, err := store.PutBlob(ctx, s.ID, []byte("late")); return err },
 		"Blob":    func() error { _, err := store.Blob(ctx, s.ID, "none"); return err },
 	}

@@ -1,0 +1,48 @@
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## What can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-10s %s\n", $$1, $$2}'
+
+.PHONY: build
+build: ## The program, as ./loop-mcp
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o loop-mcp ./cmd/loop-mcp
+
+.PHONY: test
+test: ## All tests
+	go test ./...
+
+.PHONY: race
+race: ## All tests under the race detector
+	go test -race ./...
+
+.PHONY: fuzz
+fuzz: ## Every fuzz target for 30 seconds
+	@go list -f '{{$$p := .ImportPath}}{{range .TestGoFiles}}{{$$p}} {{end}}{{range .XTestGoFiles}}{{$$p}} {{end}}' ./... | tr ' ' '\n' | sort -u | while read -r p; do \
+		for f in $$(go test -list '^Fuzz' $$p 2>/dev/null | grep '^Fuzz'); do go test -run '^$$' -fuzz "^$$f$$" -fuzztime 30s $$p || exit 1; done; done
+
+.PHONY: lint
+lint: ## Formatting, vet and linters
+	gofmt -l $$(git ls-files '*.go')
+	go vet ./...
+	golangci-lint run ./...
+
+.PHONY: bench
+bench: ## The figures of docs/performance.md
+	go test -run '^$$' -bench . -benchmem ./loops/... ./kvstate/... ./mcpserver/... ./cmd/...
+
+.PHONY: golden
+golden: ## Write the golden files anew
+	go test ./mcpserver/... ./loops/... -update
+
+.PHONY: demo
+demo: ## The main job
+	go run ./cmd/loop-mcp run examples/fix-build/fix-build.loop.yaml
+
+.PHONY: clients
+clients: ## Real MCP clients against the built server
+	.ci/clients/run
+
+.PHONY: ci
+ci: ## Everything that has to be green
+	.ci/run

@@ -1,0 +1,174 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"example.com/loop-mcp/loops"
+	"github.com/google/go-cmp/cmp"
+)
+
+func readFile(t *testing.T, path string) string {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+// environment is a set of variables.
+type environment map[string]string
+
+func (e environment) get(name string) string { return e[name] }
+
+func configFile(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "config.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestLoadConfig(t *testing.T) {
+	path := configFile(t, `
+allow_commands: [go, "${EXTRA:-make}"]
+roots: ["~", /srv]
+pass_env: [GH_TOKEN]
+loop_dirs: [/loops]
+workers: 4
+limits: { defaults: { max_passes: 5, max_total_tokens: 100k }, ceilings: { max_cost_usd: 20 } }
+live_loops: 50
+approvals: person
+durability: process
+retention: 7d
+max_wait: 20s
+`)
+	env := environment{"HOME": "/home/me", "LOOP_MCP_WORKERS": "8", "LOOP_MCP_PASS_ENV": "A, B", "LOOP_MCP_NOPE": "x"}
+	got, err := loadConfig(path, true, env.get)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := config{
+		AllowCommands: []string{"go", "make"}, Roots: []string{"/home/me", "/srv"}, PassEnv: []string{"A", "B"}, LoopDirs: []string{"/loops"},
+		Workers: 8, LiveLoops: 50, Approvals: "person", Durability: "process",
+		Retention: days(7 * 24 * time.Hour), MaxWait: loops.Duration(20 * time.Second),
+		Limits: limitsConfig{Defaults: loops.Limits{MaxPasses: 5, MaxTotalTokens: 100_000}, Ceilings: loops.Limits{MaxCostUSD: 20 * loops.Dollar}},
+	}
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(config{})); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
+	}
+}
+
+func TestConfigDefaults(t *testing.T) {
+	wd, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{"", "# nothing\n"} {
+		c, err := loadConfig(configFile(t, text), true, environment{"HOME": "/h"}.get)
+		if err != nil || len(c.AllowCommands) > 0 || !cmp.Equal(c.Roots, []string{"/h"}) || !cmp.Equal(c.LoopDirs, []string{filepath.Join(wd, ".loops")}) {
+			t.Errorf("%q: %+v, %v", text, c, err)
+		}
+	}
+	missing := filepath.Join(t.TempDir(), "none.yaml")
+	if _, err := loadConfig(missing, false, environment{"HOME": "/h"}.get); err != nil {
+		t.Errorf("no file at the usual place: %v", err)
+	}
+	if _, err := loadConfig(missing, true, environment{"HOME": "/h"}.get); err == nil {
+		t.Error("a file that was named and is not there is passed over")
+	}
+}
+
+func TestConfigProblems(t *testing.T) {
+	tests := []struct {
+		name, text string
+		env        environment
+		want       []string
+	}{
+		{"unknown key", "workers: 2\nallow_comands: [go]\n", nil, []string{"line 2", "allow_commands"}},
+		{"unknown nested key", "limits:\n  default: {}\n", nil, []string{"line 2", "defaults"}},
+		{"wrong type", "workers: many\n", nil, []string{"line 1", "workers"}},
+		{"no workers", "workers: 0\n", nil, []string{"workers"}},
+		{"wrong limit", "limits: {defaults: {max_passes: 3x}}\n", nil, []string{"limits.defaults.max_passes"}},
+		{"bare number", "max_wait: 20\n", nil, []string{"max_wait"}},
+		{"long wait", "max_wait: 5m\n", nil, []string{"max_wait", "50s"}},
+		{"approvals", "approvals: never\n", nil, []string{"approvals", "auto or person"}},
+		{"durability", "durability: none\n", nil, []string{"durability", "power or process"}},
+		{"retention", "retention: soon\n", nil, []string{"retention", "30d"}},
+		{"unset variable", "pass_env: [\"${NOPE}\"]\n", nil, []string{"line 1", "NOPE"}},
+		{"models", "models: {smart: {provider: x}}\n", nil, []string{"line 1", "models", "no such feature"}},
+		{"several later words", "judge: {model: fast}\nhttp: {listen: x}\n", nil, []string{"line 1: judge", "line 2: http"}},
+		{"mcp_servers", "mcp_servers: {}\n", nil, []string{"mcp_servers"}},
+		{"daily_cost_usd", "daily_cost_usd: 5\n", nil, []string{"daily_cost_usd"}},
+		{"notify", "notify: []\n", nil, []string{"notify"}},
+		{"nats", "nats: {}\n", nil, []string{"nats"}},
+		{"telemetry", "telemetry: {}\n", nil, []string{"telemetry"}},
+		{"variable of a list", "", environment{"LOOP_MCP_ROOTS": "~,"}, nil},
+		{"variable that is no number", "", environment{"LOOP_MCP_WORKERS": "many"}, []string{"LOOP_MCP_WORKERS"}},
+		{"variable that is no choice", "", environment{"LOOP_MCP_APPROVALS": "never"}, []string{"approvals"}},
+		{"variable of a later word", "", environment{"LOOP_MCP_DAILY_COST_USD": "5"}, []string{"LOOP_MCP_DAILY_COST_USD"}},
+		{"list", "- a\n", nil, []string{"mapping"}},
+		{"broken", "a: [b\n", nil, []string{"YAML"}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			env := environment{"HOME": "/h"}
+			for k, v := range test.env {
+				env[k] = v
+			}
+			_, err := loadConfig(configFile(t, test.text), true, env.get)
+			if len(test.want) == 0 {
+				if err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			for _, want := range test.want {
+				if err == nil || !strings.Contains(err.Error(), want) {
+					t.Errorf("error %v does not say %q", err, want)
+				}
+			}
+		})
+	}
+}
+
+func TestFolders(t *testing.T) {
+	tests := []struct {
+		env          environment
+		config, data string
+	}{
+		{environment{"HOME": "/h"}, "/h/.config/loop-mcp", "/h/.local/state/loop-mcp"},
+		{environment{"HOME": "/h", "XDG_CONFIG_HOME": "/c", "XDG_STATE_HOME": "/s"}, "/c/loop-mcp", "/s/loop-mcp"},
+		{environment{"HOME": "/h", "XDG_CONFIG_HOME": "relative", "LOOP_MCP_HOME": "/data"}, "/h/.config/loop-mcp", "/data"},
+		{environment{}, "", ""},
+	}
+	for _, test := range tests {
+		gotConfig, errConfig := configDir(test.env.get)
+		gotData, errData := dataDir(test.env.get)
+		if gotConfig != test.config || gotData != test.data || (errConfig == nil) != (test.config != "") || (errData == nil) != (test.data != "") {
+			t.Errorf("%v: %q %v, %q %v", test.env, gotConfig, errConfig, gotData, errData)
+		}
+	}
+}
+
+func TestHarmless(t *testing.T) {
+	if got := plain("a\x1b[31m\tb\r\n\u202ec\x07"); got != "a[31m bc" && got != "a[31m b c" {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestSpan(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		1500 * time.Microsecond: "2ms", 12340 * time.Millisecond: "12.3s", 90 * time.Second: "1m30s", 2 * time.Minute: "2m",
+		24 * time.Hour: "24h", 90 * time.Minute: "1h30m", 0: "0s",
+	} {
+		if got := span(d); got != want {
+			t.Errorf("%v is %q, want %q", d, got, want)
+		}
+	}
+}

@@ -1,0 +1,168 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"example.com/loop-mcp/loops"
+)
+
+// screen shows a loop as a block of lines that is drawn over and over; what is
+// finished scrolls by above it.
+type screen struct {
+	out    io.Writer
+	width  func() int // asked at each drawing: windows change
+	color  bool
+	report reporter
+
+	loop   loops.Loop
+	live   loops.Live
+	now    time.Time
+	remark string
+	drawn  int // lines of the block on the screen
+}
+
+func newScreen(out io.Writer, width func() int, color bool) *screen {
+	return &screen{out: out, width: width, color: color, now: time.Now()}
+}
+
+func (s *screen) update(l loops.Loop) {
+	s.loop, s.now = l, time.Now()
+	s.draw(s.report.lines(l))
+}
+
+func (s *screen) tick(live loops.Live, now time.Time) {
+	if s.loop.ID == "" {
+		return
+	}
+	if live.Text != "" || live.Tool != "" {
+		s.live = live
+	}
+	s.now = now
+	s.draw(nil)
+}
+
+func (s *screen) note(text string) {
+	s.remark = text
+	s.draw(nil)
+}
+
+// end takes the block off the screen.
+func (s *screen) end() {
+	fmt.Fprint(s.out, s.rewind())
+	s.drawn = 0
+}
+
+// draw writes finished lines above the block and the block anew, in one write
+// so that it does not flicker.
+func (s *screen) draw(finished []string) {
+	var b strings.Builder
+	b.WriteString(s.rewind())
+	for _, line := range finished {
+		b.WriteString(line + "\n")
+	}
+	block := s.block()
+	for _, line := range block {
+		b.WriteString(line + "\n")
+	}
+	s.drawn = len(block)
+	fmt.Fprint(s.out, b.String())
+}
+
+// rewind moves to the first line of the block and clears to the end.
+func (s *screen) rewind() string {
+	if s.drawn == 0 {
+		return ""
+	}
+	return fmt.Sprintf("\x1b[%dA\r\x1b[J", s.drawn)
+}
+
+func (s *screen) block() []string {
+	l := s.loop
+	if l.ID == "" {
+		return nil
+	}
+	lines := []string{
+		s.paint(bold, s.fit(fmt.Sprintf("%s  %s", l.ID, stateText(l.State)))),
+		s.bar(l.State),
+		s.fit(meters(l.State, s.now)),
+	}
+	if l.Verdict != nil {
+		lines = append(lines, s.fit("last verdict  "+verdictText(*l.Verdict)))
+	}
+	if text := liveText(s.live); text != "" && l.Status == loops.Running {
+		lines = append(lines, s.paint(dim, s.fit("› "+text)))
+	}
+	if s.remark != "" {
+		lines = append(lines, s.paint(bold, s.fit(s.remark)))
+	}
+	return lines
+}
+
+// fit keeps a line from wrapping: a wrapped one would not be drawn over.
+func (s *screen) fit(text string) string { return clip(text, s.width()-1) }
+
+const (
+	bold = "1"
+	dim  = "2"
+)
+
+func (s *screen) paint(style, text string) string {
+	if !s.color {
+		return text
+	}
+	return "\x1b[" + style + "m" + text + "\x1b[0m"
+}
+
+func stateText(s loops.State) string {
+	switch {
+	case s.Status == loops.Running && s.Phase == loops.PhaseConditions:
+		return "asks its stop conditions"
+	case s.Status == loops.Running && s.Phase == loops.PhaseBody:
+		return "works"
+	case s.Status == loops.Waiting && s.WaitingFor != "":
+		return "waits: " + s.WaitingFor
+	}
+	return string(s.Status)
+}
+
+// bar shows the passes against their cap.
+func (s *screen) bar(state loops.State) string {
+	const cells = 30
+	total := max(int(state.Limits.MaxPasses), 1)
+	full := min(state.Ledger.Passes*cells/total, cells)
+	return fmt.Sprintf("%s%s  pass %d of %d",
+		s.paint("32", strings.Repeat("█", full)), s.paint(dim, strings.Repeat("░", cells-full)), state.Pass, state.Limits.MaxPasses)
+}
+
+// meters shows what was spent against each cap that counts here.
+func meters(s loops.State, now time.Time) string {
+	parts := []string{
+		fmt.Sprintf("iterations %d/%d", s.Ledger.Starts, s.Limits.MaxIterations),
+		fmt.Sprintf("active %s/%s", span(time.Duration(s.Ledger.ActiveSeconds*float64(time.Second))), span(time.Duration(s.Limits.MaxActive))),
+		fmt.Sprintf("elapsed %s/%s", span(max(now.Sub(s.Origin.CreatedAt), 0)), span(time.Duration(s.Limits.MaxDuration))),
+	}
+	if s.Ledger.CostUSD > 0 || metered(s.Enforcements().MaxCostUSD) {
+		parts = append(parts, fmt.Sprintf("%s/%s", s.Ledger.CostUSD, s.Limits.MaxCostUSD))
+	}
+	if s.Ledger.TotalTokens > 0 || metered(s.Enforcements().MaxTotalTokens) {
+		parts = append(parts, fmt.Sprintf("tokens %d/%d", s.Ledger.TotalTokens, s.Limits.MaxTotalTokens))
+	}
+	if s.Ledger.Failures > 0 {
+		parts = append(parts, fmt.Sprintf("failures in a row %d/%d", s.Ledger.Failures, s.Limits.MaxFailures))
+	}
+	return strings.Join(parts, " · ")
+}
+
+func metered(e loops.Enforcement) bool { return e != loops.NotMetered && e != "" }
+
+// liveText is the last line that a body printed.
+func liveText(l loops.Live) string {
+	if l.Tool != "" {
+		return "tool " + plain(l.Tool)
+	}
+	lines := strings.Split(strings.TrimSpace(l.Text), "\n")
+	return plain(lines[len(lines)-1])
+}

@@ -1,0 +1,152 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"example.com/loop-mcp/loops"
+	"example.com/loop-mcp/mcpserver"
+	"example.com/loop-mcp/mcpserver/stdio"
+	"github.com/spf13/cobra"
+)
+
+func (a *app) serveCommand() *cobra.Command {
+	var overStdio bool
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Be an MCP server on standard input and output",
+		Long: "Be an MCP server on standard input and output. The same as loop-mcp with a pipe on\n" +
+			"standard input. The store is opened by the first call that needs it; loops that rest\n" +
+			"go on a second after the client's first message.",
+		Example: "  loop-mcp serve\n  {\"mcpServers\": {\"loop\": {\"command\": \"loop-mcp\", \"args\": [\"serve\"]}}}",
+		Args:    args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !overStdio {
+				return usagef("serve: standard input and output are the only transport of this version; leave --stdio=false out")
+			}
+			return a.serve(cmd.Context())
+		},
+	}
+	cmd.Flags().BoolVar(&overStdio, "stdio", true, "serve on standard input and output")
+	return cmd
+}
+
+// wakeAfter is how long after a client's first message an existing store is
+// opened: clients that only look at the tools are gone by then.
+const wakeAfter = time.Second
+
+// serve answers an MCP client until standard input ends.
+func (a *app) serve(ctx context.Context) error {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	// From here on stdout carries the protocol alone: whatever prints goes to stderr.
+	protocol, err := takeStdout(a.stdout, a.stderr)
+	if err != nil {
+		return fmt.Errorf("keep stdout for the protocol: %w", err)
+	}
+	defer protocol.Close()
+	os.Stdout, a.stdout = a.stderr, a.stderr
+
+	log, err := a.logger()
+	if err != nil {
+		return err
+	}
+	s, err := a.settings()
+	if err != nil {
+		return err
+	}
+	lazy := &lazyHost{settings: s, options: engineOptions{log: log, parent: a.parent(), runsWhile: "this client is connected"}}
+	defer lazy.close()
+	version, _ := build()
+	server := mcpserver.New(lazy.engine, &mcpserver.Options{
+		Version: version, MaxWait: time.Duration(s.MaxWait), Files: files{s.library()}, Approvals: s.Approvals, Logger: log,
+	})
+	err = stdio.Serve(ctx, server, a.stdin, protocol, &stdio.Options{
+		Before: mcpserver.KeepArguments, FirstMessage: lazy.wake, Logger: log,
+	})
+	if errors.Is(err, context.Canceled) {
+		return &exitError{code: exitInterrupted}
+	}
+	return err
+}
+
+// lazyHost opens the store at the first need, and only once.
+type lazyHost struct {
+	settings settings
+	options  engineOptions
+
+	mu     sync.Mutex
+	host   *host
+	closed bool
+	timer  *time.Timer
+	woken  sync.WaitGroup
+}
+
+// engine opens the store, or returns the engine that is there.
+func (l *lazyHost) engine(ctx context.Context) (*loops.Engine, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return nil, loops.ErrClosed
+	}
+	if l.host == nil {
+		h, err := l.settings.open(ctx, l.options)
+		if err != nil {
+			return nil, err
+		}
+		h.work()
+		l.host = h
+	}
+	return l.host.Engine, nil
+}
+
+// wake opens a store that exists in a moment, so that resting loops go on.
+func (l *lazyHost) wake() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed || l.timer != nil {
+		return
+	}
+	l.woken.Add(1)
+	l.timer = time.AfterFunc(wakeAfter, func() {
+		defer l.woken.Done()
+		if has, err := l.settings.hasStore(); err != nil || !has {
+			return
+		}
+		if _, err := l.engine(context.Background()); err != nil && !errors.Is(err, loops.ErrClosed) {
+			l.options.log.Warn("resting loops do not go on", "error", err)
+		}
+	})
+}
+
+// close ends the work and waits for it.
+func (l *lazyHost) close() {
+	l.mu.Lock()
+	l.closed = true
+	if l.timer != nil && l.timer.Stop() {
+		l.woken.Done()
+	}
+	l.mu.Unlock()
+	l.woken.Wait()
+	if l.host != nil {
+		l.host.close()
+	}
+}
+
+// files finds loop files for the tools.
+type files struct{ library library }
+
+// Find returns the trusted loop file of that name.
+func (f files) Find(_ context.Context, name string) (mcpserver.FoundFile, error) {
+	file, err := f.library.load(name)
+	if err != nil {
+		return mcpserver.FoundFile{}, err
+	}
+	return mcpserver.FoundFile{Spec: file.Spec, Dir: file.Dir, Path: file.Path, Trusted: true}, nil
+}

@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+
+	"example.com/loop-mcp/loops"
+	"example.com/loop-mcp/mcpserver"
+	"github.com/spf13/cobra"
+)
+
+// showFlags are what show asks loop_inspect for.
+type showFlags struct {
+	View      string `json:"view,omitempty"`
+	Iteration int    `json:"iteration,omitempty"`
+	Limit     int    `json:"limit,omitempty"`
+	Page      string `json:"page,omitempty"`
+	MaxChars  int    `json:"max_chars,omitempty"`
+}
+
+var viewNames = []string{"summary", "output", "iterations", "iteration", "verdicts", "events", "spec", "why"}
+
+func (a *app) showCommand() *cobra.Command {
+	f := showFlags{MaxChars: 100_000}
+	cmd := &cobra.Command{
+		Use:   "show ID",
+		Short: "Show one loop: summary, output, iterations, verdicts, events, spec, why",
+		Long:  "Show one loop as it is stored, in any status. Changes nothing and works on nothing.",
+		Example: "  loop-mcp show fix-build-7k3q\n  loop-mcp show fix-build-7k3q --view why\n" +
+			"  loop-mcp show fix-build-7k3q --view output > result.txt\n  loop-mcp show fix-build-7k3q --view iteration --iteration 3 --json",
+		Args:              args(cobra.ExactArgs(1)),
+		ValidArgsFunction: a.completeIDs,
+		RunE: func(cmd *cobra.Command, ids []string) error {
+			return a.show(cmd.Context(), loops.ID(ids[0]), f)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&f.View, "view", "summary", "what to show: summary, output, iterations, iteration, verdicts, events, spec or why")
+	flags.IntVar(&f.Iteration, "iteration", 0, "the iteration, for the views output, iteration and verdicts")
+	flags.IntVar(&f.Limit, "limit", 100, "items a page, at most 100")
+	flags.StringVar(&f.Page, "page", "", "the next page, as the last answer named it")
+	complete(cmd, "view", viewNames...)
+	a.jsonFlag(cmd)
+	return cmd
+}
+
+func (a *app) show(ctx context.Context, id loops.ID, f showFlags) error {
+	h, err := a.openExisting(ctx, id)
+	if err != nil {
+		return err
+	}
+	defer h.close()
+	s, err := h.Get(ctx, id)
+	if err != nil {
+		return err
+	}
+	if f.View == "output" && !a.json && f.Page == "" && f.Iteration == 0 {
+		text, err := h.result(ctx, s)
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintln(a.stdout, trimEnd(a.safe(text)))
+		return err
+	}
+	if f.View == "summary" {
+		if a.json {
+			return a.printJSON(h.snapshot(s, nil))
+		}
+		return a.printSummary(ctx, h, s)
+	}
+	answer, err := h.inspect(ctx, id, f)
+	if err != nil {
+		return err
+	}
+	if a.json {
+		return a.printJSON(answer)
+	}
+	return a.printItems(f.View, answer)
+}
+
+// inspect asks the tool loop_inspect, so that both doors show the same.
+func (h *host) inspect(ctx context.Context, id loops.ID, f showFlags) (json.RawMessage, error) {
+	arguments := struct {
+		LoopID loops.ID `json:"loop_id"`
+		showFlags
+	}{LoopID: id, showFlags: f}
+	message, err := json.Marshal(map[string]any{"jsonrpc": "2.0", "id": 1, "method": "tools/call",
+		"params": map[string]any{"name": "loop_inspect", "arguments": arguments}})
+	if err != nil {
+		return nil, err
+	}
+	server := mcpserver.New(func(context.Context) (*loops.Engine, error) { return h.Engine, nil },
+		&mcpserver.Options{Approvals: h.settings.Approvals, Logger: h.log})
+	reply, err := json.Marshal(server.HandleMessage(ctx, message))
+	if err != nil {
+		return nil, err
+	}
+	return toolAnswer(reply)
+}
+
+// toolAnswer takes the answer of a tool call out of its envelope.
+func toolAnswer(reply []byte) (json.RawMessage, error) {
+	var envelope struct {
+		Result struct {
+			StructuredContent json.RawMessage `json:"structuredContent"`
+			IsError           bool            `json:"isError"`
+			Content           []struct {
+				Text string `json:"text"`
+			} `json:"content"`
+		} `json:"result"`
+		Error *struct {
+			Message string `json:"message"`
+		} `json:"error"`
+	}
+	if err := json.Unmarshal(reply, &envelope); err != nil {
+		return nil, fmt.Errorf("read the answer of loop_inspect: %w", err)
+	}
+	switch r := envelope.Result; {
+	case envelope.Error != nil:
+		return nil, errors.New(envelope.Error.Message)
+	case r.IsError && len(r.Content) > 0:
+		return nil, usagef("%s", r.Content[0].Text)
+	case len(r.StructuredContent) == 0:
+		return nil, errors.New("loop_inspect gave an empty answer")
+	default:
+		return r.StructuredContent, nil
+	}
+}
+
+var idShape = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,89}$`)
+
+// checkID refuses what no loop can be called before the store is asked.
+func checkID(id loops.ID) error {
+	if idShape.MatchString(string(id)) {
+		return nil
+	}
+	return fmt.Errorf("%w: %q; an id looks like fix-build-7k3q, and loop-mcp ls prints them", loops.ErrNotFound, clip(plain(string(id)), 80))
+}

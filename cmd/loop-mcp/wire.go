@@ -1,0 +1,174 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"time"
+
+	"example.com/loop-mcp/judge"
+	"example.com/loop-mcp/kvstate"
+	"example.com/loop-mcp/kvstate/embed"
+	"example.com/loop-mcp/loops"
+	"example.com/loop-mcp/loops/command"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// engineOptions are what differs between the commands.
+type engineOptions struct {
+	log       *slog.Logger
+	parent    loops.ID
+	runsWhile string
+}
+
+// engine puts the parts on the menu of an engine.
+func (s settings) engine(store loops.Store, o engineOptions) *loops.Engine {
+	policy := command.Policy{Allow: s.allowed(o.log), Roots: s.Roots, PassEnv: s.PassEnv}
+	runner := &command.Runner{}
+	parts := loops.Parts{
+		Bodies: map[string]loops.Body{
+			loops.BodyCommand: &command.Body{Policy: policy, Runner: runner},
+		},
+		Stops: judge.Stops(policy, runner),
+	}
+	return loops.New(store, parts, &loops.Options{
+		Workers:   int(s.Workers),
+		Defaults:  s.Limits.Defaults,
+		Ceilings:  s.Limits.Ceilings,
+		LiveLoops: int(s.LiveLoops),
+		Approvals: s.Approvals,
+		RunsWhile: o.runsWhile,
+		Parent:    o.parent,
+		Logger:    o.log,
+	})
+}
+
+// allowed returns the programs that specs from tools may run: the
+// configuration's, and those of the file that `loop-mcp allow` writes, read anew
+// each time.
+func (s settings) allowed(log *slog.Logger) func() []string {
+	return func() []string {
+		programs, err := s.allow.programs()
+		if err != nil {
+			log.Error("the list of allowed programs counts as empty", "file", s.allow.path, "error", err)
+		}
+		return append(append([]string{}, s.AllowCommands...), programs...)
+	}
+}
+
+// host is an open store with an engine on it.
+type host struct {
+	*loops.Engine
+	settings settings
+
+	nats  *embed.Host
+	store *kvstate.Store
+	log   *slog.Logger
+
+	stop    context.CancelFunc // of work
+	stopped chan struct{}      // closed when the engine has stopped
+	stopErr error
+}
+
+// open opens the store in the data folder, making it when there is none.
+func (s settings) open(ctx context.Context, o engineOptions) (*host, error) {
+	version, _ := build()
+	nats, err := embed.Start(ctx, embed.Options{Dir: s.data, Durability: s.Durability, Version: version, Logger: o.log, OnHealth: o.health()})
+	if err != nil {
+		return nil, err
+	}
+	h := &host{settings: s, nats: nats, log: o.log}
+	js, err := jetstream.New(nats.Conn())
+	if err == nil {
+		h.store, err = kvstate.Open(ctx, js, &kvstate.Options{Retention: time.Duration(s.Retention), Logger: o.log})
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open the store in %s: %w", s.data, err), nats.Close())
+	}
+	h.Engine = s.engine(h.store, o)
+	return h, nil
+}
+
+// health logs what happens to the store's server.
+func (o engineOptions) health() func(error) {
+	return func(err error) {
+		if err != nil {
+			o.log.Error("the store is unhealthy", "error", err)
+			return
+		}
+		o.log.Warn("the store is well again")
+	}
+}
+
+// hasStore reports whether a store was ever made here. Looking never makes one.
+func (s settings) hasStore() (bool, error) {
+	entries, err := os.ReadDir(s.data)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return len(entries) > 0, err
+}
+
+// work lets the engine work on loops until close.
+func (h *host) work() {
+	ctx, stop := context.WithCancel(context.Background())
+	h.stop, h.stopped = stop, make(chan struct{})
+	go func() {
+		defer close(h.stopped)
+		h.stopErr = h.Run(ctx)
+	}()
+}
+
+// rest ends the work. Loops rest at their last checkpoint; requests still work.
+func (h *host) rest() {
+	if h.stop == nil {
+		return
+	}
+	h.stop()
+	h.stop = nil
+	<-h.stopped
+	if h.stopErr != nil {
+		h.log.Error("the engine stopped with an error", "error", h.stopErr)
+	}
+}
+
+// close ends the work, then the store.
+func (h *host) close() {
+	h.rest()
+	if err := errors.Join(h.store.Close(), h.nats.Close()); err != nil {
+		h.log.Error("the store closed with an error", "error", err)
+	}
+}
+
+// openExisting opens the store for a command that needs a loop to be there.
+func (a *app) openExisting(ctx context.Context, id loops.ID) (*host, error) {
+	if err := checkID(id); err != nil {
+		return nil, err
+	}
+	s, err := a.settings()
+	if err != nil {
+		return nil, err
+	}
+	has, err := s.hasStore()
+	if err != nil {
+		return nil, fmt.Errorf("open the store: %w", err)
+	}
+	if !has {
+		return nil, fmt.Errorf("%w: %s; nothing has been started yet in %s", loops.ErrNotFound, clip(plain(string(id)), 80), s.data)
+	}
+	return a.openStore(ctx, s)
+}
+
+func (a *app) openStore(ctx context.Context, s settings) (*host, error) {
+	log, err := a.logger()
+	if err != nil {
+		return nil, err
+	}
+	return s.open(ctx, engineOptions{log: log, parent: a.parent(), runsWhile: "this command runs"})
+}
+
+// parent is the loop below whose body this process runs, if any.
+func (a *app) parent() loops.ID { return loops.ID(a.env("LOOP_MCP_PARENT")) }

@@ -1,0 +1,134 @@
+package loops
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// claim gives the loop to a worker and says what it runs. ok is false when
+// there is nothing to do for a worker now.
+func claim(s State, c Claim, now time.Time) (State, bool) {
+	if s.Status.Settled() || s.Status == Paused {
+		return s, false
+	}
+	crashed := s.Open && (s.Claim.Token != "" || s.Status == Queued)
+	early := s.Status == Waiting && now.Before(s.WaitingUntil)
+	s.touch(now)
+	s.endWait(now)
+	if s.Intent.Cancel != nil {
+		return s.cancelled(now), true
+	}
+	if expired, ok := s.expire(now); ok {
+		return expired, true
+	}
+	if early || s.Status == YourTurn || s.Status == NeedsInput {
+		return s, false
+	}
+	if s.Intent.Pause != nil {
+		return s.pause(*s.Intent.Pause, now), true
+	}
+	s.Claim, s.Why = c, ""
+	switch {
+	case s.Owed != nil:
+		s.Status, s.Phase = Running, PhaseConditions
+		return s, true
+	case s.Origin.Spec.until().CheckFirst && !s.Checked:
+		s.Status, s.Phase, s.Owed = Running, PhaseConditions, &Judgement{First: true, Results: map[string]Verdict{}}
+		return s, true
+	case crashed:
+		return s.afterCrash(now), true
+	}
+	return s.begin(now), true
+}
+
+// afterCrash repeats a start that was cut off, or asks whether to.
+func (s State) afterCrash(now time.Time) State {
+	s.Open = false
+	s.Attempt = max(0, s.Attempt-1) // a crash is not the body's fault
+	if s.Origin.Spec.Retry.OnCrash == OnCrashAsk {
+		return s.needInput(Attention{Kind: AttentionApproval, Cause: causeCrash, Prompt: fmt.Sprintf(
+			"A crash cut off start %d (iteration %d). It may have had effects. Approve to run it again; deny to count it as failed.", s.Ledger.Starts, s.Iteration+1)}, now)
+	}
+	return s.begin(now)
+}
+
+// wait releases the loop until d has passed.
+func (s State) wait(why string, d time.Duration, now time.Time) State {
+	s.Status, s.Phase, s.Why, s.WaitingFor = Waiting, "", "", why
+	s.WaitingSince, s.WaitingUntil = now, now.Add(d)
+	s.Claim = Claim{}
+	s.WakeAt = s.wake()
+	s.emit(now, EventWaiting, fmt.Sprintf("%s of %s", map[string]string{"delay": "delay", "back_off": "back-off", "rate_limit": "rate limit"}[why], d.Round(time.Millisecond)))
+	if s.Intent.Pause != nil {
+		return s.pause(*s.Intent.Pause, now)
+	}
+	return s
+}
+
+// endWait accounts for the time that a wait took. What passes after its end,
+// while no process is there to see it, does not count.
+func (s *State) endWait(now time.Time) {
+	if s.Status != Waiting || s.WaitingSince.IsZero() {
+		return
+	}
+	until := now
+	if !s.WakeAt.IsZero() && s.WakeAt.Before(now) {
+		until = s.WakeAt
+	}
+	if waited := until.Sub(s.WaitingSince); waited > 0 {
+		s.Ledger.ActiveSeconds += waited.Seconds()
+	}
+	s.WaitingSince, s.WaitingUntil = time.Time{}, time.Time{}
+}
+
+// wake returns the next moment at which the rules must be asked about a loop
+// that waits for time, the client or a person.
+func (s State) wake() time.Time {
+	at := s.Origin.CreatedAt.Add(time.Duration(s.Limits.MaxDuration))
+	sooner := func(t time.Time) {
+		if t.Before(at) {
+			at = t
+		}
+	}
+	switch {
+	case s.Status == Waiting:
+		sooner(s.WaitingUntil)
+		sooner(s.WaitingSince.Add(time.Duration(s.Limits.MaxActive) - s.Ledger.active()))
+	case s.Status == NeedsInput && s.Attention != nil && s.Origin.Spec.AnswerTimeout > 0:
+		sooner(s.Attention.Since.Add(time.Duration(s.Origin.Spec.AnswerTimeout)))
+	}
+	return at
+}
+
+// expire settles a loop whose time or whose question's time is over. What is
+// owed stays owed.
+func (s State) expire(now time.Time) (State, bool) {
+	if limit := s.Origin.Spec.AnswerTimeout; s.Status == NeedsInput && s.Attention != nil && limit > 0 && !now.Before(s.Attention.Since.Add(time.Duration(limit))) {
+		return s.settle(Blocked, BlockedNoAnswer, "limit", fmt.Sprintf("nobody answered within %s: %s", limit, firstWords(s.Attention.Prompt)), now), true
+	}
+	if reason, detail, hit := s.timeUp(); hit {
+		return s.settle(Capped, reason, "limit", detail, now), true
+	}
+	return s, false
+}
+
+// cutOff is the rule for a start or a judgement that did not get to its end: on
+// a cancel, at a cap in time, or because the process stops.
+func cutOff(s State, cause error, o outcome, now time.Time) State {
+	s.touch(now)
+	s.Elapsed = max(s.Elapsed, o.elapsed)
+	s.Ledger.spend(o.it.Usage, o.active)
+	if s.Intent.Cancel != nil {
+		return s.cancelled(now)
+	}
+	if reason, detail, hit := s.timeUp(); hit && (errors.Is(cause, errActiveTime) || errors.Is(cause, errDurationTime)) {
+		return s.settle(Capped, reason, "limit", detail, now)
+	}
+	if s.Intent.Pause != nil {
+		return s.pause(*s.Intent.Pause, now)
+	}
+	s = s.toWorker() // Open stays set, so that the next worker treats the start as cut off
+	s.Why = "the process that ran it stopped"
+	return s
+}

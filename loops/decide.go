@@ -1,0 +1,248 @@
+package loops
+
+import (
+	"fmt"
+	"time"
+)
+
+// This file and its neighbours claim.go, conclude.go, settle.go and requests.go
+// hold the rules about going on, waiting, asking and stopping. All functions
+// are pure: no clock, no I/O, no goroutine.
+
+// outcome is what one start came to, as the rules see it.
+type outcome struct {
+	it        Iteration
+	ask       *Ask
+	permanent bool          // the error can't be mended by another start
+	transient bool          // the start may be repeated
+	after     time.Duration // not before this has passed
+	active    time.Duration // working time of the start
+	elapsed   Duration      // age of the loop when it ended, by a clock that nobody sets
+}
+
+// decide folds what a start came to into s: it accounts for it and says what
+// follows. When a pass has ended, s.Owed is set and conclude has the next word.
+func decide(s State, o outcome, now time.Time) State {
+	s.touch(now)
+	s.Elapsed = max(s.Elapsed, o.elapsed)
+	s.Open, s.Phase = false, ""
+	s.Ledger.spend(o.it.Usage, o.active)
+	if o.transient && s.mayRepeat() {
+		return s.backOff(o, now)
+	}
+	s = s.record(o, now)
+	switch {
+	case s.Intent.Cancel != nil:
+		return s.cancelled(now)
+	case o.permanent:
+		return s.settle(Failed, FailBody, "engine", o.it.Error, now)
+	case !o.it.OK && int64(s.Ledger.Failures) >= int64(s.Limits.MaxFailures):
+		return s.settle(Failed, FailFailures, "limit", fmt.Sprintf("%d failed iterations in a row (max_failures %d); the last: %s",
+			s.Ledger.Failures, s.Limits.MaxFailures, o.it.Error), now)
+	case o.ask != nil:
+		return s.ask(*o.ask, now)
+	case o.it.OK && o.it.Done:
+		s.Owed = &Judgement{Results: map[string]Verdict{}}
+		s.Status, s.Phase = Running, PhaseConditions
+		return s
+	}
+	return s.onward(now)
+}
+
+// mayRepeat reports whether the iteration under way has another start left.
+func (s State) mayRepeat() bool {
+	_, _, hit := s.capHit()
+	return !hit && s.Intent.Cancel == nil && int64(s.Attempt) < int64(s.Origin.Spec.Retry.MaxAttempts)
+}
+
+// record commits an iteration: numbers it, keeps its output and memory. A
+// failed one leaves answer and steering for the next start.
+func (s State) record(o outcome, now time.Time) State {
+	it := o.it
+	s.Iteration++
+	s.Ledger.Iterations++
+	s.Attempt = 0
+	it.Iteration, it.Pass, it.Epoch, it.EndedAt = s.Iteration, s.Pass, s.Epoch, now
+	it.Done = it.Done && o.ask == nil
+	if it.Memory != nil {
+		s.Memory = it.Memory
+	}
+	s.Feedback = s.standing()
+	if it.OK {
+		s.Ledger.Failures = 0
+		s.Output, s.Score = it.Output, it.Score
+		s.Answer, s.Steers = "", unseen(s.Steers)
+		if it.Score != nil && (s.Best == nil || *it.Score > s.Best.Score) {
+			s.Best = &Best{Iteration: it.Iteration, Score: *it.Score, Output: it.Output}
+		}
+		s.emit(now, EventIteration, fmt.Sprintf("iteration %d, pass %d: %s", it.Iteration, it.Pass, firstOf(firstWords(it.Output.Text), "no output")))
+	} else {
+		s.Ledger.Failures++
+		s.Feedback = paragraphs(it.Error, s.Feedback)
+		s.emit(now, EventFailed, fmt.Sprintf("iteration %d failed: %s", it.Iteration, firstWords(it.Error)))
+	}
+	s.New.Iteration = &it
+	return s
+}
+
+// standing is the feedback of the last pass. It holds for the whole of the next
+// one, however many iterations that takes.
+func (s State) standing() string {
+	if s.Verdict == nil || s.Verdict.Met {
+		return ""
+	}
+	return firstOf(s.Verdict.Feedback, s.Verdict.Reason)
+}
+
+// backOff waits before the start is repeated.
+func (s State) backOff(o outcome, now time.Time) State {
+	wait := max(o.after, s.Origin.Spec.Retry.delay(s.Attempt))
+	s.Feedback = firstOf(s.standing(), o.it.Error)
+	s.emit(now, EventFailed, fmt.Sprintf("start %d of iteration %d: %s", s.Attempt, s.Iteration+1, firstWords(o.it.Error)))
+	return s.wait("back_off", wait, now)
+}
+
+// delay is the back-off before start number done+1 of an iteration.
+func (r Retry) delay(done int) time.Duration {
+	wait := time.Duration(r.Initial)
+	for i := 1; i < done && wait < time.Duration(r.Max); i++ {
+		wait *= 2
+	}
+	return min(wait, time.Duration(r.Max))
+}
+
+// onward says what follows when nothing has settled the loop: a wish of a
+// person, a cap, a delay, or the next start.
+func (s State) onward(now time.Time) State { return s.follow(now, now) }
+
+// follow is onward for a loop whose last iteration ended earlier: the delay
+// counts from then.
+func (s State) follow(ended, now time.Time) State {
+	switch {
+	case s.Intent.Cancel != nil:
+		return s.cancelled(now)
+	case s.Intent.Pause != nil:
+		return s.pause(*s.Intent.Pause, now)
+	}
+	if reason, detail, hit := s.capHit(); hit {
+		return s.settle(Capped, reason, "limit", detail, now)
+	}
+	if d := time.Duration(s.Origin.Spec.Delay) - now.Sub(ended); s.Origin.Spec.Delay > 0 && d > 0 && s.Iteration > 0 {
+		s.Pass = s.Ledger.Passes + 1
+		return s.wait("delay", d, now)
+	}
+	return s.begin(now)
+}
+
+// begin charges the next start. A client's loop becomes its turn; another one
+// runs when a worker holds it and is queued when none does.
+func (s State) begin(now time.Time) State {
+	if reason, detail, hit := s.capHit(); hit {
+		return s.settle(Capped, reason, "limit", detail, now)
+	}
+	s.Pass = s.Ledger.Passes + 1
+	if s.Claim.Token == "" && s.needsWorker() {
+		return s.toWorker()
+	}
+	s.Ledger.Starts++
+	s.Attempt++
+	s.Open = true
+	s.WakeAt, s.WaitingFor, s.Why = time.Time{}, "", ""
+	s.seeSteers(now)
+	if s.Origin.Spec.Body.Kind == BodyClient {
+		return s.yourTurn(now)
+	}
+	s.Status, s.Phase, s.Attention = Running, PhaseBody, nil
+	s.emit(now, EventStarted, fmt.Sprintf("start %d: iteration %d, pass %d", s.Ledger.Starts, s.Iteration+1, s.Pass))
+	return s
+}
+
+// needsWorker reports whether the next step is a process's: a body to run, or
+// conditions to ask before the first pass.
+func (s State) needsWorker() bool {
+	return s.Origin.Spec.Body.Kind != BodyClient || s.Origin.Spec.until().CheckFirst && !s.Checked
+}
+
+// toWorker leaves the loop to whichever process takes it next.
+func (s State) toWorker() State {
+	s.Status, s.Phase, s.Why, s.WaitingFor = Queued, "", "", ""
+	s.Claim, s.WakeAt, s.Attention = Claim{}, time.Time{}, nil
+	return s
+}
+
+// yourTurn hands the brief to the client.
+func (s State) yourTurn(now time.Time) State {
+	s.Status, s.Phase, s.Claim = YourTurn, "", Claim{}
+	s.Attention = &Attention{Kind: AttentionIteration, ID: fmt.Sprintf("it-%d", s.Iteration+1), Since: now}
+	s.Attention.Prompt = s.prompt()
+	s.WakeAt = s.wake()
+	s.emit(now, EventStarted, fmt.Sprintf("start %d: iteration %d, pass %d, handed to the client", s.Ledger.Starts, s.Iteration+1, s.Pass))
+	s.emit(now, EventAttention, "your_turn "+s.Attention.ID)
+	return s
+}
+
+func (s *State) seeSteers(now time.Time) {
+	steers := make([]Steer, len(s.Steers))
+	for i, one := range s.Steers {
+		if !one.Seen {
+			s.emit(now, EventSteerApplied, fmt.Sprintf("start %d has it: %s", s.Ledger.Starts, firstWords(one.Text)))
+		}
+		steers[i] = Steer{Text: one.Text, Seen: true}
+	}
+	s.Steers = steers
+}
+
+func unseen(steers []Steer) []Steer {
+	var left []Steer
+	for _, one := range steers {
+		if !one.Seen {
+			left = append(left, one)
+		}
+	}
+	return left
+}
+
+// ask makes a person owe an answer to the body. Nobody is asked for what no
+// start could use any more.
+func (s State) ask(a Ask, now time.Time) State {
+	if reason, detail, hit := s.capHit(); hit {
+		return s.settle(Capped, reason, "limit", detail, now)
+	}
+	kind := AttentionQuestion
+	if a.Approval {
+		kind = AttentionApproval
+	}
+	return s.needInput(Attention{Kind: kind, Cause: causeBody, Prompt: a.Prompt}, now)
+}
+
+// The causes of an approval: Attention.Cause.
+const (
+	causeBody  = "body"
+	causeHuman = "human"
+	causeCrash = "crash"
+)
+
+// needInput makes a person owe an answer or an approval.
+func (s State) needInput(a Attention, now time.Time) State {
+	prefix := map[string]string{AttentionQuestion: "q", AttentionApproval: "ap"}[a.Kind]
+	a.ID, a.Since = fmt.Sprintf("%s-%d", prefix, s.Cursor+1), now
+	s.Status, s.Phase, s.Why, s.Claim, s.Attention = NeedsInput, "", "", Claim{}, &a
+	s.WakeAt = s.wake()
+	s.emit(now, EventAttention, fmt.Sprintf("%s %s: %s", a.Kind, a.ID, firstWords(a.Prompt)))
+	if s.Intent.Pause != nil {
+		return s.pause(*s.Intent.Pause, now)
+	}
+	return s
+}
+
+// touch moves the loop's clock. It never goes back.
+func (s *State) touch(now time.Time) {
+	s.UpdatedAt = now
+	s.Elapsed = max(s.Elapsed, Duration(now.Sub(s.Origin.CreatedAt)))
+}
+
+// emit adds an event to what this change adds to the journal.
+func (s *State) emit(now time.Time, t EventType, text string) {
+	s.Cursor++
+	s.New.Events = append(s.New.Events[:len(s.New.Events):len(s.New.Events)], Event{Cursor: s.Cursor, At: now, Type: t, Text: clip(text, 500)})
+}

@@ -1,0 +1,265 @@
+package loops
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// errLost means that another worker or request took the loop away.
+var errLost = errors.New("another worker has the loop")
+
+// errEarly means that the loop was offered before its time.
+var errEarly = errors.New("the loop's time has not come")
+
+// run is one claim of a loop by this process.
+type run struct {
+	e       *Engine
+	claim   Claim
+	process context.Context // of the engine's Run
+	ctx     context.Context // ends earlier when the loop is cancelled or lost
+	ended   context.CancelCauseFunc
+
+	history    []past // of the committed iterations, newest last, once hasHistory
+	hasHistory bool
+
+	writing sync.Mutex // held for a whole commit; taken before mu
+	commits int        // guarded by writing
+
+	mu    sync.Mutex // guards what follows; never held while calling out
+	s     State
+	live  Live
+	heard time.Time
+}
+
+func newRun(e *Engine, process context.Context, s State) *run {
+	var token [8]byte
+	_, _ = rand.Read(token[:]) // never fails: see crypto/rand.Read
+	r := &run{e: e, s: s, process: process, claim: Claim{Owner: e.store.Runner(), Token: hex.EncodeToString(token[:])}}
+	r.ctx, r.ended = context.WithCancelCause(process)
+	return r
+}
+
+func (r *run) state() State {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.s
+}
+
+func (r *run) adopt(s State) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.s = s
+}
+
+// holds reports whether this run has the loop of s.
+func (r *run) holds(s State) bool { return s.Claim.Token == r.claim.Token }
+
+// take claims the loop. false means that there is nothing to do for a worker.
+func (r *run) take() (bool, error) {
+	s := r.state()
+	next, ok := claim(s, r.claim, time.Now())
+	if _, timed := s.Head().WantsWorker(); !ok && timed {
+		return false, errEarly
+	}
+	if !ok {
+		return false, nil
+	}
+	ctx, cancel := r.lasting()
+	defer cancel()
+	got, err := r.store(ctx, next)
+	switch {
+	case errors.Is(err, ErrConflict):
+		return false, nil // it changed: the newer revision is handed out when it wants a worker
+	case errors.Is(err, ErrClosed):
+		return false, err
+	case err != nil: // it may have landed all the same
+		if got, err = r.reload(ctx); err != nil {
+			return false, err
+		}
+		if !r.holds(got) {
+			return false, fmt.Errorf("claim %s: not stored", s.ID)
+		}
+	}
+	r.adopt(got)
+	return r.holds(got), nil
+}
+
+// loop runs bodies and conditions until the loop rests or is lost.
+func (r *run) loop(ctx context.Context) error {
+	for {
+		s := r.state()
+		if !r.holds(s) {
+			return nil
+		}
+		if s.Intent.Cancel != nil {
+			r.e.signal(s.Head()) // written before this run was known
+		}
+		var err error
+		if s.Owed != nil {
+			err = r.judge(ctx, s)
+		} else {
+			err = r.start(ctx, s)
+		}
+		switch {
+		case errors.Is(err, errLost):
+			return nil
+		case err != nil:
+			r.e.opts.Logger.Error("loop left at its last checkpoint", "loop", s.ID, "cause", err)
+			if r.process.Err() == nil {
+				err = errors.Join(err, r.letGo())
+			}
+			return err
+		}
+	}
+}
+
+// letGo gives the loop back, so that it is not held by a worker that no longer
+// works on it.
+func (r *run) letGo() error {
+	return r.commit(func(s State) State { return cutOff(s, ErrShutdown, outcome{}, time.Now()) })
+}
+
+// commitPatience is how long one call of the store may take, and how long a
+// finished result waits for a store that does not answer when the process is
+// told to stop meanwhile.
+const commitPatience = 10 * time.Second
+
+// lasting returns a context for what must be stored: it outlives a cancel of
+// the loop, and the end of the process by commitPatience.
+func (r *run) lasting() (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(r.process))
+	stop := context.AfterFunc(r.process, func() {
+		sleep(ctx, commitPatience)
+		cancel()
+	})
+	return ctx, func() { stop(); cancel() }
+}
+
+// commit applies change to the newest state and stores it. When a request was
+// written meanwhile, change is applied again to what is there then, so that
+// neither the request nor the work is lost. A store that does not take it is
+// asked again until it does or the process ends.
+func (r *run) commit(change func(State) State) error {
+	ctx, cancel := r.lasting()
+	defer cancel()
+	return r.commitWith(ctx, true, func(s State) (State, error) { return change(s), nil })
+}
+
+func (r *run) commitWith(ctx context.Context, patient bool, change func(State) (State, error)) error {
+	r.writing.Lock()
+	defer r.writing.Unlock()
+	r.commits++
+	s := r.state()
+	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
+		next, err := change(s)
+		if err != nil {
+			return err
+		}
+		if r.holds(next) {
+			next.Claim.Commit = r.commits
+		}
+		got, err := r.store(ctx, next)
+		if err == nil {
+			r.landed(got, next)
+			return nil
+		}
+		if !errors.Is(err, ErrConflict) && (!patient || errors.Is(err, ErrClosed)) {
+			return fmt.Errorf("commit %s: %w", s.ID, err)
+		}
+		if !errors.Is(err, ErrConflict) {
+			r.e.opts.Logger.Warn("the store did not take a commit; it is asked again", "loop", s.ID, "cause", err)
+			if !sleep(ctx, wait) {
+				return fmt.Errorf("commit %s: %w", s.ID, err)
+			}
+		}
+		if s, err = r.reload(ctx); err != nil {
+			return fmt.Errorf("read %s again: %w", next.ID, err)
+		}
+		switch {
+		case !r.holds(s):
+			r.adopt(s)
+			return errLost
+		case s.Claim.Commit == r.commits: // its acknowledgement was lost
+			r.landed(s, next)
+			return nil
+		}
+	}
+}
+
+// landed notes that next was stored as got.
+func (r *run) landed(got, next State) {
+	r.adopt(got)
+	if it := next.New.Iteration; it != nil && r.e.opts.OnIteration != nil {
+		r.e.opts.OnIteration(got, *it)
+	}
+}
+
+func (r *run) store(ctx context.Context, s State) (State, error) {
+	ctx, cancel := context.WithTimeout(ctx, commitPatience)
+	defer cancel()
+	return r.e.store.Commit(ctx, s)
+}
+
+// reload reads the loop again after a commit that failed. It gives a store in
+// trouble time to recover.
+func (r *run) reload(ctx context.Context) (State, error) {
+	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
+		try, cancel := context.WithTimeout(ctx, commitPatience)
+		s, err := r.e.store.Load(try, r.state().ID)
+		cancel()
+		if err == nil || errors.Is(err, ErrNotFound) || errors.Is(err, ErrDamaged) || errors.Is(err, ErrClosed) {
+			return s, err
+		}
+		if !sleep(ctx, wait) {
+			return State{}, err
+		}
+	}
+}
+
+// sleep waits for d, or returns false when ctx ends before.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// account adds what a run spent whose loop was taken away meanwhile. Nothing
+// else of the loop changes.
+func (r *run) account(u Usage) {
+	if u == (Usage{}) || u.Validate() != nil {
+		return
+	}
+	ctx, cancel := r.lasting()
+	defer cancel()
+	for range 100 {
+		s, err := r.reload(ctx)
+		if err != nil {
+			return
+		}
+		s.Ledger.spend(u, 0)
+		if _, err = r.store(ctx, s); !errors.Is(err, ErrConflict) {
+			return
+		}
+	}
+}
+
+// emit keeps live text of start number n and the time it came. What comes from
+// a start that is over is dropped.
+func (r *run) emit(n int, l Live) {
+	l.Text, l.Tool = clip(l.Text, 4<<10), clip(l.Tool, 128)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.s.Ledger.Starts == n {
+		r.live, r.heard = l, time.Now()
+	}
+}

@@ -1,0 +1,390 @@
+package loops
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// StartRequest asks for a new loop.
+type StartRequest struct {
+	Spec      Spec
+	Inputs    map[string]any    // values for Spec.Inputs, as JSON or Go values
+	Source    Source            // empty: library
+	Dir       string            // absolute folder that relative paths refer to; empty: the process's
+	Labels    map[string]string // at most 8, 63 bytes each
+	RequestID string            // the same id and spec give the same loop
+}
+
+// Start creates a loop. It is durable when Start returns. A wrong spec gives
+// joined [FieldError]s; what a rule forbids gives a [RefusedError]; in both
+// cases nothing is stored.
+func (e *Engine) Start(ctx context.Context, r StartRequest) (Outcome, error) {
+	origin, err := e.plan(r)
+	if err != nil {
+		return Outcome{}, err
+	}
+	var id ID
+	if r.RequestID == "" {
+		id = e.opts.NewID(origin.Spec.Name)
+	} else {
+		if id, err = e.freeID(ctx, origin.Spec.Name); err != nil {
+			return Outcome{}, err
+		}
+		bound, err := e.store.Reserve(ctx, r.RequestID, id)
+		if err != nil {
+			return Outcome{}, fmt.Errorf("reserve request_id %q: %w", r.RequestID, err)
+		}
+		if bound != id {
+			if out, err := e.reuse(ctx, bound, origin); !errors.Is(err, ErrNotFound) {
+				return out, err
+			}
+			id = bound // reserved by a process that died before it created the loop
+		}
+	}
+	if err := e.roomForLoop(ctx); err != nil {
+		return Outcome{}, err
+	}
+	for {
+		s, err := e.store.Create(ctx, born(id, origin))
+		switch {
+		case errors.Is(err, ErrExists) && r.RequestID != "":
+			return e.reuse(ctx, id, origin)
+		case errors.Is(err, ErrExists):
+			id = e.opts.NewID(origin.Spec.Name)
+			continue
+		case err != nil:
+			return Outcome{}, fmt.Errorf("create loop %s: %w", id, err)
+		}
+		return Outcome{State: s, Warnings: origin.Warnings}, nil
+	}
+}
+
+// freeID returns an id that no loop has: what a request id is bound to must not
+// turn out to be another loop.
+func (e *Engine) freeID(ctx context.Context, name string) (ID, error) {
+	for {
+		id := e.opts.NewID(name)
+		switch _, err := e.store.Load(ctx, id); {
+		case errors.Is(err, ErrNotFound):
+			return id, nil
+		case err != nil && !errors.Is(err, ErrDamaged):
+			return "", fmt.Errorf("look for a free id: %w", err)
+		}
+	}
+}
+
+// born is the first checkpoint of a loop.
+func born(id ID, o Origin) State {
+	now := o.CreatedAt
+	s := State{ID: id, Origin: o, Status: Queued, Limits: o.Spec.Limits, Pass: 1, Epoch: 1, UpdatedAt: now}
+	s.emit(now, EventCreated, firstOf(o.Spec.Description, firstWords(o.Spec.Goal)))
+	return s.begin(now)
+}
+
+// reuse answers a start whose request id was used before.
+func (e *Engine) reuse(ctx context.Context, id ID, o Origin) (Outcome, error) {
+	s, err := e.load(ctx, id)
+	if err != nil {
+		return Outcome{}, err
+	}
+	if !sameRequest(s.Origin, o) {
+		return Outcome{}, &RefusedError{Code: "request_id_conflict", Problem: fmt.Sprintf("request_id %q started %s with another spec", s.Origin.RequestID, id),
+			Remedy: "use a new request_id for a new loop"}
+	}
+	return Outcome{State: s, Reused: true, Warnings: s.Origin.Warnings}, nil
+}
+
+func sameRequest(a, b Origin) bool {
+	text := func(o Origin) string {
+		// No inputs are an empty map in a request and none at all in a store.
+		data, _ := json.Marshal(Origin{Spec: o.Spec, Inputs: o.Inputs, Labels: o.Labels}) // plain data: can't fail
+		return string(data)
+	}
+	return text(a) == text(b)
+}
+
+func (e *Engine) roomForLoop(ctx context.Context) error {
+	heads, err := e.store.List(ctx)
+	if err != nil {
+		return fmt.Errorf("count live loops: %w", err)
+	}
+	live := 0
+	for _, h := range heads {
+		if !h.Status.Settled() {
+			live++
+		}
+	}
+	if live < e.opts.LiveLoops {
+		return nil
+	}
+	return &RefusedError{Code: "live_loops", Problem: fmt.Sprintf("%d loops are live and live_loops is %d", live, e.opts.LiveLoops),
+		Remedy: "cancel one (loop_list shows them) or ask the operator to raise live_loops"}
+}
+
+// DryRun checks a request as Start does and returns the spec that Start would
+// store, with its warnings. Nothing is stored.
+func (e *Engine) DryRun(_ context.Context, r StartRequest) (Spec, []string, error) {
+	origin, err := e.plan(r)
+	return origin.Spec, origin.Warnings, err
+}
+
+// plan turns a request into what is stored, or says all that is wrong with it.
+func (e *Engine) plan(r StartRequest) (Origin, error) {
+	o := Origin{Source: r.Source, Labels: r.Labels, RequestID: r.RequestID, Parent: e.opts.Parent, CreatedAt: time.Now()}
+	if o.Source == "" {
+		o.Source = SourceLibrary
+	}
+	inputs, inputErr := resolveInputs(r.Spec, r.Inputs)
+	problems := []error{r.Spec.validateKinds(sortedKeys(e.parts.Bodies), sortedKeys(e.parts.Stops)), inputErr, checkLabels(r.Labels), checkRequestID(r.RequestID)}
+	var dirErr error
+	if o.Dir, dirErr = absolute(r.Dir); dirErr != nil {
+		problems = append(problems, dirErr)
+	}
+	if err := errors.Join(problems...); err != nil {
+		return Origin{}, err
+	}
+	explicit := r.Spec.Limits
+	o.Inputs = inputs
+	o.Spec, o.Warnings = r.Spec.Normalize(e.opts.Defaults, e.opts.Ceilings)
+	o.Spec = o.Spec.inDir(o.Dir)
+	if err := e.checkParts(o); err != nil {
+		return Origin{}, err
+	}
+	o.Warnings = append(o.Warnings, notMetered(o.Spec, explicit)...)
+	if len(o.Spec.Protect) > 0 {
+		hashes, err := protectedFiles(o.workDir(), o.Spec.Protect)
+		if err != nil {
+			return Origin{}, &FieldError{Field: "protect", Problem: err.Error()}
+		}
+		if len(hashes) == 0 {
+			o.Warnings = append(o.Warnings, fmt.Sprintf("protect: no file below %s matches; a file that appears later counts as changed", o.workDir()))
+		}
+		o.Protected = hashes
+	}
+	return o, nil
+}
+
+func absolute(dir string) (string, error) {
+	if dir == "" {
+		wd, err := os.Getwd()
+		if err != nil {
+			return "", fmt.Errorf("the working folder of this process: %w", err)
+		}
+		return wd, nil
+	}
+	if !filepath.IsAbs(dir) {
+		return "", &FieldError{Field: "dir", Problem: fmt.Sprintf("must be an absolute folder, got %q", dir)}
+	}
+	return filepath.Clean(dir), nil
+}
+
+// workDir is the folder that protected patterns refer to.
+func (o Origin) workDir() string {
+	if dir := o.Spec.Body.Cwd; filepath.IsAbs(dir) && !strings.Contains(dir, "{{") {
+		return dir
+	}
+	return o.Dir
+}
+
+// inDir makes the working folders absolute, except those that only a start can
+// tell because they hold a template.
+func (s Spec) inDir(dir string) Spec {
+	if s.Body.Kind == BodyCommand {
+		s.Body.Cwd = inFolder(dir, s.Body.Cwd)
+	}
+	if s.Until != nil {
+		u := *s.Until
+		u.Any, u.All = conditionsIn(u.Any, dir, s.Body.Cwd), conditionsIn(u.All, dir, s.Body.Cwd)
+		s.Until = &u
+	}
+	return s
+}
+
+func conditionsIn(list []Condition, dir, fallback string) []Condition {
+	out := make([]Condition, len(list))
+	for i, c := range list {
+		if c.Kind == StopCommand {
+			if c.Cwd == "" {
+				c.Cwd = fallback
+			}
+			c.Cwd = inFolder(dir, c.Cwd)
+		}
+		if c.Not != nil {
+			not := conditionsIn([]Condition{*c.Not}, dir, fallback)[0]
+			c.Not = &not
+		}
+		if len(c.Any) > 0 {
+			c.Any = conditionsIn(c.Any, dir, fallback)
+		}
+		if len(c.All) > 0 {
+			c.All = conditionsIn(c.All, dir, fallback)
+		}
+		out[i] = c
+	}
+	if len(out) == 0 {
+		return nil
+	}
+	return out
+}
+
+// inFolder joins a folder to dir unless it is absolute or starts with a template.
+func inFolder(dir, path string) string {
+	if path == "" {
+		return dir
+	}
+	if filepath.IsAbs(path) || strings.HasPrefix(path, "{{") {
+		return path
+	}
+	return filepath.Join(dir, path)
+}
+
+// checkParts asks the body and the conditions whether they accept their
+// settings, and refuses a loop that nothing can end.
+func (e *Engine) checkParts(o Origin) error {
+	if o.Spec.Until == nil && (o.Spec.Body.Kind == BodyClient || o.Spec.Body.Kind == BodyCommand) {
+		return noStopCondition(o.Spec)
+	}
+	var problems []error
+	if o.Source == SourceTool || o.Source == SourceTrustedFile {
+		problems = append(problems, toolInputProblem(o.Spec, o.Inputs))
+	}
+	s := born("check-aaaa", o)
+	if b := o.Spec.Body; b.Kind == BodyHandler {
+		if _, ok := e.parts.Handlers[b.Name]; !ok {
+			problems = append(problems, &FieldError{Field: "body.name", Problem: fmt.Sprintf("no handler %q is registered here; registered are %s", b.Name, join(sortedKeys(e.parts.Handlers)))})
+		}
+	}
+	problems = append(problems, e.check(s, false))
+	return errors.Join(problems...)
+}
+
+// check asks every part that can refuse its settings.
+func (e *Engine) check(s State, claiming bool) error {
+	setup := Setup{Source: s.Origin.Source, Dir: s.Origin.Dir, Inputs: typedInputs(s.Origin.Spec, s.Origin.Inputs), Claim: claiming}
+	var problems []error
+	if c, ok := e.body(s.Origin.Spec.Body).(Checker); ok {
+		b, err := expandBody(s)
+		if err == nil {
+			setup.Config, _ = json.Marshal(b)
+			err = c.Check(setup)
+		}
+		problems = append(problems, below("body", err))
+	}
+	for _, l := range s.Origin.Spec.until().leaves() {
+		c, ok := e.parts.Stops[l.cond.Kind].(Checker)
+		if !ok {
+			continue
+		}
+		cond, err := expandCondition(l.cond, s)
+		if err == nil {
+			setup.Config, _ = json.Marshal(cond)
+			err = c.Check(setup)
+		}
+		problems = append(problems, below("until."+l.path, err))
+	}
+	return errors.Join(problems...)
+}
+
+// body returns the part that works on a spec; nil for a client.
+func (e *Engine) body(b BodySpec) Body {
+	if b.Kind == BodyHandler {
+		return e.parts.Handlers[b.Name]
+	}
+	return e.parts.Bodies[b.Kind]
+}
+
+// canServe says why this process can't work on s.
+func (e *Engine) canServe(s State) error {
+	if e.opts.Accept != nil {
+		if err := e.opts.Accept(s); err != nil {
+			return err
+		}
+	}
+	b := s.Origin.Spec.Body
+	if b.Kind != BodyClient && e.body(b) == nil {
+		if b.Kind == BodyHandler {
+			return fmt.Errorf("no process here serves the handler %q", b.Name)
+		}
+		return fmt.Errorf("no process here serves bodies of the kind %q", b.Kind)
+	}
+	for _, l := range s.Origin.Spec.until().leaves() {
+		if l.cond.Kind != StopHuman && l.cond.Kind != StopClaim && e.parts.Stops[l.cond.Kind] == nil {
+			return fmt.Errorf("no process here serves conditions of the kind %q", l.cond.Kind)
+		}
+	}
+	return e.check(s, true)
+}
+
+func noStopCondition(s Spec) error {
+	example := `"until": {"all": [{"kind": "command", "run": ["go", "test", "./..."]}]}`
+	if s.Body.Kind == BodyClient {
+		example += ` or "until": {"all": [{"kind": "human", "question": "Is it good enough?"}]}`
+	}
+	return &RefusedError{Code: "no_stop_condition", Problem: fmt.Sprintf("a loop with a %s body needs until: its own word is no proof", s.Body.Kind),
+		Remedy: "add for example " + example}
+}
+
+// notMetered warns about limits that were asked for and that this body's
+// reports can't uphold.
+func notMetered(s Spec, asked Limits) []string {
+	e := State{Origin: Origin{Spec: s}}.Enforcements()
+	var warnings []string
+	for _, l := range []struct {
+		name  string
+		given bool
+		how   Enforcement
+	}{{"max_cost_usd", asked.MaxCostUSD != 0, e.MaxCostUSD}, {"max_total_tokens", asked.MaxTotalTokens != 0, e.MaxTotalTokens}, {"max_tool_calls", asked.MaxToolCalls != 0, e.MaxToolCalls}} {
+		if l.given && l.how == NotMetered {
+			warnings = append(warnings, fmt.Sprintf("limits.%s: not metered, this %s body does not report it; max_iterations, max_passes and the time limits hold", l.name, s.Body.Kind))
+		}
+	}
+	return warnings
+}
+
+func checkLabels(labels map[string]string) error {
+	var problems []error
+	if len(labels) > 8 {
+		problems = append(problems, &FieldError{Field: "labels", Problem: fmt.Sprintf("at most 8, got %d", len(labels))})
+	}
+	size := 0
+	for k, v := range labels {
+		size += len(jsonText(k)) + len(jsonText(v)) + 6
+		if k == "" || len(k) > 63 || len(v) > 63 || !utf8.ValidString(k+v) {
+			problems = append(problems, &FieldError{Field: "labels." + clip(k, 63), Problem: "key and value must be texts of 1 to 63 bytes"})
+		}
+	}
+	if len(problems) == 0 && size > maxLabelsSize {
+		problems = append(problems, &FieldError{Field: "labels", Problem: fmt.Sprintf("take %d bytes as JSON, at most %d are allowed", size, maxLabelsSize)})
+	}
+	return errors.Join(problems...)
+}
+
+// maxLabelsSize bounds all labels together, so that a head stays small.
+const maxLabelsSize = 1536
+
+func checkRequestID(id string) error {
+	if len(id) > 128 {
+		return tooLarge("request_id", len(id), 128)
+	}
+	if problem := textProblem(id); problem != "" {
+		return &FieldError{Field: "request_id", Problem: problem}
+	}
+	return nil
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}

@@ -1,0 +1,343 @@
+package loops
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+)
+
+// The causes with which the engine itself ends a body.
+var (
+	errIterationTime = fmt.Errorf("iteration_timeout: %w", context.DeadlineExceeded)
+	errActiveTime    = fmt.Errorf("max_active: %w", context.DeadlineExceeded)
+	errDurationTime  = fmt.Errorf("max_duration: %w", context.DeadlineExceeded)
+)
+
+// abandonAfter is how long a body may ignore the end of its context before the
+// worker goes on without it.
+const abandonAfter = 5 * time.Second
+
+// abandonNow is the same for a cancel at once.
+const abandonNow = time.Second
+
+// left is the time that the limits leave a body or, without their own limit, the
+// conditions, and the cause with which it ends.
+func left(s State, body bool) (time.Duration, error) {
+	limit, cause := time.Duration(s.Limits.MaxDuration-s.Elapsed), errDurationTime
+	if active := time.Duration(s.Limits.MaxActive) - s.Ledger.active(); active < limit {
+		limit, cause = active, errActiveTime
+	}
+	if t := time.Duration(s.Limits.IterationTimeout); body && t < limit {
+		limit, cause = t, errIterationTime
+	}
+	return limit, cause
+}
+
+// bounded limits ctx to the time that the limits leave. When it is over, the
+// limits are read again: somebody may have raised them meanwhile. stop ends the
+// watch and waits for it.
+func (r *run) bounded(ctx context.Context, s State, body bool) (bound context.Context, stop func()) {
+	bound, end := context.WithCancelCause(ctx)
+	began, done := time.Now(), make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			limit, cause := left(s, body)
+			if !sleep(bound, limit-time.Since(began)) {
+				return
+			}
+			newest, err := r.e.store.Load(bound, s.ID)
+			if err != nil || newest.Limits == s.Limits {
+				end(cause)
+				return
+			}
+			s.Limits = newest.Limits
+		}
+	}()
+	return bound, func() { end(context.Canceled); <-done }
+}
+
+// start runs the body once and commits what it came to.
+func (r *run) start(ctx context.Context, s State) error {
+	turn, err := r.turn(ctx, s)
+	if err != nil {
+		return r.unusable(s, err)
+	}
+	began := time.Now()
+	r.emitStart(began)
+	bodyCtx, stop := r.bounded(ctx, s, true)
+	result, err := runBody(bodyCtx, r.e.body(s.Origin.Spec.Body), turn)
+	cause := context.Cause(bodyCtx)
+	stop()
+	o := outcome{it: Iteration{StartedAt: began, Usage: result.Usage}, ask: result.Ask, active: time.Since(began)}
+	o.elapsed = s.Elapsed + Duration(o.active)
+	if o.it.Usage.Validate() != nil {
+		o.it.Usage = Usage{}
+	}
+	switch {
+	case errors.Is(cause, errLost):
+		err = errLost
+	case errors.Is(cause, ErrCancelled), errors.Is(cause, ErrCancelNow), cause != nil && err != nil && !errors.Is(cause, errIterationTime):
+		err = r.cutOff(cause, o)
+	default:
+		if err != nil && cause != nil {
+			err = Transient(fmt.Errorf("start %d took longer than iteration_timeout %s: %w", s.Ledger.Starts, s.Limits.IterationTimeout, err), 0)
+		}
+		err = r.finish(ctx, o, r.read(ctx, &o, result, err))
+	}
+	if errors.Is(err, errLost) {
+		r.account(o.it.Usage)
+	}
+	return err
+}
+
+// unusable ends a loop whose next start can't even be described: a template or
+// a record is wrong. A store in trouble is no reason to.
+func (r *run) unusable(s State, cause error) error {
+	var template *FieldError
+	damaged := errors.Is(cause, ErrDamaged) || errors.Is(cause, ErrNotFound)
+	switch {
+	case damaged:
+		return r.commit(func(s State) State { return s.settle(Failed, FailQuarantined, "engine", cause.Error(), time.Now()) })
+	case errors.As(cause, &template):
+		return r.finish(r.ctx, outcome{it: Iteration{Error: cause.Error(), StartedAt: s.UpdatedAt}, permanent: true}, "")
+	}
+	return cause
+}
+
+func (r *run) emitStart(now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.live, r.heard = Live{}, now
+}
+
+// read turns a body's result or error into an iteration. It returns the whole
+// output.
+func (r *run) read(ctx context.Context, o *outcome, result Result, err error) string {
+	var be *bodyError
+	if errors.As(err, &be) {
+		o.permanent, o.transient, o.after = be.permanent, !be.permanent, be.after
+	}
+	if err == nil {
+		err = checkResult(result)
+	}
+	if err == nil {
+		var text Text
+		text, err = r.e.text(ctx, r.s.ID, result.Output)
+		o.it.Output = text
+		// The store did not take the output: another start may be luckier.
+		o.transient = err != nil
+	}
+	if o.ask != nil {
+		o.ask = &Ask{Approval: o.ask.Approval, Prompt: clean(o.ask.Prompt, MaxGoalSize)}
+	}
+	if err != nil {
+		o.it.OK, o.it.Error, o.ask = false, clean(firstOf(err.Error(), "the body gave an error without a text"), maxErrorText), nil
+		o.it.Output = Text{}
+		return ""
+	}
+	o.it.OK, o.it.Done, o.it.Memory, o.it.Score = true, result.Done, result.Memory, result.Score
+	if o.it.Score == nil {
+		o.it.Score = scoreOf(result.Output)
+	}
+	return result.Output
+}
+
+// checkResult refuses what can't be stored or counted.
+func checkResult(r Result) error {
+	switch {
+	case len(r.Output) > MaxOutputSize:
+		return tooLarge("output", len(r.Output), MaxOutputSize)
+	case checkMemory(r.Memory) != nil:
+		return checkMemory(r.Memory)
+	case r.Score != nil && (math.IsNaN(*r.Score) || math.IsInf(*r.Score, 0)):
+		return &FieldError{Field: "score", Problem: "must be a finite number"}
+	}
+	return r.Usage.Validate()
+}
+
+// checkMemory refuses what can't be kept from one iteration to the next.
+func checkMemory(memory json.RawMessage) error {
+	switch {
+	case len(memory) > MaxMemorySize:
+		return tooLarge("memory", len(memory), MaxMemorySize)
+	case memory != nil && !json.Valid(memory):
+		return &FieldError{Field: "memory", Problem: "is not JSON"}
+	}
+	return nil
+}
+
+// maxErrorText bounds the text of a failed iteration.
+const maxErrorText = 64 << 10
+
+// clean makes text fit for a record: valid UTF-8 of at most limit bytes.
+func clean(text string, limit int) string {
+	return clipEnds(strings.ToValidUTF8(text, "\uFFFD"), limit)
+}
+
+// scoreOf returns the number "score" of a JSON output.
+func scoreOf(output string) *float64 {
+	if len(output) == 0 || len(output) > inlineText {
+		return nil
+	}
+	var object struct {
+		Score *float64 `json:"score"`
+	}
+	if json.Unmarshal([]byte(output), &object) != nil {
+		return nil
+	}
+	return object.Score
+}
+
+// runBody calls the body, turns a panic into an error and does not wait for
+// ever for one that ignores its context.
+func runBody(ctx context.Context, b Body, t Turn) (Result, error) {
+	type answer struct {
+		result Result
+		err    error
+	}
+	done := make(chan answer, 1)
+	go func() {
+		var a answer
+		defer func() {
+			if p := recover(); p != nil {
+				a.err = fmt.Errorf("the body panicked: %v\n%s", p, clip(string(debug.Stack()), 4<<10))
+			}
+			done <- a
+		}()
+		a.result, a.err = b.Run(ctx, t)
+	}()
+	select {
+	case a := <-done:
+		return a.result, a.err
+	case <-ctx.Done():
+	}
+	patience := abandonAfter
+	if errors.Is(context.Cause(ctx), ErrCancelNow) {
+		patience = abandonNow
+	}
+	late := time.NewTimer(patience)
+	defer late.Stop()
+	select {
+	case a := <-done:
+		return a.result, a.err
+	case <-late.C:
+		return Result{}, fmt.Errorf("the body did not stop within %s after its time was over; it was left behind", patience)
+	}
+}
+
+// turn is what the body of the start under way is given.
+func (r *run) turn(ctx context.Context, s State) (Turn, error) {
+	b, err := expandBody(s)
+	if err != nil {
+		return Turn{}, err
+	}
+	config, err := json.Marshal(b)
+	if err != nil {
+		return Turn{}, err
+	}
+	if b.Kind == BodyHandler {
+		config = b.With
+	}
+	output, err := r.e.Output(ctx, s.ID, s.Output)
+	if err != nil {
+		return Turn{}, err
+	}
+	return Turn{
+		Loop: s.ID, Iteration: s.Iteration + 1, Pass: s.Pass, Epoch: s.Epoch, Attempt: s.Attempt,
+		Config: config, Prompt: s.prompt(), Goal: s.expandedGoal(), Context: s.expandedContext(), Feedback: s.Feedback,
+		Steer: s.joinedSteers(), Answer: s.Answer, Output: output, Memory: slices.Clone(s.Memory),
+		Ledger: s.Ledger, Limits: s.Limits, Source: s.Origin.Source, Dir: s.Origin.Dir,
+		Save: func(ctx context.Context, memory json.RawMessage) error { return r.save(ctx, s.Ledger.Starts, memory) },
+		Emit: func(l Live) { r.emit(s.Ledger.Starts, l) },
+	}, nil
+}
+
+// save stores memory inside start number n.
+func (r *run) save(ctx context.Context, n int, memory json.RawMessage) error {
+	if memory == nil {
+		memory = json.RawMessage("null")
+	}
+	if err := checkMemory(memory); err != nil {
+		return err
+	}
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	memory = slices.Clone(memory)
+	return r.commitWith(ctx, false, func(s State) (State, error) {
+		if s.Ledger.Starts != n || !s.Open {
+			return s, fmt.Errorf("save memory of %s: start %d is over", s.ID, n)
+		}
+		s.Memory = memory
+		return s, nil
+	})
+}
+
+// cutOff commits the end of a run whose context the engine ended.
+func (r *run) cutOff(cause error, o outcome) error {
+	return r.commit(func(s State) State { return cutOff(s, cause, o, time.Now()) })
+}
+
+// finish commits what a start came to. Conditions that cost nothing to ask
+// again are asked before, so that the whole iteration is one commit.
+func (r *run) finish(ctx context.Context, o outcome, whole string) error {
+	var found findings
+	after := decide(r.state(), o, time.Now())
+	quick := after.Owed != nil && cheap(after.Origin.Spec.until())
+	if quick {
+		found = r.ask(ctx, after, whole)
+		quick = found.cut == nil
+	}
+	err := r.commit(func(s State) State {
+		now := time.Now()
+		next := decide(s, o, now)
+		switch {
+		case next.Owed == nil:
+			return next
+		case quick:
+			return conclude(next, found.asked, found.tampered, found.active, now)
+		case next.Intent.Pause != nil:
+			return next.pause(*next.Intent.Pause, now)
+		}
+		return next
+	})
+	if err == nil && o.it.OK {
+		r.remember(after.Iteration, whole)
+	}
+	return err
+}
+
+// cheap reports whether asking again after a crash costs nothing that matters.
+func cheap(u Until) bool {
+	return !slices.ContainsFunc(u.leaves(), func(l leaf) bool { return dear(l.cond.Kind) })
+}
+
+// dear reports whether asking a condition costs time or money. Its verdict is
+// stored before another one is asked.
+func dear(kind string) bool {
+	return kind != StopPredicate && kind != StopClaim && kind != StopHuman
+}
+
+// past is the output of an earlier iteration.
+type past struct {
+	iteration int
+	output    string
+}
+
+func (r *run) remember(iteration int, output string) {
+	if !r.hasHistory {
+		return
+	}
+	r.history = append(r.history, past{iteration, output})
+	r.history = r.history[max(0, len(r.history)-maxHistory):]
+}
+
+// maxHistory bounds Evidence.History.
+const maxHistory = 50

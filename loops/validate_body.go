@@ -1,0 +1,158 @@
+package loops
+
+import (
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// body checks the worker: its kind, the fields of that kind, and none of others.
+func (v *validator) body() {
+	b := v.spec.Body
+	kind := orDefault(b.Kind, BodyClient)
+	if !v.kind("body.kind", kind, v.bodies) {
+		return
+	}
+	own := map[string][]ownField{
+		BodyClient: {{"prompt", b.Prompt != ""}},
+		BodyCommand: {{"run", len(b.Run) > 0}, {"stdin", b.Stdin != ""}, {"cwd", b.Cwd != ""},
+			{"env", len(b.Env) > 0}, {"usage", b.Usage != ""}},
+		BodyHandler: {{"name", b.Name != ""}, {"with", len(b.With) > 0}},
+	}
+	if _, builtIn := own[kind]; builtIn {
+		shownKind := kind
+		if b.Kind == "" {
+			shownKind = "client (kind is left out)"
+		}
+		for _, other := range []string{BodyClient, BodyCommand, BodyHandler} {
+			if other != kind {
+				v.foreign("body", "body", shownKind, other, own[other])
+			}
+		}
+	}
+	v.bodyFields(kind)
+}
+
+// bodyFields checks the values; what is required depends on the kind.
+func (v *validator) bodyFields(kind string) {
+	b := v.spec.Body
+	v.template("body.prompt", b.Prompt, MaxPromptSize, scopeText)
+	v.template("body.stdin", b.Stdin, MaxPromptSize, scopeText)
+	v.template("body.cwd", b.Cwd, maxArgument, scopeSettings)
+	if kind == BodyCommand || len(b.Run) > 0 {
+		v.argv("body.run", b.Run, `["claude", "-p"]`)
+	}
+	v.env(b.Env)
+	v.word("body.usage", b.Usage, []string{UsageNone, UsageJSON, UsageClaudeJSON, UsageCodexJSON})
+	if kind == BodyHandler && strings.TrimSpace(b.Name) == "" {
+		v.add("body.name", "is missing: the name under which the handler is registered")
+	}
+	v.text("body.name", b.Name, maxExpressionSize)
+	v.with()
+}
+
+// with checks a handler's settings: JSON, whose texts may hold templates.
+func (v *validator) with() {
+	raw := v.spec.Body.With
+	if len(raw) == 0 {
+		return
+	}
+	if len(raw) > MaxPromptSize {
+		v.add("body.with", "is %d bytes, at most %d are allowed", len(raw), MaxPromptSize)
+		return
+	}
+	value, err := anyJSON(raw)
+	if err != nil {
+		v.add("body.with", "must be JSON: %s", err)
+		return
+	}
+	mapTexts(value, func(text string) string {
+		v.template("body.with", text, MaxPromptSize, scopeText)
+		return text
+	})
+}
+
+var envName = regexp.MustCompile(`\A[A-Za-z_][A-Za-z0-9_]*\z`)
+
+// reservedEnv is set by the engine for every command; a spec that could set it
+// could hide a worker from the loop that runs it.
+var reservedEnv = []string{"LOOP_ID", "LOOP_ITERATION", "LOOP_MCP_PARENT"}
+
+func (v *validator) env(env map[string]string) {
+	if len(env) > maxListItems {
+		v.add("body.env", "has %d variables, at most %d are allowed", len(env), maxListItems)
+		return
+	}
+	for _, name := range slices.Sorted(maps.Keys(env)) {
+		field := fieldPath("body.env", name)
+		switch {
+		case !envName.MatchString(name):
+			v.add(field, "is not the name of an environment variable: letters, digits and _, no digit first")
+		case slices.Contains(reservedEnv, strings.ToUpper(name)):
+			v.add(field, "is set by loop-mcp itself")
+		}
+		v.template(field, env[name], maxArgument, scopeSettings)
+	}
+}
+
+var inputName = regexp.MustCompile(`\A[a-z][a-z0-9_]{0,62}\z`)
+
+// inputs checks the declarations; the values given are checked at the start.
+func (v *validator) inputs() {
+	if len(v.spec.Inputs) > maxInputs {
+		v.add("inputs", "are %d, at most %d are allowed", len(v.spec.Inputs), maxInputs)
+		return
+	}
+	for _, name := range slices.Sorted(maps.Keys(v.spec.Inputs)) {
+		field := fieldPath("inputs", name)
+		if !inputName.MatchString(name) {
+			v.add(field, "is not a name for an input: lower-case letters, digits and _, a letter first")
+		}
+		v.input(field, v.spec.Inputs[name])
+	}
+}
+
+func (v *validator) input(field string, in Input) {
+	if in.Type != "" && !slices.Contains(inputTypes, in.Type) {
+		v.word(field+".type", in.Type, inputTypes)
+		return
+	}
+	v.text(field+".help", in.Help, maxExpressionSize)
+	if !v.inputPattern(field, in) || !v.inputChoices(field, in) || in.Default == nil {
+		return
+	}
+	if in.Required {
+		v.add(field+".required", "has no effect beside a default: leave one of them out")
+	}
+	if _, err := in.accept(in.Default); err != nil {
+		v.add(field+".default", "%s", err)
+	}
+}
+
+func (v *validator) inputPattern(field string, in Input) bool {
+	if len(in.Pattern) > maxExpressionSize {
+		v.add(field+".pattern", "is %d bytes, at most %d are allowed", len(in.Pattern), maxExpressionSize)
+		return false
+	}
+	if _, err := wholePattern(in.Pattern); err != nil {
+		v.add(field+".pattern", "is not a regular expression (RE2): %s", shown(err.Error()))
+		return false
+	}
+	return true
+}
+
+func (v *validator) inputChoices(field string, in Input) bool {
+	if len(in.Choices) > maxListItems {
+		v.add(field+".choices", "has %d items, at most %d are allowed", len(in.Choices), maxListItems)
+		return false
+	}
+	right := true
+	for i, choice := range in.Choices {
+		if _, err := in.text(choice); err != nil {
+			v.add(itemPath(field+".choices", i), "%s", err)
+			right = false
+		}
+	}
+	return right
+}

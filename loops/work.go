@@ -1,0 +1,153 @@
+package loops
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// Run works on loops until ctx ends, then lets go of what it holds and returns
+// nil; bodies see [ErrShutdown] as the cause. It may be called once. An error
+// means that the store can't be used.
+func (e *Engine) Run(ctx context.Context) error {
+	e.working.Add(1)
+	defer e.working.Add(-1)
+	var workers sync.WaitGroup
+	defer workers.Wait()
+	outer := ctx
+	ctx, stop := context.WithCancelCause(context.WithoutCancel(outer))
+	defer stop(ErrShutdown)
+	defer context.AfterFunc(outer, func() { stop(ErrShutdown) })()
+	skipped := newSkipList(e.store)
+	workers.Go(func() { e.follow(ctx) })
+	workers.Go(func() { skipped.run(ctx) })
+	slots := make(chan struct{}, e.opts.Workers)
+	for {
+		select {
+		case slots <- struct{}{}:
+		case <-ctx.Done():
+			return nil
+		}
+		id, rev, err := e.store.Ready(ctx)
+		if ctx.Err() != nil || errors.Is(err, ErrClosed) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("wait for work: %w", err)
+		}
+		workers.Go(func() {
+			defer func() { <-slots }()
+			if err := e.work(ctx, id, rev); err != nil {
+				skipped.add(id)
+				e.opts.Logger.Debug("left a loop", "loop", id, "cause", err)
+			}
+		})
+	}
+}
+
+// skipList holds loops that this process could not take. They are looked at
+// again from time to time: an allow list may have grown, a store recovered.
+type skipList struct {
+	store Store
+	mu    sync.Mutex
+	ids   []ID
+}
+
+func newSkipList(s Store) *skipList { return &skipList{store: s} }
+
+func (l *skipList) add(id ID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ids = append(l.ids, id)
+}
+
+func (l *skipList) run(ctx context.Context) {
+	tick := time.NewTicker(2 * time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		l.mu.Lock()
+		ids := l.ids
+		l.ids = nil
+		l.mu.Unlock()
+		for _, id := range ids {
+			l.store.Requeue(id)
+		}
+	}
+}
+
+// follow ends running bodies whose loop was cancelled or taken by another
+// worker. Requests made through this engine signal directly; others are seen
+// in the store's feed.
+func (e *Engine) follow(ctx context.Context) {
+	for {
+		for h, err := range e.store.Watch(ctx, "", 0) {
+			if err == nil {
+				e.signal(h)
+			} else if ctx.Err() == nil && !errors.Is(err, ErrClosed) {
+				e.opts.Logger.Error("the feed of changes ended; it is opened again", "cause", err)
+			}
+		}
+		if !sleep(ctx, time.Second) {
+			return
+		}
+	}
+}
+
+// signal tells the worker of a loop in this process what h means for it.
+func (e *Engine) signal(h Head) {
+	e.mu.Lock()
+	r := e.running[h.ID]
+	e.mu.Unlock()
+	switch {
+	case r == nil:
+	case h.Cancel != nil && h.Cancel.Now:
+		r.ended(ErrCancelNow)
+	case h.Cancel != nil:
+		r.ended(ErrCancelled)
+	case h.Claim.Token != r.claim.Token && h.Rev > r.state().Rev:
+		r.ended(errLost)
+	}
+}
+
+// work claims a loop and works on it until it rests. rev is the revision of
+// which the store said that its claim is free. An error means that the loop
+// could not be taken or kept and should be offered again later.
+func (e *Engine) work(ctx context.Context, id ID, rev uint64) error {
+	s, err := e.store.Load(ctx, id)
+	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrDamaged) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if s.Rev != rev {
+		return nil // it changed: the newer revision is handed out when it wants a worker
+	}
+	if s.Intent.Cancel == nil && s.Status != YourTurn && s.Status != NeedsInput {
+		if err := e.canServe(s); err != nil {
+			return err
+		}
+	}
+	r := newRun(e, ctx, s)
+	ctx = r.ctx
+	defer r.ended(nil)
+	e.mu.Lock()
+	e.running[id] = r // before the claim, so that no request written after it is missed
+	e.mu.Unlock()
+	defer func() {
+		e.mu.Lock()
+		delete(e.running, id)
+		e.mu.Unlock()
+	}()
+	if took, err := r.take(); err != nil || !took {
+		return err
+	}
+	return r.loop(ctx)
+}

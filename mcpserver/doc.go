@@ -1,0 +1,52 @@
+// Package mcpserver offers an engine's loops to MCP clients as tools: start,
+// wait, inspect, continue, approve, pause, cancel, list. [New] returns an mcp-go
+// server; which transport serves it is the caller's choice.
+//
+// # One snapshot
+//
+// Every tool that concerns a loop answers with the same [Answer], built by
+// [Snapshot] from the loop's checkpoint, so that a model that has read one
+// answer can read them all. It ends with next: the call that makes sense now,
+// with its ids and cursor filled in.
+//
+// # Two halves, one text
+//
+// A tool result has structuredContent and content. Claude Code and Codex show
+// their models the first alone, Gemini CLI and opencode the second alone.
+// content[0].text is therefore the very same JSON: neither half can lack what
+// the other has, a script may parse either, and there is no second rendering
+// that drifts. Answers stay at about 2 KB: long texts are clipped by what they
+// cost as JSON, and say so (output_truncated, feedback_truncated). Only a brief
+// (16 KiB), the events after a cursor and what loop_inspect is asked for take
+// more.
+//
+// # Errors
+//
+// Bad arguments, unknown ids and refused requests are tool results with isError
+// and one line that names every field and what to do: a protocol error would
+// never reach the model. They carry no structuredContent, because SDK clients
+// hold whatever is there against the tool's output schema and then replace the
+// line by a complaint of their own. Programs find {code, message, fields} in
+// the result's _meta under [ErrorKey]. What is nobody's mistake but ours is
+// logged under a short id, which the line names.
+//
+// # Arguments
+//
+// They are decoded by [loops.Decode] from the bytes the client sent, not from
+// what a JSON library made of them: 1e400, repeated keys, invalid UTF-8 and
+// integers above 2^53 are then problems of a named field. Transports that can
+// do so hand those bytes over with [KeepArguments]. The schemas in tools/list
+// come from the same Go types; mcp-go's own validation is off.
+//
+// # Lazy engine
+//
+// Clients start servers to look at their tools and kill them again.
+// initialize, server/discover and tools/list never ask for the engine; the
+// first call that concerns a loop does.
+//
+// # Waiting
+//
+// A call that waits never outlasts Options.MaxWait, and its end, whatever the
+// cause, never touches the loop. When it carries a progress token, one [meter]
+// turns the changes of the loop into notifications: see there.
+package mcpserver

@@ -1,0 +1,61 @@
+package mcpserver
+
+import (
+	"context"
+	"time"
+
+	"example.com/loop-mcp/loops"
+)
+
+// fakeEngine is an engine with one loop, for what a real one does not do on
+// demand.
+type fakeEngine struct {
+	state   loops.State
+	events  []loops.Event
+	err     error                        // of every method
+	panics  any                          // of List
+	changes func(yield func(loops.Head)) // during Wait
+	started loops.StartRequest
+}
+
+func (f *fakeEngine) Start(_ context.Context, r loops.StartRequest) (loops.Outcome, error) {
+	f.started = r
+	return loops.Outcome{State: f.state}, f.err
+}
+
+func (f *fakeEngine) DryRun(_ context.Context, r loops.StartRequest) (loops.Spec, []string, error) {
+	return r.Spec, nil, f.err
+}
+
+func (f *fakeEngine) Do(context.Context, loops.ID, loops.Request) (loops.Outcome, error) {
+	return loops.Outcome{State: f.state}, f.err
+}
+
+func (f *fakeEngine) Get(context.Context, loops.ID) (loops.State, error) { return f.state, f.err }
+
+func (f *fakeEngine) History(context.Context, loops.ID) (loops.Loop, error) {
+	return loops.Loop{State: f.state, Events: f.events}, f.err
+}
+
+func (f *fakeEngine) Output(_ context.Context, _ loops.ID, t loops.Text) (string, error) {
+	return t.Text, f.err
+}
+
+func (f *fakeEngine) List(context.Context, loops.Filter) ([]loops.Head, string, error) {
+	if f.panics != nil {
+		panic(f.panics)
+	}
+	return nil, "", f.err
+}
+
+func (f *fakeEngine) Wait(_ context.Context, _ loops.ID, _ uint64, _ loops.WaitFor, _ time.Duration, onChange func(loops.Head)) (loops.State, bool, error) {
+	if f.changes != nil && onChange != nil {
+		f.changes(onChange)
+	}
+	return f.state, true, f.err
+}
+
+func (f *fakeEngine) Live(loops.ID) (loops.Live, time.Time, bool) {
+	return loops.Live{}, time.Time{}, false
+}
+func (f *fakeEngine) RunsWhile() string { return "the test runs" }

@@ -1,0 +1,171 @@
+package mcpserver
+
+import (
+	"encoding/json"
+	"reflect"
+	"time"
+
+	"example.com/loop-mcp/loops"
+	"github.com/invopop/jsonschema"
+)
+
+// The schemas in tools/list are made for models and for the poorest of
+// clients: no $ref, no oneOf, no lists of types, every property described. What
+// they leave out (units, patterns, which field belongs to which kind) the
+// decoder and the engine check, with better sentences than a validator has.
+
+// inputSchema returns the schema of a tool's arguments.
+func inputSchema(args any) json.RawMessage {
+	s := reflectWith(args, flat)
+	shorten(s, "")
+	return mustJSON(s)
+}
+
+func reflectWith(v any, mapper func(reflect.Type) *jsonschema.Schema) *jsonschema.Schema {
+	r := jsonschema.Reflector{Anonymous: true, DoNotReference: true, ExpandedStruct: true, Mapper: mapper}
+	s := r.Reflect(v)
+	s.Version = ""
+	return s
+}
+
+// flat maps the types that are written as text or numbers, cuts the recursion
+// of conditions, and leaves rarely needed objects to their descriptions.
+func flat(t reflect.Type) *jsonschema.Schema {
+	switch t {
+	case reflect.TypeFor[loops.Duration]():
+		return &jsonschema.Schema{Type: "string"}
+	case reflect.TypeFor[loops.Count]():
+		return &jsonschema.Schema{Type: "integer"}
+	case reflect.TypeFor[loops.USD]():
+		return &jsonschema.Schema{Type: "number"}
+	case reflect.TypeFor[json.RawMessage](), reflect.TypeFor[map[string]any](), reflect.TypeFor[loops.Retry](),
+		reflect.TypeFor[loops.Stall](), reflect.TypeFor[usageArgs](), reflect.TypeFor[limitsArgs]():
+		return &jsonschema.Schema{Type: "object"}
+	case reflect.TypeFor[loops.Until]():
+		return untilSchema()
+	}
+	return nil
+}
+
+// untilSchema describes a condition once, below all; any and the nested groups
+// hold the same, which their descriptions say.
+func untilSchema() *jsonschema.Schema {
+	conditions := func(full bool) func(t reflect.Type) *jsonschema.Schema {
+		return func(t reflect.Type) *jsonschema.Schema {
+			switch {
+			case t != reflect.TypeFor[loops.Condition]():
+				return flat(t)
+			case full:
+				return conditionSchema()
+			}
+			return &jsonschema.Schema{Type: "object"}
+		}
+	}
+	until := reflectWith(structCopy[loops.Until](), conditions(true))
+	short := reflectWith(structCopy[loops.Until](), conditions(false))
+	if members, ok := short.Properties.Get("any"); ok {
+		until.Properties.Set("any", members)
+	}
+	return until
+}
+
+func conditionSchema() *jsonschema.Schema {
+	return reflectWith(structCopy[loops.Condition](), func(t reflect.Type) *jsonschema.Schema {
+		if t == reflect.TypeFor[loops.Condition]() {
+			return &jsonschema.Schema{Type: "object"}
+		}
+		return flat(t)
+	})
+}
+
+// structCopy is a value of an unnamed type with the fields of T, which a
+// mapper does not know.
+func structCopy[T any]() any {
+	t := reflect.TypeFor[T]()
+	fields := make([]reflect.StructField, t.NumField())
+	for i := range fields {
+		fields[i] = t.Field(i)
+	}
+	return reflect.New(reflect.StructOf(fields)).Elem().Interface()
+}
+
+// outputSchema returns the schema of an answer: its keys and their types, one
+// level deep, open for more. Formats are left out because strict validators
+// refuse those that they do not know.
+func outputSchema(answer any, required ...string) json.RawMessage {
+	s := reflectWith(answer, func(t reflect.Type) *jsonschema.Schema {
+		if t.Kind() == reflect.Struct && t != reflect.TypeOf(answer) && t != reflect.TypeFor[time.Time]() {
+			return &jsonschema.Schema{Type: "object"}
+		}
+		return nil
+	})
+	s.Required, s.AdditionalProperties = required, nil
+	for p := s.Properties.Oldest(); p != nil; p = p.Next() {
+		p.Value.Format = ""
+	}
+	return mustJSON(s)
+}
+
+// mustJSON is for schemas of this package's own types: an error would be a
+// mistake in the code, and every test that lists the tools would meet it.
+func mustJSON(v any) json.RawMessage {
+	data, err := encode(v)
+	if err != nil {
+		panic("mcpserver: encode a schema: " + err.Error())
+	}
+	return data
+}
+
+// shorten puts the short descriptions in place of those that the types have for
+// loop files: all tools together may take 10,000 bytes of a model's context.
+func shorten(s *jsonschema.Schema, path string) {
+	if s.Properties == nil {
+		return
+	}
+	for p := s.Properties.Oldest(); p != nil; p = p.Next() {
+		at := path + p.Key
+		if text, ok := shortTexts[at]; ok {
+			p.Value.Description = text
+		}
+		shorten(p.Value, at+".")
+		if p.Value.Items != nil {
+			shorten(p.Value.Items, at+".")
+		}
+	}
+}
+
+var shortTexts = map[string]string{
+	"body.kind":   "client, command or handler",
+	"body.prompt": "client: own brief",
+	"body.run":    "command: argv, no shell",
+	"body.stdin":  "command: own input",
+	"body.cwd":    "command: folder",
+	"body.env":    "command: variables",
+	"body.usage":  "command: none, json, claude-json, codex-json",
+	"body.name":   "handler: its name",
+	"body.with":   "handler: settings",
+
+	"until.check_first":    "Ask before pass 1",
+	"until.any":            "One must hold; as in all",
+	"until.all":            "All must hold",
+	"until.all.kind":       "predicate, command, human or claim",
+	"until.all.expression": "predicate: CEL, e.g. output.contains('ok')",
+	"until.all.run":        "command: argv",
+	"until.all.cwd":        "command: folder",
+	"until.all.timeout":    `command: "10m"`,
+	"until.all.exit":       "command: exit code (0)",
+	"until.all.question":   "human: what to approve",
+	"until.all.not":        "Negated",
+	"until.all.any":        "Nested group",
+	"until.all.all":        "Nested group",
+
+	"limits.max_iterations":    "Starts, retries too (50)",
+	"limits.max_passes":        "Attempts (10)",
+	"limits.max_duration":      `Wall clock ("24h")`,
+	"limits.max_active":        `Working time ("2h")`,
+	"limits.iteration_timeout": `One start ("10m")`,
+	"limits.max_total_tokens":  "Tokens (400000)",
+	"limits.max_cost_usd":      "Dollars (2)",
+	"limits.max_tool_calls":    "Calls (200)",
+	"limits.max_failures":      "In a row (3)",
+}

@@ -1,0 +1,219 @@
+package stdio
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"maps"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+
+	"github.com/mark3labs/mcp-go/mcp"
+	"github.com/mark3labs/mcp-go/server"
+)
+
+var (
+	_ server.SessionWithResourceSubscriptionsErr = (*clientSession)(nil)
+	_ server.SessionWithClientInfo               = (*clientSession)(nil)
+	_ server.SessionWithClientInfo               = (*requestSession)(nil)
+	_ server.SessionWithProtocolVersion          = (*requestSession)(nil)
+	_ server.SessionWithResourceSubscriptionsErr = (*requestSession)(nil)
+	_ server.SessionWithSubscriptionFilter       = (*streamSession)(nil)
+)
+
+// identity is what a client says about itself.
+type identity struct {
+	info    mcp.Implementation
+	caps    mcp.ClientCapabilities
+	version string
+}
+
+// clientSession is what initialize established: the legacy client of the connection. It is
+// registered with the server for notifications outside a request.
+type clientSession struct {
+	uris
+	id    string
+	box   *mailbox
+	who   atomic.Pointer[identity]
+	ready atomic.Bool
+}
+
+func newClientSession(out *outbox, log *slog.Logger) *clientSession {
+	s := &clientSession{id: "stdio-" + rand.Text(), box: &mailbox{out: out, log: log}}
+	s.who.Store(&identity{})
+	return s
+}
+
+// setReady lets notifications through, once there was an initialize.
+func (s *clientSession) setReady() { s.ready.Store(s.who.Load().version != "") }
+
+func (s *clientSession) Initialize()       {}
+func (s *clientSession) Initialized() bool { return s.ready.Load() }
+func (s *clientSession) SessionID() string { return s.id }
+func (s *clientSession) NotificationChannel() chan<- mcp.JSONRPCNotification {
+	return s.box.channel()
+}
+func (s *clientSession) GetClientInfo() mcp.Implementation { return s.who.Load().info }
+func (s *clientSession) GetClientCapabilities() mcp.ClientCapabilities {
+	return s.who.Load().caps
+}
+func (s *clientSession) ProtocolVersion() string { return s.who.Load().version }
+
+// What a client says about itself arrives through request sessions only.
+func (s *clientSession) SetClientInfo(mcp.Implementation)             {}
+func (s *clientSession) SetClientCapabilities(mcp.ClientCapabilities) {}
+
+// requestSession is the session of one request. mcp-go sets its identity for an initialize and for
+// modern requests; the others show the client's.
+type requestSession struct {
+	*uris
+	client *clientSession
+	box    *mailbox
+
+	mu  sync.Mutex
+	own *identity
+}
+
+func (s *requestSession) Initialize()       {}
+func (s *requestSession) Initialized() bool { return true }
+func (s *requestSession) SessionID() string { return s.client.id }
+func (s *requestSession) NotificationChannel() chan<- mcp.JSONRPCNotification {
+	return s.box.channel()
+}
+func (s *requestSession) GetClientInfo() mcp.Implementation { return s.identity().info }
+func (s *requestSession) GetClientCapabilities() mcp.ClientCapabilities {
+	return s.identity().caps
+}
+func (s *requestSession) ProtocolVersion() string { return s.identity().version }
+
+func (s *requestSession) SetClientInfo(info mcp.Implementation) {
+	s.edit(func(who *identity) { who.info = info })
+}
+
+func (s *requestSession) SetClientCapabilities(caps mcp.ClientCapabilities) {
+	s.edit(func(who *identity) { who.caps = caps })
+}
+
+// SetProtocolVersion is called by initialize only, last: now the connection has a legacy client.
+func (s *requestSession) SetProtocolVersion(version string) {
+	s.edit(func(who *identity) {
+		who.version = version
+		settled := *who
+		s.client.who.Store(&settled)
+	})
+}
+
+func (s *requestSession) close() { <-s.box.shut() }
+
+func (s *requestSession) edit(change func(*identity)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.own == nil {
+		s.own = &identity{}
+	}
+	change(s.own)
+}
+
+func (s *requestSession) identity() identity {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.own == nil {
+		return *s.client.who.Load()
+	}
+	return *s.own
+}
+
+// streamSession is the session of one subscriptions/listen stream, registered with the server while
+// the stream lasts. It is silent until mcp-go has set its filter and acknowledged it.
+type streamSession struct {
+	*requestSession
+	number int
+	id     []byte // of the request, which is the subscription's
+	acked  atomic.Bool
+	filter mcp.SubscriptionFilter // guarded by requestSession.mu
+}
+
+func (s *streamSession) Initialized() bool { return s.acked.Load() }
+func (s *streamSession) SessionID() string {
+	return s.client.id + "/" + strconv.Itoa(s.number)
+}
+
+func (s *streamSession) SetSubscriptionFilter(filter mcp.SubscriptionFilter) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.filter = filter
+}
+
+// SubscriptionFilter always reports an active subscription: without one, mcp-go sends everything.
+func (s *streamSession) SubscriptionFilter() (mcp.SubscriptionFilter, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.filter, true
+}
+
+// prepare tags n with the subscription's id. The acknowledgement opens the stream to the others.
+func (s *streamSession) prepare(n *mcp.JSONRPCNotification) {
+	meta := maps.Clone(n.Params.Meta) // shared with the other sessions it is sent to
+	if meta == nil {
+		meta = make(map[string]any, 1)
+	}
+	meta[mcp.MetaKeySubscriptionID] = json.RawMessage(s.id)
+	n.Params.Meta = meta
+	if n.Method == mcp.MethodNotificationSubscriptionsAcknowledged {
+		s.acked.Store(true)
+	}
+}
+
+// urisLimit is how many bytes of subscribed URIs a session keeps.
+const urisLimit = 1 << 20
+
+// uris is a set of resource subscriptions.
+type uris struct {
+	mu   sync.Mutex
+	set  map[string]struct{}
+	size int
+}
+
+func (u *uris) SubscribeToResource(uri string) { _ = u.SubscribeToResourceErr(uri) }
+
+func (u *uris) SubscribeToResourceErr(uri string) error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if _, ok := u.set[uri]; ok {
+		return nil
+	}
+	if u.size+len(uri) > urisLimit {
+		return errors.New("too many resources are subscribed; unsubscribe some first")
+	}
+	if u.set == nil {
+		u.set = make(map[string]struct{})
+	}
+	u.set[uri] = struct{}{}
+	u.size += len(uri)
+	return nil
+}
+
+func (u *uris) UnsubscribeFromResource(uri string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if _, ok := u.set[uri]; ok {
+		delete(u.set, uri)
+		u.size -= len(uri)
+	}
+}
+
+func (u *uris) SubscribedResources() []string {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return slices.Sorted(maps.Keys(u.set))
+}
+
+func (u *uris) IsSubscribedToResource(uri string) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	_, ok := u.set[uri]
+	return ok
+}

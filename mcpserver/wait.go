@@ -1,0 +1,105 @@
+package mcpserver
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"example.com/loop-mcp/loops"
+)
+
+// The bounds of the events in an answer: the newest ones, in bytes of JSON.
+const (
+	maxEvents     = 50
+	maxEventsSize = 2000
+	maxEventText  = 160
+)
+
+func (a *waitArgs) check() error {
+	var p problems
+	p.loopID(a.LoopID)
+	p.notBelow("wait_seconds", a.WaitSeconds, 0)
+	p.oneOf("for", string(a.For), string(loops.ForChange), string(loops.ForAttention), string(loops.ForSettled))
+	return p.err()
+}
+
+func (t *tools) wait(ctx context.Context, c *call, a waitArgs) (any, error) {
+	e, err := t.engine(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s, err := t.get(ctx, e, a.LoopID)
+	if err != nil {
+		return nil, err
+	}
+	if a.Cursor > s.Cursor {
+		var p problems
+		p.add("cursor", "must come from an answer about this loop, whose last event is %d; got %d", s.Cursor, a.Cursor)
+		return nil, p.err()
+	}
+	d, note := c.patience(a.WaitSeconds, 20*time.Second)
+	what := a.For
+	if what == "" {
+		what = loops.ForAttention
+	}
+	s, timedOut, err := c.wait(ctx, e, s, a.Cursor, what, d)
+	if err != nil {
+		return nil, err
+	}
+	answer := t.snapshot(e, s, SnapshotOptions{})
+	answer.TimedOut = &timedOut
+	answer.Next = note + answer.Next
+	if err := addEvents(ctx, e, &answer, a.Cursor); err != nil {
+		return nil, err
+	}
+	return answer, nil
+}
+
+// addEvents puts the events after the cursor into the answer, up to the state
+// that it shows.
+func addEvents(ctx context.Context, e engineAPI, a *Answer, cursor uint64) error {
+	dropped := 0
+	a.EventsDropped = &dropped
+	if a.Cursor <= cursor {
+		return nil
+	}
+	l, err := e.History(ctx, a.LoopID)
+	if errors.Is(err, loops.ErrDamaged) {
+		dropped = int(a.Cursor - cursor)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	events := newestEvents(l.Events, cursor, a.Cursor)
+	dropped = int(a.Cursor-cursor) - len(events)
+	if len(events) > 0 {
+		a.Events = events
+	}
+	return nil
+}
+
+// newestEvents returns the newest events after the cursor up to last that fit,
+// oldest first; at least one, if there is one.
+func newestEvents(all []loops.Event, cursor, last uint64) []Event {
+	var out []Event
+	size := 0
+	for i := len(all) - 1; i >= 0 && len(out) < maxEvents; i-- {
+		if all[i].Cursor > last || all[i].Cursor <= cursor {
+			continue
+		}
+		e := eventOf(all[i], maxEventText)
+		data, _ := encode(e)
+		if size += len(data) + 1; size > maxEventsSize && len(out) > 0 {
+			break
+		}
+		out = append(out, e)
+	}
+	slices.Reverse(out)
+	return out
+}
+
+func eventOf(e loops.Event, limit int) Event {
+	return Event{Cursor: e.Cursor, At: stamp(e.At), Type: e.Type, Text: clip(e.Text, limit)}
+}

@@ -1,0 +1,130 @@
+package mcpserver
+
+import (
+	"fmt"
+
+	"example.com/loop-mcp/loops"
+)
+
+// whyItem says in plain words why a loop is where it is.
+type whyItem struct {
+	Status   loops.Status `json:"status"`
+	Reason   string       `json:"reason"`
+	Rule     string       `json:"rule"`
+	Evidence []string     `json:"evidence,omitempty"`
+	Actions  []string     `json:"actions,omitempty"`
+}
+
+func why(s loops.State, person bool) whyItem {
+	w := whyItem{Status: s.Status, Rule: statusRules[s.Status]}
+	if s.Stop != nil && s.Status.Settled() {
+		w.Reason, w.Rule = string(s.Stop.Reason), stopRules[s.Stop.Reason]
+		w.Actions = clipAll(s.Stop.Actions)
+	} else {
+		w.Reason = liveReason(s)
+	}
+	w.Evidence = evidence(s)
+	if len(w.Actions) == 0 {
+		w.Actions = []string{nextCall(s, Answer{}, person)}
+	}
+	return w
+}
+
+// liveReason says what holds an unsettled loop where it is.
+func liveReason(s loops.State) string {
+	switch s.Status {
+	case loops.Queued:
+		return orElse(clip(s.Why, maxLine), "no free worker has taken it yet")
+	case loops.Running:
+		return orElse(clip(s.Why, maxLine), runningReason(s))
+	case loops.Waiting:
+		return fmt.Sprintf("waits for %s until %s", waitingWords(s.WaitingFor), stamp(s.WakeAt).Format("2006-01-02 15:04:05 MST"))
+	case loops.YourTurn:
+		return "the client owes an iteration"
+	case loops.NeedsInput:
+		return inputReason(s)
+	case loops.Paused:
+		if s.Pause == nil {
+			return "paused"
+		}
+		return clip(pauseWords(s.Pause), 2*maxLine)
+	case loops.Cancelling:
+		return "a cancel is being carried out"
+	default: // settled without a stop: a record of an older program
+		return string(s.Status)
+	}
+}
+
+func runningReason(s loops.State) string {
+	if s.Phase == loops.PhaseConditions {
+		return "its stop conditions are being asked"
+	}
+	return fmt.Sprintf("its body works on iteration %d", s.Iteration+1)
+}
+
+func waitingWords(what string) string {
+	switch what {
+	case "delay":
+		return "the delay between iterations"
+	case "back_off":
+		return "the back-off after a transient fault"
+	case "rate_limit":
+		return "a rate limit"
+	}
+	return orElse(what, "its time")
+}
+
+func inputReason(s loops.State) string {
+	switch {
+	case s.Attention == nil:
+		return "a person owes an answer"
+	case s.Attention.Kind == loops.AttentionQuestion:
+		return "a person owes an answer to a question of the worker"
+	case s.Attention.Cause == "crash":
+		return "a start was cut off by a crash, and a person decides whether it is repeated"
+	}
+	return "a person owes an approval"
+}
+
+func pauseWords(p *loops.Pause) string {
+	words, ok := map[string]string{
+		loops.PauseClient:           "a client paused it",
+		loops.PauseJudgeUnavailable: "a judgement could not be had; it is still owed and the body is not run again before",
+		loops.PauseShutdown:         "the process that ran it was stopped",
+		loops.PauseStore:            "the store refused a write",
+	}[p.Reason]
+	if !ok {
+		words = p.Reason
+	}
+	if p.Detail != "" {
+		words += ": " + p.Detail
+	}
+	return words
+}
+
+// evidence lists the facts behind the status, the numbers first.
+func evidence(s loops.State) []string {
+	l, u := s.Limits, s.Ledger
+	facts := []string{fmt.Sprintf("%d of %d passes ended, %d of %d starts, %d iterations committed, %d failed in a row (limit %d)",
+		u.Passes, l.MaxPasses, u.Starts, l.MaxIterations, u.Iterations, u.Failures, l.MaxFailures)}
+	facts = append(facts, fmt.Sprintf("%.1f s active of %s, %s of %s, %d of %d tokens, %d of %d tool calls",
+		u.ActiveSeconds, l.MaxActive, u.CostUSD, l.MaxCostUSD, u.TotalTokens, l.MaxTotalTokens, u.ToolCalls, l.MaxToolCalls))
+	if s.Stop != nil && s.Status.Settled() && s.Stop.Detail != "" {
+		facts = append(facts, clip(s.Stop.Detail, maxLine))
+	}
+	if v := s.Verdict; v != nil {
+		met := "not met"
+		if v.Met {
+			met = "met"
+		}
+		fact := fmt.Sprintf("last verdict, pass %d: %s, decided by %s", v.Pass, met, v.Kind)
+		if v.Reason != "" {
+			fact += ": " + v.Reason
+		}
+		facts = append(facts, clip(fact, 2*maxLine))
+	}
+	if n := len(s.Steers); n > 0 {
+		facts = append(facts, fmt.Sprintf("%d steers wait for the next start", n))
+	}
+	return facts
+}
