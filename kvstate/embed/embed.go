@@ -189,7 +189,10 @@ func (h *Host) connect() (*nats.Conn, error) {
 		nats.CustomReconnectDelay(func(int) time.Duration { return 10 * time.Millisecond }),
 		// A write that was held back while there was no server must not go out
 		// later: whoever sent it has found out that it failed.
-		nats.ReconnectBufSize(-1))
+		nats.ReconnectBufSize(-1),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { // else it goes to stderr
+			h.log.Warnf("the connection to the store: %v", err)
+		}))
 }
 
 // storeLimit keeps the store below the size of the disk, so that a full one is

@@ -22,10 +22,11 @@ func (h *Host) poll() {
 		if (now == nil) != (last == nil) && h.opts.OnHealth != nil {
 			h.opts.OnHealth(now)
 		}
-		last = now
-		if now != nil {
+		// What is wrong twice running is no passing thing.
+		if now != nil && last != nil {
 			h.recover()
 		}
+		last = now
 	}
 }
 
