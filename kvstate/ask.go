@@ -10,8 +10,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-
-	"example.com/loop-mcp/loops"
 )
 
 // How long one request may take, and all repetitions of it when the caller set
@@ -40,22 +38,6 @@ func patient(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeoutCause(ctx, patience, errors.New("the store did not answer within "+patience.String()))
 }
 
-// again waits before the next try, or returns why there is none.
-func again(ctx context.Context, try int, err error) error {
-	if errors.Is(err, nats.ErrConnectionClosed) {
-		return fmt.Errorf("%w: %w", loops.ErrClosed, err)
-	}
-	wait := min(time.Millisecond<<min(try, 10), time.Second)
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return fmt.Errorf("%w (last try: %w)", context.Cause(ctx), err)
-	case <-timer.C:
-		return nil
-	}
-}
-
 // ask sends a request until it is answered or ctx ends.
 func (s *Store) ask(ctx context.Context, subject string, data []byte) (*nats.Msg, error) {
 	if err := ctx.Err(); err != nil {
@@ -64,7 +46,7 @@ func (s *Store) ask(ctx context.Context, subject string, data []byte) (*nats.Msg
 	ctx, cancel := patient(ctx)
 	defer cancel()
 	for try := 0; ; try++ {
-		one, cancel := context.WithTimeout(ctx, tryTimeout)
+		one, cancel := s.line.during(ctx)
 		m, err := s.nc.RequestWithContext(one, subject, data)
 		cancel()
 		if err == nil {
@@ -162,33 +144,49 @@ const (
 
 // batch reads all messages of a subject from sequence seq on, oldest first.
 func (s *Store) batch(ctx context.Context, stream, subject string, seq uint64, each func(stored) error) error {
-	for {
+	ctx, cancel := patient(ctx)
+	defer cancel()
+	for try := 0; ; {
 		last, more, err := s.oneBatch(ctx, stream, getRequest{Seq: seq, NextFor: subject, Batch: batchMessages, MaxBytes: batchBytes}, each)
-		if err != nil || !more {
+		var lost *lostError
+		switch {
+		case errors.As(err, &lost):
+			try++
+			if err := again(ctx, try, lost.err); err != nil {
+				return err
+			}
+		case err != nil || !more:
 			return err
 		}
-		seq = last + 1
+		if last > 0 {
+			seq, try = last+1, 0
+		}
 	}
 }
 
+// lostError says that a batch was not answered to its end.
+type lostError struct{ err error }
+
+func (e *lostError) Error() string { return e.err.Error() }
+
 // oneBatch returns the last sequence that was read and whether there are more.
 func (s *Store) oneBatch(ctx context.Context, stream string, r getRequest, each func(stored) error) (uint64, bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := s.line.during(ctx)
 	defer cancel()
 	inbox, err := s.nc.SubscribeSync(s.nc.NewInbox())
 	if err != nil {
-		return 0, false, err
+		return 0, false, &lostError{err}
 	}
 	defer inbox.Unsubscribe()
 	data, _ := json.Marshal(r) // numbers and subjects: cannot fail
 	if err := s.nc.PublishRequest(s.prefix+"DIRECT.GET."+stream, inbox.Subject, data); err != nil {
-		return 0, false, err
+		return 0, false, &lostError{err}
 	}
 	var last uint64
 	for {
 		m, err := inbox.NextMsgWithContext(ctx)
 		if err != nil {
-			return last, false, err
+			return last, false, &lostError{err}
 		}
 		if m.Header.Get("Status") == "204" { // the end of the batch
 			return last, last > 0 && m.Header.Get("Nats-Num-Pending") != "0", nil

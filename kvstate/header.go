@@ -75,7 +75,7 @@ const (
 // summary; labels that are too large are refused.
 func (h header) encode() (string, error) {
 	for {
-		data, err := json.Marshal(h)
+		data, err := h.json()
 		if err != nil {
 			return "", fmt.Errorf("encode the head of %s: %w", h.Head.ID, err)
 		}

@@ -79,7 +79,7 @@ func (s *Store) publish(ctx context.Context, m *nats.Msg, id loops.ID, nonce str
 
 // try publishes a message once and returns its sequence.
 func (s *Store) try(ctx context.Context, m *nats.Msg) (uint64, error) {
-	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
+	ctx, cancel := s.line.during(ctx)
 	defer cancel()
 	ack, err := s.js.PublishMsg(ctx, m, jetstream.WithRetryAttempts(0))
 	if err != nil {

@@ -45,6 +45,7 @@ type Store struct {
 	blobs   blobs
 	request stream
 	origins originCache
+	line    line
 
 	projection projection
 
@@ -75,11 +76,14 @@ func Open(ctx context.Context, js jetstream.JetStream, opts *Options) (*Store, e
 		},
 		watch: watchers{all: map[*watcher]bool{}, one: map[loops.ID]map[*watcher]bool{}},
 	}
+	s.line.renew()
 	records := stream{js: js, config: s.loopsConfig()}
 	if err := records.ensure(ctx); err != nil {
 		return nil, fmt.Errorf("open the store: %w", err)
 	}
 	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	changes := s.nc.StatusChanged(nats.RECONNECTING, nats.DISCONNECTED, nats.CLOSED)
+	s.tasks.Go(func() { s.watchLine(s.ctx, changes) })
 	s.tasks.Go(func() { s.follow(s.ctx) })
 	if err := s.catchUp(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open the store: %w", err), s.Close())

@@ -24,18 +24,19 @@ const (
 
 // Options of a host.
 type Options struct {
-	Dir        string       // where the store is; made if it is missing
-	Durability string       // Power or Process; empty: Power
-	Version    string       // of the program, for other processes to read
-	Logger     *slog.Logger // for the server's log; nil: discards
-	OnHealth   func(error)  // called when the server becomes unhealthy, and with nil when it is well again; must not block
+	Dir        string        // where the store is; made if it is missing
+	Durability string        // Power or Process; empty: Power
+	Version    string        // of the program, for other processes to read
+	Logger     *slog.Logger  // for the server's log; nil: discards
+	Poll       time.Duration // how often the server's health is asked for; 0: 5 s
+	OnHealth   func(error)   // called when the server becomes unhealthy, and with nil when it is well again; must not block
 }
 
 const (
 	maxPayload   = 8 << 20
 	maxMemory    = 256 << 20
 	startTimeout = 30 * time.Second
-	pollInterval = 5 * time.Second
+	defaultPoll  = 5 * time.Second
 	roomToStart  = 64 << 20 // free bytes without which a restart would not help
 )
 
@@ -65,6 +66,9 @@ func Start(ctx context.Context, opts Options) (*Host, error) {
 	}
 	if opts.Durability != Power && opts.Durability != Process {
 		return nil, fmt.Errorf("durability: must be %s or %s, got %q", Power, Process, opts.Durability)
+	}
+	if opts.Poll <= 0 {
+		opts.Poll = defaultPoll
 	}
 	lock, err := acquire(ctx, opts)
 	if err != nil {
@@ -185,7 +189,10 @@ func (h *Host) connect() (*nats.Conn, error) {
 		nats.CustomReconnectDelay(func(int) time.Duration { return 10 * time.Millisecond }),
 		// A write that was held back while there was no server must not go out
 		// later: whoever sent it has found out that it failed.
-		nats.ReconnectBufSize(-1))
+		nats.ReconnectBufSize(-1),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { // else it goes to stderr
+			h.log.Warnf("the connection to the store: %v", err)
+		}))
 }
 
 // storeLimit keeps the store below the size of the disk, so that a full one is

@@ -9,7 +9,7 @@ import (
 
 // poll watches the server's health until the host is closed.
 func (h *Host) poll() {
-	ticker := time.NewTicker(pollInterval)
+	ticker := time.NewTicker(h.opts.Poll)
 	defer ticker.Stop()
 	var last error
 	for {
@@ -22,10 +22,11 @@ func (h *Host) poll() {
 		if (now == nil) != (last == nil) && h.opts.OnHealth != nil {
 			h.opts.OnHealth(now)
 		}
-		last = now
-		if now != nil {
+		// What is wrong twice running is no passing thing.
+		if now != nil && last != nil {
 			h.recover()
 		}
+		last = now
 	}
 }
 

@@ -1,0 +1,74 @@
+package kvstate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"example.com/loop-mcp/loops"
+)
+
+// line ends the requests that are under way when the connection breaks: their
+// answers are lost, and the client would wait for them until their deadline.
+type line struct {
+	mu     sync.Mutex
+	ctx    context.Context
+	broken context.CancelCauseFunc
+}
+
+var errLine = errors.New("the connection to the store broke")
+
+func (l *line) renew() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.broken != nil {
+		l.broken(errLine)
+	}
+	l.ctx, l.broken = context.WithCancelCause(context.Background())
+}
+
+// during bounds one request: by the usual time and by the connection.
+func (l *line) during(ctx context.Context) (context.Context, context.CancelFunc) {
+	l.mu.Lock()
+	connection := l.ctx
+	l.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
+	stop := context.AfterFunc(connection, cancel)
+	return ctx, func() { stop(); cancel() }
+}
+
+// watchLine renews the line when the connection breaks, until ctx ends.
+func (s *Store) watchLine(ctx context.Context, changes chan nats.Status) {
+	defer s.nc.RemoveStatusListener(changes)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case _, open := <-changes:
+			if !open {
+				return
+			}
+			s.line.renew()
+		}
+	}
+}
+
+// again waits before the next try, or returns why there is none.
+func again(ctx context.Context, try int, err error) error {
+	if errors.Is(err, nats.ErrConnectionClosed) {
+		return fmt.Errorf("%w: %w", loops.ErrClosed, err)
+	}
+	wait := min(time.Millisecond<<min(try, 10), time.Second)
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return fmt.Errorf("%w (last try: %w)", context.Cause(ctx), err)
+	case <-timer.C:
+		return nil
+	}
+}
