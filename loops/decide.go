@@ -97,6 +97,9 @@ func (s State) standing() string {
 // backOff waits before the start is repeated.
 func (s State) backOff(o outcome, now time.Time) State {
 	wait := max(o.after, s.Origin.Spec.Retry.delay(s.Attempt))
+	if o.it.Memory != nil {
+		s.Memory = o.it.Memory
+	}
 	s.Feedback = firstOf(s.standing(), o.it.Error)
 	s.emit(now, EventFailed, fmt.Sprintf("start %d of iteration %d: %s", s.Attempt, s.Iteration+1, firstWords(o.it.Error)))
 	return s.wait("back_off", wait, now)

@@ -362,3 +362,21 @@ func TestLoopsRunSideBySide(t *testing.T) {
 		}
 	})
 }
+
+// A command that reports a running total keeps it beside the error; without it
+// the next start would count the same tokens again.
+func TestMemoryBesideAnErrorIsKept(t *testing.T) {
+	kept := loops.Result{Memory: []byte(`{"total":1}`)}
+	body := loopstest.Script(
+		loopstest.Step{Result: kept, Err: loops.Transient(errors.New("busy"), 0)},
+		loopstest.Step{Result: loops.Result{Memory: []byte(`{"total":2}`)}, Err: errors.New("boom")},
+		loopstest.Done("ok"))
+	story(t, body, func(w *world) {
+		w.settled(w.start(nil), loops.Completed, loops.GoalPredicate)
+		for i, want := range []string{"", `{"total":1}`, `{"total":2}`} {
+			if got := string(body.Turns()[i].Memory); got != want {
+				t.Errorf("memory of start %d: %s, want %s", i+1, got, want)
+			}
+		}
+	})
+}

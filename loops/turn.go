@@ -140,6 +140,9 @@ func (r *run) read(ctx context.Context, o *outcome, result Result, err error) st
 	if err != nil {
 		o.it.OK, o.it.Error, o.ask = false, clean(firstOf(err.Error(), "the body gave an error without a text"), maxErrorText), nil
 		o.it.Output = Text{}
+		if json.Valid(result.Memory) { // a body may keep something of a start that failed, such as a running total
+			o.it.Memory = result.Memory
+		}
 		return ""
 	}
 	o.it.OK, o.it.Done, o.it.Memory, o.it.Score = true, result.Done, result.Memory, result.Score
