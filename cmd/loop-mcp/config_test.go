@@ -1,6 +1,7 @@
 package main
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -118,9 +119,7 @@ func TestConfigProblems(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			env := environment{"HOME": "/h"}
-			for k, v := range test.env {
-				env[k] = v
-			}
+			maps.Copy(env, test.env)
 			_, err := loadConfig(configFile(t, test.text), true, env.get)
 			if len(test.want) == 0 {
 				if err != nil {

@@ -52,21 +52,21 @@ func work(role string) int {
 	iteration := os.Getenv("LOOP_ITERATION")
 	switch role {
 	case "count": // the number of the iteration as text and score
-		fmt.Printf(`{"output": "pass %s", "score": %s}`, iteration, iteration)
+		fmt.Fprintf(os.Stdout, `{"output": "pass %s", "score": %s}`, iteration, iteration)
 	case "same":
-		fmt.Print("the same again")
+		fmt.Fprint(os.Stdout, "the same again")
 	case "fail":
 		fmt.Fprint(os.Stderr, "no luck today")
 		return 1
 	case "escape": // text that tries to steer a terminal
-		fmt.Print("\x1b]0;evil\x07\x1b[2Jred ", iteration)
+		fmt.Fprint(os.Stdout, "\x1b]0;evil\x07\x1b[2Jred ", iteration)
 	case "echo":
-		fmt.Print(string(stdin))
+		fmt.Fprint(os.Stdout, string(stdin))
 	case "hang": // only the first time
 		if !exists("again") && os.WriteFile("again", nil, 0o600) == nil {
 			<-time.After(time.Hour)
 		}
-		fmt.Print("done at last")
+		fmt.Fprint(os.Stdout, "done at last")
 	case "effect": // leaves a mark that the outside world sees
 		f, err := os.OpenFile("effects", os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 		if err != nil {
@@ -74,12 +74,12 @@ func work(role string) int {
 		}
 		defer f.Close()
 		fmt.Fprintln(f, os.Getenv("LOOP_ID"), iteration)
-		fmt.Print("iteration ", iteration)
+		fmt.Fprint(os.Stdout, "iteration ", iteration)
 	case "slow": // until it is told to go on
 		for !exists("go-on") {
 			<-time.After(10 * time.Millisecond)
 		}
-		fmt.Printf(`{"output": "pass %s", "score": %s}`, iteration, iteration)
+		fmt.Fprintf(os.Stdout, `{"output": "pass %s", "score": %s}`, iteration, iteration)
 	}
 	return 0
 }
