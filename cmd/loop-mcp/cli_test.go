@@ -322,3 +322,11 @@ func TestIDsAreCompleted(t *testing.T) {
 	b.want(0, []string{"start", b.loop("good", "count", scoreThree)})
 	b.want(0, []string{"__complete", "show", ""}, b.only("good"))
 }
+
+func TestRunLeavesOtherLoopsAlone(t *testing.T) {
+	b := newBox(t)
+	b.want(0, []string{"start", b.loop("rests", "count", scoreThree)})
+	other := b.only("rests")
+	b.want(0, []string{"run", b.loop("good", "count", scoreThree)}, "completed")
+	b.want(0, []string{"show", other}, "queued")
+}

@@ -48,7 +48,7 @@ func (a *app) follow(ctx context.Context, h *host, id loops.ID, jsonLines bool) 
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	defer signal.Stop(signals)
-	h.work()
+	h.work(id)
 	err := f.loop(ctx, signals)
 	f.view.end()
 	if errors.Is(err, errLeave) {

@@ -100,7 +100,7 @@ func (l *lazyHost) engine(ctx context.Context) (*loops.Engine, error) {
 		if err != nil {
 			return nil, err
 		}
-		h.work()
+		h.work("")
 		l.host = h
 	}
 	return l.host.Engine, nil

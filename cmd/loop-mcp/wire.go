@@ -22,6 +22,7 @@ type engineOptions struct {
 	log       *slog.Logger
 	parent    loops.ID
 	runsWhile string
+	accept    func(loops.State) error // which loops are worked on; nil: all
 }
 
 // engine puts the parts on the menu of an engine.
@@ -42,6 +43,7 @@ func (s settings) engine(store loops.Store, o engineOptions) *loops.Engine {
 		Approvals: s.Approvals,
 		RunsWhile: o.runsWhile,
 		Parent:    o.parent,
+		Accept:    o.accept,
 		Logger:    o.log,
 	})
 }
@@ -68,6 +70,7 @@ type host struct {
 	store *kvstate.Store
 	log   *slog.Logger
 
+	only    loops.ID           // the one loop that is worked on; empty: all
 	stop    context.CancelFunc // of work
 	stopped chan struct{}      // closed when the engine has stopped
 	stopErr error
@@ -88,6 +91,7 @@ func (s settings) open(ctx context.Context, o engineOptions) (*host, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open the store in %s: %w", s.data, err), nats.Close())
 	}
+	o.accept = h.accept
 	h.Engine = s.engine(h.store, o)
 	return h, nil
 }
@@ -112,8 +116,18 @@ func (s settings) hasStore() (bool, error) {
 	return len(entries) > 0, err
 }
 
-// work lets the engine work on loops until close.
-func (h *host) work() {
+// accept keeps a command that works on one loop from beginning others, which
+// its end would cut off.
+func (h *host) accept(s loops.State) error {
+	if h.only == "" || h.only == s.ID {
+		return nil
+	}
+	return fmt.Errorf("this process works on %s only", h.only)
+}
+
+// work lets the engine work on loops until close: on all, or on one.
+func (h *host) work(only loops.ID) {
+	h.only = only
 	ctx, stop := context.WithCancel(context.Background())
 	h.stop, h.stopped = stop, make(chan struct{})
 	go func() {
