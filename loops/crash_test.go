@@ -82,7 +82,9 @@ func TestKilledAtAnyPoint(t *testing.T) {
 			first:  func(*loopstest.Memory) loops.Body { return loopstest.Script(loopstest.More("a")) },
 			ledger: "2 starts, 2 iterations, 1 passes, 0 failures", want: "a,ok"},
 		{name: "in a back-off", spec: func(s *loops.Spec) { s.Retry = loops.Retry{Initial: loops.Duration(time.Hour)} },
-			first:  func(*loopstest.Memory) loops.Body { return loopstest.Script(loopstest.Fails(loops.Transient(errors.New("busy"), 0))) },
+			first: func(*loopstest.Memory) loops.Body {
+				return loopstest.Script(loopstest.Fails(loops.Transient(errors.New("busy"), 0)))
+			},
 			ledger: "2 starts, 1 iterations, 1 passes, 0 failures", want: "ok"},
 		{name: "with no start left", spec: func(s *loops.Spec) { s.Limits.MaxIterations = 1 }, faults: []loopstest.Fault{dead},
 			ledger: "1 starts, 0 iterations, 0 passes, 0 failures", want: ""},
@@ -141,7 +143,7 @@ func TestEveryCommitMayFail(t *testing.T) {
 		"four errors":          {{Before: trouble}, {Before: trouble}, {Before: trouble}, {Before: trouble}},
 		"lost acknowledgement": {{After: trouble}},
 		"lost acknowledgement, then another writer": {{After: trouble}, {Write: func(s *loops.State) { s.Steers = append(s.Steers, loops.Steer{Text: "hurry"}) }}},
-		"another writer": {{Write: func(s *loops.State) { s.Steers = append(s.Steers, loops.Steer{Text: "hurry"}) }}},
+		"another writer":              {{Write: func(s *loops.State) { s.Steers = append(s.Steers, loops.Steer{Text: "hurry"}) }}},
 		"another writer and an error": {{Before: trouble, Write: func(s *loops.State) { s.Limits.MaxToolCalls++ }}},
 		"conflict without a cause":    {{After: loops.ErrConflict}},
 	}
