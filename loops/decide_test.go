@@ -20,7 +20,9 @@ func start(o outcome) step {
 }
 
 // pass ends an iteration and answers every condition that is asked.
-func pass(output string, met bool) step { return passWith(output, Verdict{Met: met, Reason: "because", Feedback: "do more"}) }
+func pass(output string, met bool) step {
+	return passWith(output, Verdict{Met: met, Reason: "because", Feedback: "do more"})
+}
 
 func passWith(output string, v Verdict) step {
 	return func(t *testing.T, s State, now time.Time) State {

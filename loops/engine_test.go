@@ -36,13 +36,14 @@ func parts(body loops.Body) loops.Parts {
 }
 
 // live starts an engine on store and works on its loops until the test ends.
-func live(t *testing.T, store *loopstest.Memory, body loops.Body, opts *loops.Options) *world {
+func live(t *testing.T, store loops.Store, body loops.Body, opts *loops.Options) *world {
 	t.Helper()
 	e := loops.New(store, parts(body), opts)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- e.Run(ctx) }()
-	w := &world{Engine: e, t: t, store: store}
+	w := &world{Engine: e, t: t}
+	w.store, _ = store.(*loopstest.Memory)
 	w.body, _ = body.(*loopstest.ScriptedBody)
 	stopped := false
 	w.stop = func() {
@@ -361,6 +362,26 @@ func TestLoopsRunSideBySide(t *testing.T) {
 			t.Errorf("8 loops of 1 s with 4 workers took %s, %d at once", took, most.Load())
 		}
 	})
+}
+
+// claimStore calls after once, when a worker's claim has been stored and the
+// worker does not know it yet.
+type claimStore struct {
+	*loopstest.Memory
+	after func()
+	done  *atomic.Bool
+}
+
+func (s claimStore) Commit(ctx context.Context, next loops.State) (loops.State, error) {
+	got, err := s.Memory.Commit(ctx, next)
+	if err == nil && got.Claim.Token != "" && s.done.CompareAndSwap(false, true) {
+		s.after()
+	}
+	return got, err
+}
+
+func lateClaim(m *loopstest.Memory, after func()) loops.Store {
+	return claimStore{m, after, new(atomic.Bool)}
 }
 
 // A command that reports a running total keeps it beside the error; without it

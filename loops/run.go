@@ -72,17 +72,18 @@ func (r *run) take() (bool, error) {
 	ctx, cancel := r.lasting()
 	defer cancel()
 	got, err := r.store(ctx, next)
-	switch {
-	case errors.Is(err, ErrConflict):
-		return false, nil // it changed: the newer revision is handed out when it wants a worker
-	case errors.Is(err, ErrClosed):
+	if errors.Is(err, ErrClosed) {
 		return false, err
-	case err != nil: // it may have landed all the same
+	}
+	if refusal := err; err != nil { // it may have landed all the same
 		if got, err = r.reload(ctx); err != nil {
 			return false, err
 		}
+		if !r.holds(got) && errors.Is(refusal, ErrConflict) {
+			return false, nil // it changed: the newer revision is handed out when it wants a worker
+		}
 		if !r.holds(got) {
-			return false, fmt.Errorf("claim %s: not stored", s.ID)
+			return false, fmt.Errorf("claim %s: %w", s.ID, refusal)
 		}
 	}
 	r.adopt(got)
