@@ -143,7 +143,7 @@ func (b *table) properties(prefix string, of property) {
 	for _, p := range of.Properties {
 		text := p.Description
 		if len(p.Enum) > 0 {
-			text += ": `" + strings.Join(p.Enum, "`, `") + "`"
+			text += "; one of `" + strings.Join(p.Enum, "`, `") + "`"
 		}
 		if slices.Contains(of.Required, p.name) {
 			text += " (required)"
