@@ -5,6 +5,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -217,6 +218,47 @@ func TestNoHostsAndNoMachinePaths(t *testing.T) {
 		if found := machinePaths.FindString(p.text); found != "" {
 			t.Errorf("%s names the path %s", p.path, found)
 		}
+	}
+}
+
+func TestREADMEShowsEveryConfigurationKey(t *testing.T) {
+	var shown string
+	for _, b := range readPage(t, "README.md").blocks() {
+		if b.lang == "yaml" && strings.Contains(b.text, "config.yaml") {
+			shown = "\n" + b.text
+		}
+	}
+	for f := range reflect.TypeFor[config]().Fields() {
+		if key := f.Tag.Get("json"); key != "" && !strings.Contains(shown, "\n"+key+":") {
+			t.Errorf("the configuration in README lacks %s", key)
+		}
+	}
+}
+
+var testName = regexp.MustCompile("`(Test[A-Z][A-Za-z]+)`")
+
+// TestNamedTestsExist: a page that names a test as its proof names one that is there.
+func TestNamedTestsExist(t *testing.T) {
+	var sources strings.Builder
+	err := filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
+		if err == nil && strings.HasSuffix(path, "_test.go") {
+			sources.WriteString(readFile(t, path))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := 0
+	for _, p := range pages(t) {
+		for _, m := range testName.FindAllStringSubmatch(p.prose(), -1) {
+			if named++; !strings.Contains(sources.String(), "func "+m[1]+"(t *testing.T)") {
+				t.Errorf("%s names %s, which is not there", p.path, m[1])
+			}
+		}
+	}
+	if named == 0 {
+		t.Error("no page names a test")
 	}
 }
 
