@@ -32,8 +32,9 @@ bench: ## The figures of docs/performance.md
 	go test -run '^$$' -bench . -benchmem ./loops/... ./kvstate/... ./mcpserver/... ./cmd/...
 
 .PHONY: golden
-golden: ## Write the golden files anew
-	go test ./mcpserver/... ./loops/... -update
+golden: ## Write the golden files and the generated parts of the documentation anew
+	go test ./judge ./loops ./loops/loopfile ./mcpserver ./mcpserver/stdio -update
+	go test ./cmd/loop-mcp -run TestGeneratedParts -update
 
 .PHONY: demo
 demo: ## The main job

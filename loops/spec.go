@@ -19,7 +19,7 @@ type Spec struct {
 	Protect       []string         `json:"protect,omitempty" jsonschema_description:"Glob patterns of files that must not change: hashed at the start, no condition is met while one differs"`
 	Until         *Until           `json:"until,omitempty" jsonschema_description:"When the goal is met: exactly one of any and all"`
 	Limits        Limits           `json:"limits,omitzero" jsonschema_description:"Hard caps that the engine enforces"`
-	Delay         Duration         `json:"delay,omitempty" jsonschema_description:"Pause between iterations, as text (1s)"`
+	Delay         Duration         `json:"delay,omitempty" jsonschema_description:"Pause between iterations, as text such as 1s; left out: none"`
 	Retry         Retry            `json:"retry,omitzero" jsonschema_description:"What happens after a transient fault and after a crash"`
 	Stall         *Stall           `json:"stall,omitempty" jsonschema_description:"When repeated passes without progress end the loop"`
 	AnswerTimeout Duration         `json:"answer_timeout,omitempty" min:"1" jsonschema_description:"How long a question may wait for a person before the loop is blocked; left out: no limit but max_duration"`

@@ -173,7 +173,8 @@ func verdictText(v loops.Verdict) string {
 	}
 	text := fmt.Sprintf("%s, %s: %s", word, v.Kind, plain(v.Reason))
 	first, _, _ := strings.Cut(strings.TrimSpace(v.Feedback), "\n")
-	if first = plain(first); !v.Met && first != "" && !strings.Contains(first, plain(v.Reason)) {
+	first, reason := plain(first), plain(v.Reason)
+	if !v.Met && first != "" && !strings.Contains(first, reason) && !strings.Contains(reason, first) {
 		text += " (" + clip(first, 100) + ")"
 	}
 	return clip(text, 300)

@@ -89,6 +89,6 @@ func (f fix) apply(dir string, failing int) error {
 	if repaired == string(text) {
 		return fmt.Errorf("%s fails, and what I know of %s is repaired already", f.test, f.file)
 	}
-	fmt.Printf("%d tests failed; repaired %s for %s: %s\n", failing, f.file, f.test, f.why)
+	fmt.Printf("failing tests: %d; repaired %s for %s: %s\n", failing, f.file, f.test, f.why)
 	return os.WriteFile(path, []byte(repaired), 0o644)
 }

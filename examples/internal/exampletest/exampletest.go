@@ -62,17 +62,25 @@ type Snapshot struct {
 // Run runs `loop-mcp run --json` and returns the snapshot and the exit code.
 func (p Program) Run(tb testing.TB, args ...string) (Snapshot, int) {
 	tb.Helper()
-	cmd := p.Command(append([]string{"run", "--json"}, args...)...)
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	stdout, stderr, code := p.Print(tb, append([]string{"run", "--json"}, args...)...)
+	var s Snapshot
+	if err := json.Unmarshal([]byte(stdout), &s); err != nil {
+		tb.Fatalf("run %s: %v\nstdout: %s\nstderr: %s", strings.Join(args, " "), err, stdout, stderr)
+	}
+	return s, code
+}
+
+// Print runs a command of the program and returns what it printed and its exit
+// code.
+func (p Program) Print(tb testing.TB, args ...string) (stdout, stderr string, code int) {
+	tb.Helper()
+	cmd := p.Command(args...)
+	var out, problems bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &problems
 	err := cmd.Run()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
 		tb.Fatal(err)
 	}
-	var s Snapshot
-	if err := json.Unmarshal(stdout.Bytes(), &s); err != nil {
-		tb.Fatalf("run %s: %v\nstdout: %s\nstderr: %s", strings.Join(args, " "), err, &stdout, &stderr)
-	}
-	return s, cmd.ProcessState.ExitCode()
+	return out.String(), problems.String(), cmd.ProcessState.ExitCode()
 }
