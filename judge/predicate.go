@@ -57,7 +57,7 @@ func (p *Predicate) Judge(ctx context.Context, e loops.Evidence) (loops.Verdict,
 		return loops.Verdict{}, context.Cause(ctx)
 	}
 	if err != nil {
-		return loops.Verdict{}, fmt.Errorf("predicate %s: %w", prog.shown(), explain(err, limited))
+		return loops.Verdict{}, fmt.Errorf("predicate %s: %w", prog.shown(), explain(limited, err))
 	}
 	met, ok := value.(types.Bool)
 	if !ok {
@@ -105,7 +105,7 @@ func (p *Predicate) program(config json.RawMessage) (*program, error) {
 }
 
 // explain turns what CEL says about its limits into something to act on.
-func explain(err error, ctx context.Context) error {
+func explain(ctx context.Context, err error) error {
 	text := err.Error()
 	switch {
 	case strings.Contains(text, "cost limit exceeded"), strings.Contains(text, "memory limit exceeded"), errors.Is(err, errTooMuch):

@@ -88,8 +88,7 @@ func (s *Store) Commit(ctx context.Context, st loops.State) (loops.State, error)
 		defer end()
 		st, err = s.commit(ctx, st)
 	}
-	var damage *damageError
-	if errors.As(err, &damage) {
+	if damage, ok := errors.AsType[*damageError](err); ok {
 		s.projection.quarantine(st.ID, st.Rev, damage)
 	}
 	if err != nil {

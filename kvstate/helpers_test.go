@@ -2,7 +2,6 @@ package kvstate_test
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
@@ -117,10 +116,6 @@ func records(t testing.TB, js jetstream.JetStream, id loops.ID) uint64 {
 	st := must[jetstream.Stream](t)(js.Stream(t.Context(), "KV_LOOPS"))
 	info := must[*jetstream.StreamInfo](t)(st.Info(t.Context(), jetstream.WithSubjectFilter("$KV.LOOPS."+string(id))))
 	return info.State.Subjects["$KV.LOOPS."+string(id)]
-}
-
-func background() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.Background(), time.Minute)
 }
 
 // noiseOf returns n bytes that do not compress well.

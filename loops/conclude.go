@@ -2,6 +2,8 @@ package loops
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 )
 
@@ -57,9 +59,7 @@ func (s State) askApproval(l leaf, now time.Time) State {
 // learn adds verdicts to what is owed, and to the journal.
 func (s State) learn(asked map[string]Verdict) State {
 	owed := Judgement{First: s.Owed.First, Results: map[string]Verdict{}}
-	for path, v := range s.Owed.Results {
-		owed.Results[path] = v
-	}
+	maps.Copy(owed.Results, s.Owed.Results)
 	for _, l := range s.Origin.Spec.until().leaves() {
 		v, ok := asked[l.path]
 		if !ok {
@@ -68,7 +68,7 @@ func (s State) learn(asked map[string]Verdict) State {
 		v.Iteration, v.Pass, v.Kind = s.Iteration, s.Pass, l.cond.Kind
 		s.Ledger.spend(v.Usage, 0)
 		owed.Results[l.path] = v
-		s.New.Verdicts = append(s.New.Verdicts[:len(s.New.Verdicts):len(s.New.Verdicts)], v)
+		s.New.Verdicts = append(slices.Clip(s.New.Verdicts), v)
 	}
 	s.Owed = &owed
 	return s

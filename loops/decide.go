@@ -2,6 +2,7 @@ package loops
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -247,5 +248,5 @@ func (s *State) touch(now time.Time) {
 // emit adds an event to what this change adds to the journal.
 func (s *State) emit(now time.Time, t EventType, text string) {
 	s.Cursor++
-	s.New.Events = append(s.New.Events[:len(s.New.Events):len(s.New.Events)], Event{Cursor: s.Cursor, At: now, Type: t, Text: clip(text, 500)})
+	s.New.Events = append(slices.Clip(s.New.Events), Event{Cursor: s.Cursor, At: now, Type: t, Text: clip(text, 500)})
 }

@@ -3,6 +3,7 @@ package loops
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -110,9 +111,7 @@ func TestRequestsByStatus(t *testing.T) {
 		CancelIt: {Queued: Cancelled, Running: Cancelling, Waiting: Cancelled, YourTurn: Cancelled, question: Cancelled, approval: Cancelled,
 			Paused: Cancelled, Cancelling: Cancelling},
 	}
-	for status, same := range settled {
-		table[CancelIt][status] = same
-	}
+	maps.Copy(table[CancelIt], settled)
 	if len(table) != len(allowed) {
 		t.Fatalf("%d actions in the table, %d in the rules", len(table), len(allowed))
 	}
@@ -164,7 +163,7 @@ func refused(t *testing.T, s State, r Request) {
 	if s.Stop != nil && !strings.Contains(no.Problem, string(s.Stop.Reason)) {
 		t.Errorf("the refusal does not say why the loop is %s: %s", s.Status, no.Problem)
 	}
-	for _, word := range strings.Split(strings.TrimPrefix(no.Remedy, "what works now: "), ", ") {
+	for word := range strings.SplitSeq(strings.TrimPrefix(no.Remedy, "what works now: "), ", ") {
 		if strings.HasPrefix(no.Remedy, "what works now") && !Allowed(Action(word), s.Status) {
 			t.Errorf("the remedy names %q, which %s refuses", word, s.Status)
 		}

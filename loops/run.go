@@ -36,7 +36,7 @@ type run struct {
 	heard time.Time
 }
 
-func newRun(e *Engine, process context.Context, s State) *run {
+func newRun(process context.Context, e *Engine, s State) *run {
 	var token [8]byte
 	_, _ = rand.Read(token[:]) // never fails: see crypto/rand.Read
 	r := &run{e: e, s: s, process: process, claim: Claim{Owner: e.store.Runner(), Token: hex.EncodeToString(token[:])}}

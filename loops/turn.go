@@ -120,8 +120,7 @@ func (r *run) emitStart(now time.Time) {
 // read turns a body's result or error into an iteration. It returns the whole
 // output.
 func (r *run) read(ctx context.Context, o *outcome, result Result, err error) string {
-	var be *bodyError
-	if errors.As(err, &be) {
+	if be, ok := errors.AsType[*bodyError](err); ok {
 		o.permanent, o.transient, o.after = be.permanent, !be.permanent, be.after
 	}
 	if err == nil {

@@ -135,7 +135,7 @@ func (e *Engine) work(ctx context.Context, id ID, rev uint64) error {
 			return err
 		}
 	}
-	r := newRun(e, ctx, s)
+	r := newRun(ctx, e, s)
 	ctx = r.ctx
 	defer r.ended(nil)
 	e.mu.Lock()

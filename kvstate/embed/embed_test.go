@@ -47,8 +47,7 @@ func child(dir string) {
 		fmt.Println(err)
 		os.Exit(1)
 	}
-	_ = h // dropped on purpose: the lock must not go with it
-	h = nil
+	_ = h // not used any more: the lock must not go with it
 	runtime.GC()
 	runtime.GC()
 	fmt.Println("ready")

@@ -97,8 +97,7 @@ func decodeSpec(config json.RawMessage) (loops.BodySpec, error) {
 
 // resultOf makes the result of a run.
 func resultOf(ctx context.Context, usage string, memory json.RawMessage, out Outcome, runErr error) (loops.Result, error) {
-	var start *StartError
-	if errors.As(runErr, &start) {
+	if start, ok := errors.AsType[*StartError](runErr); ok {
 		if start.Passing {
 			return loops.Result{}, loops.Transient(runErr, 0)
 		}
@@ -171,7 +170,7 @@ func offerMemory(c *Command, memory json.RawMessage) (forget func(), err error) 
 	if err != nil {
 		return nil, fmt.Errorf("keep the memory for the process: %w", err)
 	}
-	forget = func() { os.Remove(file.Name()) }
+	forget = func() { _ = os.Remove(file.Name()) }
 	_, err = file.Write(memory)
 	if err = errors.Join(err, file.Close()); err != nil {
 		forget()

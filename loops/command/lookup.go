@@ -151,12 +151,10 @@ func inWorkspace(found string, folders ...string) bool {
 
 // cause drops what exec and os put around the reason.
 func cause(err error) error {
-	var lookup *exec.Error
-	if errors.As(err, &lookup) {
+	if lookup, ok := errors.AsType[*exec.Error](err); ok {
 		err = lookup.Err
 	}
-	var path *os.PathError
-	if errors.As(err, &path) {
+	if path, ok := errors.AsType[*os.PathError](err); ok {
 		err = path.Err
 	}
 	return err

@@ -41,15 +41,13 @@ func isControl(r rune) bool {
 // escapeLength returns the length of the escape sequence that text begins with
 // (ECMA-48: CSI, string sequences such as OSC, and two-character ones).
 func escapeLength(text string) int {
-	at := 1
+	at := 2 // ESC and what follows, or U+009B, which takes two bytes
 	introducer := byte('[')
 	if text[0] == 0x1b {
 		if len(text) == 1 {
 			return 1
 		}
-		introducer, at = text[1], 2
-	} else {
-		at = 2 // U+009B takes two bytes
+		introducer = text[1]
 	}
 	switch introducer {
 	case '[':

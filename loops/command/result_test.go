@@ -13,7 +13,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func score(f float64) *float64 { return &f }
+//go:fix inline
+func score(f float64) *float64 { return new(f) }
 
 func TestReadPlainAndObject(t *testing.T) {
 	tests := []struct {
@@ -24,7 +25,7 @@ func TestReadPlainAndObject(t *testing.T) {
 		{"text", "all green\n", loops.Result{Output: "all green\n", Done: true}, ""},
 		{"nothing", "", loops.Result{Done: true}, ""},
 		{"object", `{"output":"x","done":false,"score":60.5,"memory":{"n":1},"usage":{"input_tokens":10,"output_tokens":5,"cost_usd":0.15,"tool_calls":2}}`,
-			loops.Result{Output: "x", Score: score(60.5), Memory: json.RawMessage(`{"n":1}`),
+			loops.Result{Output: "x", Score: new(60.5), Memory: json.RawMessage(`{"n":1}`),
 				Usage: loops.Usage{InputTokens: 10, OutputTokens: 5, TotalTokens: 15, CostUSD: 150_000, ToolCalls: 2}}, ""},
 		{"white space around", "\n {\"output\":\"x\"} \n", loops.Result{Output: "x", Done: true}, ""},
 		{"another key: plain", `{"output":"x","extra":1}`, loops.Result{Output: `{"output":"x","extra":1}`, Done: true}, ""},
@@ -227,8 +228,7 @@ func TestPlain(t *testing.T) {
 
 func TestReportedErrorIsFound(t *testing.T) {
 	_, err := Read(loops.UsageClaudeJSON, `{"type":"result","is_error":true,"result":"no"}`, nil)
-	var reported *ReportedError
-	if !errors.As(err, &reported) {
+	if _, ok := errors.AsType[*ReportedError](err); !ok {
 		t.Errorf("got %v", err)
 	}
 }

@@ -103,7 +103,7 @@ func (p *process) serve(c Command, outRead, errRead *os.File) {
 		if tee == nil {
 			tee = io.Discard
 		}
-		serving.Go(func() { io.Copy(io.MultiWriter(p.merged, tee, p.live.stream()), outRead) })
+		serving.Go(func() { _, _ = io.Copy(io.MultiWriter(p.merged, tee, p.live.stream()), outRead) })
 	} else {
 		p.stdout, p.stderr = &capture{limit: loops.MaxOutputSize}, &headTail{}
 		serving.Go(func() {
@@ -111,16 +111,16 @@ func (p *process) serve(c Command, outRead, errRead *os.File) {
 				close(p.flooded)
 			}
 		})
-		serving.Go(func() { io.Copy(io.MultiWriter(p.stderr, p.live.stream()), errRead) })
+		serving.Go(func() { _, _ = io.Copy(io.MultiWriter(p.stderr, p.live.stream()), errRead) })
 	}
 	if p.stdin != nil {
 		serving.Go(func() {
-			io.WriteString(p.stdin, c.Stdin) // a program need not read all of it
+			_, _ = io.WriteString(p.stdin, c.Stdin) // a program need not read all of it
 			p.stdin.Close()
 		})
 	}
 	go func() {
-		p.cmd.Wait() // the state says it all
+		_ = p.cmd.Wait() // the state says it all
 		close(p.exited)
 	}()
 	go func() {

@@ -23,9 +23,9 @@ func (m member) signal(sig syscall.Signal) {
 	if err != nil {
 		return
 	}
-	defer p.Release()
+	defer func() { _ = p.Release() }()
 	if now, ok := look(m.pid); ok && now.born == m.born {
-		p.Signal(sig)
+		_ = p.Signal(sig) // it may be gone
 	}
 }
 
@@ -136,7 +136,7 @@ func markOf(pid int) string {
 	if err != nil {
 		return ""
 	}
-	for _, pair := range bytes.Split(data, []byte{0}) {
+	for pair := range bytes.SplitSeq(data, []byte{0}) {
 		if value, ok := bytes.CutPrefix(pair, []byte(markName+"=")); ok {
 			return string(value)
 		}

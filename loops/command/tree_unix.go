@@ -33,7 +33,7 @@ func (t *groupTree) kill() { t.signal(syscall.SIGKILL) }
 
 func (t *groupTree) signal(sig syscall.Signal) {
 	found := t.members()
-	syscall.Kill(-t.pid, sig)
+	_ = syscall.Kill(-t.pid, sig) // it may be gone
 	for _, m := range found {
 		if m.group != t.pid {
 			m.signal(sig)
@@ -45,7 +45,7 @@ func (t *groupTree) signal(sig syscall.Signal) {
 // looked for, so one round is not enough.
 func (t *groupTree) sweep() {
 	for range 50 {
-		syscall.Kill(-t.pid, syscall.SIGKILL)
+		_ = syscall.Kill(-t.pid, syscall.SIGKILL)
 		if !t.alive() {
 			return
 		}

@@ -115,26 +115,26 @@ func TestScript(t *testing.T) {
 			loopstest.Step{Takes: time.Hour, Result: loops.Result{Output: "slow"}})
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Minute)
 		defer cancel()
-		run := func() (r loops.Result, err error, panicked any) {
+		run := func() (r loops.Result, panicked any, err error) {
 			defer func() { panicked = recover() }()
 			r, err = b.Run(ctx, loops.Turn{Iteration: len(b.Turns()) + 1})
-			return r, err, nil
+			return r, nil, err
 		}
-		if r, err, _ := run(); r.Output != "draft" || r.Done || err != nil {
+		if r, _, err := run(); r.Output != "draft" || r.Done || err != nil {
 			t.Errorf("first: %+v, %v", r, err)
 		}
-		if _, err, _ := run(); err != broken {
+		if _, _, err := run(); err != broken {
 			t.Errorf("second: %v", err)
 		}
 		go func() { time.Sleep(time.Minute); close(gate) }()
-		if r, err, _ := run(); r.Output != "late" || err != nil {
+		if r, _, err := run(); r.Output != "late" || err != nil {
 			t.Errorf("third: %+v, %v", r, err)
 		}
-		if _, _, p := run(); p != "boom" {
+		if _, p, _ := run(); p != "boom" {
 			t.Errorf("fourth: panic %v", p)
 		}
 		for range 2 {
-			if _, err, _ := run(); !errors.Is(err, context.DeadlineExceeded) {
+			if _, _, err := run(); !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("last: %v", err)
 			}
 		}
