@@ -13,9 +13,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-//go:fix inline
-func score(f float64) *float64 { return new(f) }
-
 func TestReadPlainAndObject(t *testing.T) {
 	tests := []struct {
 		name, stdout string
@@ -35,7 +32,7 @@ func TestReadPlainAndObject(t *testing.T) {
 		{"two objects: plain", `{"output":"x"}{"output":"y"}`, loops.Result{Output: `{"output":"x"}{"output":"y"}`, Done: true}, ""},
 		{"text before: plain", `note {"output":"x"}`, loops.Result{Output: `note {"output":"x"}`, Done: true}, ""},
 		{"cut off: plain", `{"output":"x"`, loops.Result{Output: `{"output":"x"`, Done: true}, ""},
-		{"no output: the text itself", `{"score":60}`, loops.Result{Output: `{"score":60}`, Score: score(60), Done: true}, ""},
+		{"no output: the text itself", `{"score":60}`, loops.Result{Output: `{"score":60}`, Score: new(60.0), Done: true}, ""},
 		{"output as JSON", `{"output": {"a": [1, 2]}}`, loops.Result{Output: `{"a":[1,2]}`, Done: true}, ""},
 		{"nulls are left out", `{"output":"x","done":null,"score":null,"memory":null,"usage":null}`, loops.Result{Output: "x", Done: true}, ""},
 		{"memory may be any JSON", `{"output":"x","memory":"text"}`, loops.Result{Output: "x", Done: true, Memory: json.RawMessage(`"text"`)}, ""},
