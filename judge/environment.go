@@ -80,6 +80,7 @@ var environment = sync.OnceValues(func() (*cel.Env, error) {
 		cel.Variable("inputs", cel.MapType(cel.StringType, cel.DynType)),
 		cel.Variable("history", cel.ListType(cel.StringType)),
 		cel.Variable("elapsed_seconds", cel.DoubleType),
+		cel.ASTValidators(cel.ValidateRegexLiterals(), cel.ValidateDurationLiterals(), cel.ValidateTimestampLiterals()),
 	)
 })
 

@@ -148,6 +148,7 @@ func TestPredicateCheckPointsAtThePlace(t *testing.T) {
 		{"not-boolean", "iteration + 1"},
 		{"second-line", "score > 1\n&& scor > 2"},
 		{"argument", "score > size()"},
+		{"broken-pattern", `output.matches("(((")`},
 		{"empty", " "},
 		{"nul", "score\x00 > 1"},
 	}

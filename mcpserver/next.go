@@ -45,7 +45,7 @@ func nextInput(s loops.State, person bool) string {
 	case person:
 		return fmt.Sprintf("A person must decide: ask the user to run loop-mcp approve %s, then call loop_wait with loop_id %s and cursor %d.", s.ID, s.ID, s.Cursor)
 	}
-	return fmt.Sprintf("Show the user attention.prompt and let them decide, then call loop_approve with loop_id %s%s and decision approve or deny.", s.ID, attentionID(s))
+	return fmt.Sprintf("Show the user the output and attention.prompt and let them decide, then call loop_approve with loop_id %s%s and decision approve or deny.", s.ID, attentionID(s))
 }
 
 func nextCompleted(s loops.State, a Answer) string {

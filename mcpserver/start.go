@@ -121,6 +121,10 @@ func fileError(name string, err error) error {
 	}
 	var all problems
 	for _, f := range found {
+		if f.Field == "loop_file" { // it names this argument already
+			all = append(all, f)
+			continue
+		}
 		all.add("loop_file", "%s is wrong: %s", name, f.Error())
 	}
 	return errors.Join(all...)

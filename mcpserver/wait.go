@@ -43,9 +43,19 @@ func (t *tools) wait(ctx context.Context, c *call, a waitArgs) (any, error) {
 	if what == "" {
 		what = loops.ForAttention
 	}
-	s, timedOut, err := c.wait(ctx, e, s, a.Cursor, what, d)
-	if err != nil {
+	now, timedOut, err := c.wait(ctx, e, s, a.Cursor, what, d)
+	switch {
+	case err == nil:
+		s = now
+	case ctx.Err() == nil:
 		return nil, err
+	default:
+		// The call was cut short, by a client that closed its end: what is known is worth more than
+		// an error. To a client that cancelled the call, nothing is sent anyway.
+		ctx, timedOut = context.WithoutCancel(ctx), true
+		if now, err := e.Get(ctx, s.ID); err == nil {
+			s = now
+		}
 	}
 	answer := t.snapshot(e, s, SnapshotOptions{})
 	answer.TimedOut = &timedOut

@@ -100,6 +100,11 @@ func TestStartFromALoopFile(t *testing.T) {
 	}
 	c.fails("loop_start", `{"loop_file":"fxi"}`, "loop_file", "there is fix")
 
+	c, _ = serve(files{err: &loops.FieldError{Field: "loop_file", Problem: "there is no loop file fix in .loops"}})
+	if r := c.fails("loop_start", `{"loop_file":"fix"}`, "there is no"); r.text != "loop_file: there is no loop file fix in .loops" {
+		t.Errorf("a file that is not there is told as: %s", r.text)
+	}
+
 	c, e = serve(files{name: "fix", found: untrusted})
 	if r := c.fails("loop_start", `{"loop_file":"fix"}`, "not_trusted", "loop-mcp trust "+found.Path); r.detail.Code != "not_trusted" || e.started.Source != "" {
 		t.Errorf("%+v, started %+v", r.detail, e.started)

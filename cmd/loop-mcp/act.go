@@ -113,7 +113,7 @@ func (a *app) act(ctx context.Context, id loops.ID, r loops.Request, detach, jso
 	defer h.close()
 	s, err := h.Get(ctx, id)
 	if err != nil {
-		return err
+		return unknown(id, err)
 	}
 	if r.Action == "" && (s.Status.Settled() || s.Status == loops.Paused) {
 		return notMoved(s)
@@ -261,7 +261,7 @@ func (a *app) do(ctx context.Context, id loops.ID, r loops.Request) error {
 	defer h.close()
 	out, err := h.Do(ctx, id, r)
 	if err != nil {
-		return err
+		return unknown(id, err)
 	}
 	return a.printAfter(h, out.State)
 }

@@ -3,6 +3,9 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"os/exec"
+	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -37,9 +40,12 @@ func (a *app) allowCommand() *cobra.Command {
 	return cmd
 }
 
-func (a *app) allow(s settings, programs []string, list, remove bool) error {
-	for _, p := range programs {
+func (a *app) allow(s settings, programs []string, list, remove bool) (err error) {
+	for i, p := range programs {
 		if err := checkProgram(p); err != nil {
+			return err
+		}
+		if programs[i], err = entry(p); err != nil {
 			return err
 		}
 	}
@@ -64,9 +70,23 @@ func (a *app) allow(s settings, programs []string, list, remove bool) error {
 	}
 	for _, p := range programs {
 		fmt.Fprintf(a.stdout, "%s %s\n", verb, p)
+		if _, err := exec.LookPath(p); err != nil && !remove && p != "*" && isName(p) {
+			fmt.Fprintf(a.stderr, "note: %s is not on PATH now; it counts once it is there\n", p)
+		}
 	}
 	return nil
 }
+
+// entry is what the list holds for a program: a name as it is, a path made
+// absolute, since it would mean another file in another folder.
+func entry(program string) (string, error) {
+	if isName(program) || strings.HasPrefix(program, "~") {
+		return program, nil
+	}
+	return filepath.Abs(program)
+}
+
+func isName(program string) bool { return program == "*" || filepath.Base(program) == program }
 
 func (a *app) printLines(lines []string) error {
 	for _, line := range lines {

@@ -14,12 +14,27 @@ import (
 // canAsk reports whether a person sits at this terminal.
 func (a *app) canAsk() bool { return !a.json && isTerminal(a.stdin) && a.onTerminal() }
 
+// maxShown is how many characters of an output are shown with a question about it.
+const maxShown = 4000
+
 // ask puts what the loop asks to the person at the terminal. It reports that
 // the loop rests when the person puts the decision off.
 func (f *follower) ask(ctx context.Context, signals <-chan os.Signal) (rests bool, err error) {
 	f.view.end()
 	attention := *f.last.Attention
 	f.asked = attention.ID
+	// Nobody can approve what they have not seen.
+	output, err := f.host.result(ctx, f.last)
+	if err != nil {
+		return true, err
+	}
+	if output = trimEnd(harmless(output)); output != "" {
+		shown := clip(output, maxShown)
+		fmt.Fprintf(f.app.stderr, "\n%s\n", shown)
+		if shown != output {
+			fmt.Fprintf(f.app.stderr, "(%d bytes in all: loop-mcp show %s --view output)\n", len(output), f.id)
+		}
+	}
 	fmt.Fprintf(f.app.stderr, "\n%s asks:\n\n%s\n\n", f.id, indent(harmless(attention.Prompt)))
 	request, err := f.app.question(attention, signals)
 	if err != nil || request.Action == "" {

@@ -27,15 +27,16 @@ func TestExitCodes(t *testing.T) {
 		args []string
 		says []string
 	}{
-		{"completed", 0, []string{"run", b.loop("good", "count", scoreThree)}, []string{"completed (goal.predicate)", "pass 3 of", "pass 3\n"}},
+		{"completed", 0, []string{"run", b.loop("good", "count", scoreThree)}, []string{"completed (goal.predicate)", "pass 3 of", "starts 3/50", "pass 3\n"}},
+		{"version as a flag", 0, []string{"--version"}, []string{"loop-mcp "}},
 		{"capped", 3, []string{"run", b.loop("capped", "count", never+"\nlimits: {max_passes: 2}")}, []string{"capped (cap.passes)", "loop-mcp approve", "--limit max_passes="}},
 		{"capped by a flag", 3, []string{"run", b.loop("flag", "count", never), "--limit", "max_passes=1"}, []string{"capped (cap.passes)"}},
 		{"stalled", 4, []string{"run", b.loop("stalled", "same", never+"\nstall: {passes: 1}")}, []string{"stalled (stall.", "--resume"}},
 		{"failed", 8, []string{"run", b.loop("failed", "fail", never)}, []string{"failed (fail.failures)", "no luck today"}},
 		{"waits for its client", 6, []string{"run", "client.loop.md"}, []string{"your_turn", "Do g.", "--output"}},
-		{"waits for a person", 6, []string{"run", b.loop("human", "count", "until: {all: [{kind: human, question: Good?}]}")}, []string{"needs_input", "Good?", "loop-mcp approve"}},
+		{"waits for a person", 6, []string{"run", b.loop("human", "count", "until: {all: [{kind: human, question: Good?}]}")}, []string{"needs_input", "pass 1\n", "Good?", "loop-mcp approve"}},
 		{"no such loop", 7, []string{"show", "nope-aaaa"}, []string{"no such loop", "nope-aaaa"}},
-		{"no such loop to cancel", 7, []string{"cancel", "nope-aaaa"}, nil},
+		{"no such loop to cancel", 7, []string{"cancel", "nope-aaaa"}, []string{"loop-mcp: no such loop: nope-aaaa; loop-mcp ls"}},
 		{"an id that is a path", 7, []string{"show", "../../etc/passwd"}, []string{"no such loop"}},
 		{"missing file", 1, []string{"run", "nope.loop.yaml"}, []string{"nope.loop.yaml", "no such file"}},
 		{"broken file", 2, []string{"run", "broken.loop.yaml"}, []string{"broken.loop.yaml:3:1: limts", "limits"}},
@@ -284,6 +285,14 @@ func TestAllowAndTrustFiles(t *testing.T) {
 	b.want(0, []string{"allow", "go", "npm"}, "allowed go")
 	b.want(0, []string{"allow", "go"})
 	b.want(0, []string{"allow", "--remove", "npm"}, "removed npm")
+	if r := b.want(0, []string{"allow", "--list"}); r.stdout != "go\n" {
+		t.Errorf("the list is %q", r.stdout)
+	}
+	// A path means a file, so it is kept absolute: a spec names it from another folder.
+	b.want(0, []string{"allow", "./tool.sh"}, "allowed "+filepath.Join(b.dir, "tool.sh"))
+	b.want(0, []string{"allow", "--remove", "./tool.sh"}, "removed")
+	b.want(0, []string{"allow", "nope-prog"}, "not on PATH")
+	b.want(0, []string{"allow", "--remove", "nope-prog"})
 	if r := b.want(0, []string{"allow", "--list"}); r.stdout != "go\n" {
 		t.Errorf("the list is %q", r.stdout)
 	}

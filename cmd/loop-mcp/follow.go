@@ -211,17 +211,24 @@ func (a *app) printEnd(ctx context.Context, h *host, s loops.State) error {
 	a.printState(s)
 	switch {
 	case s.Status.Settled():
-		output, err := h.result(ctx, s)
-		if err != nil {
+		return a.printOutput(ctx, h, s)
+	case s.Status == loops.NeedsInput:
+		if err := a.printOutput(ctx, h, s); err != nil {
 			return err
 		}
-		if output != "" {
-			fmt.Fprintf(a.stdout, "\n%s\n", trimEnd(a.safe(output)))
-		}
+		a.printOwed(s) // after what it is about
 	case s.Status == loops.Queued && s.Why != "":
 		fmt.Fprintln(a.stderr, "This process can't run the loop:", plain(s.Why))
 	default:
 		a.printOwed(s)
 	}
 	return nil
+}
+
+func (a *app) printOutput(ctx context.Context, h *host, s loops.State) error {
+	output, err := h.result(ctx, s)
+	if err == nil && output != "" {
+		_, err = fmt.Fprintf(a.stdout, "\n%s\n", trimEnd(a.safe(output)))
+	}
+	return err
 }

@@ -40,6 +40,7 @@ func newRoot(a *app) *cobra.Command {
 			_, err := fmt.Fprint(a.stdout, guide)
 			return err
 		},
+		Version:                    versionText(),
 		SilenceErrors:              true,
 		SilenceUsage:               true,
 		SuggestionsMinimumDistance: 2,
@@ -47,6 +48,7 @@ func newRoot(a *app) *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usagef("%w; see %s --help", err, cmd.CommandPath())
 	})
+	root.SetVersionTemplate("{{ .Version }}\n")
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.configPath, "config", "", "configuration file (default: loop-mcp/config.yaml in the configuration folder)")
 	flags.StringVar(&a.logLevel, "log-level", "warn", "how much is logged to stderr: debug, info, warn or error")

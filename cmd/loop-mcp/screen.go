@@ -140,7 +140,7 @@ func (s *screen) bar(state loops.State) string {
 // meters shows what was spent against each cap that counts here.
 func meters(s loops.State, now time.Time) string {
 	parts := []string{
-		fmt.Sprintf("iterations %d/%d", s.Ledger.Starts, s.Limits.MaxIterations),
+		fmt.Sprintf("starts %d/%d", s.Ledger.Starts, s.Limits.MaxIterations),
 		fmt.Sprintf("active %s/%s", span(time.Duration(s.Ledger.ActiveSeconds*float64(time.Second))), span(time.Duration(s.Limits.MaxActive))),
 		fmt.Sprintf("elapsed %s/%s", span(max(now.Sub(s.Origin.CreatedAt), 0)), span(time.Duration(s.Limits.MaxDuration))),
 	}

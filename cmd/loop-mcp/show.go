@@ -55,7 +55,7 @@ func (a *app) show(ctx context.Context, id loops.ID, f showFlags) error {
 	defer h.close()
 	s, err := h.Get(ctx, id)
 	if err != nil {
-		return err
+		return unknown(id, err)
 	}
 	if f.View == "output" && !a.json && f.Page == "" && f.Iteration == 0 {
 		text, err := h.result(ctx, s)
@@ -128,6 +128,14 @@ func toolAnswer(reply []byte) (json.RawMessage, error) {
 	default:
 		return r.StructuredContent, nil
 	}
+}
+
+// unknown says of an id that the store does not have what to do.
+func unknown(id loops.ID, err error) error {
+	if !errors.Is(err, loops.ErrNotFound) {
+		return err
+	}
+	return fmt.Errorf("%w: %s; loop-mcp ls shows what there is", loops.ErrNotFound, id)
 }
 
 var idShape = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,89}$`)

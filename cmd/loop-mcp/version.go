@@ -23,16 +23,21 @@ func (a *app) versionCommand() *cobra.Command {
 				return a.printJSON(map[string]any{"version": version, "revision": revision,
 					"go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH})
 			}
-			text := "loop-mcp " + version
-			if revision != "" {
-				text += " (" + clip(revision, 12) + ")"
-			}
-			_, err := fmt.Fprintf(a.stdout, "%s %s %s/%s\n", text, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			_, err := fmt.Fprintln(a.stdout, versionText())
 			return err
 		},
 	}
 	a.jsonFlag(cmd)
 	return cmd
+}
+
+func versionText() string {
+	version, revision := build()
+	text := "loop-mcp " + version
+	if revision != "" {
+		text += " (" + clip(revision, 12) + ")"
+	}
+	return fmt.Sprintf("%s %s %s/%s", text, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }
 
 // build says what was built: the release, else the module's version.

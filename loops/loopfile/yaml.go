@@ -164,6 +164,9 @@ func keyText(key ast.MapKeyNode) (string, error) {
 	return "", problem(line, column, "a key must be plain text; a value that begins with {{, [ or { belongs in quotes")
 }
 
+// otherBase is a number that YAML does not read as decimal.
+var otherBase = regexp.MustCompile(`^[-+]?0[0-9xXoObB_]`)
+
 var jsonNumber = regexp.MustCompile(`^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?$`)
 
 // scalarJSON returns a scalar as JSON. A number keeps the digits of the file
@@ -180,6 +183,10 @@ func scalarJSON(n ast.Node) (string, error) {
 	case *ast.BoolNode:
 		return fmt.Sprint(n.Value), nil
 	case *ast.IntegerNode:
+		// 010 is 8 here and 10 to whoever wrote it; what is meant can't be told.
+		if text := n.GetToken().Value; otherBase.MatchString(text) {
+			return "", problem(line, column, "%s is %v in YAML, because it begins with 0; write %v, or put the text in quotes", text, n.Value, n.Value)
+		}
 		return number(n.GetToken().Value, n.Value), nil
 	case *ast.FloatNode:
 		if math.IsInf(n.Value, 0) || math.IsNaN(n.Value) {
