@@ -207,11 +207,11 @@ func (b *table) keys(prefix string, of reflect.Type) {
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 		b.row("`"+prefix+name+"`", kindOf(f.Type), f.Tag.Get("jsonschema_description"))
 		inner, under := f.Type, prefix+name+"."
-		for inner.Kind() == reflect.Pointer || inner.Kind() == reflect.Slice || inner.Kind() == reflect.Map {
-			switch inner.Kind() {
-			case reflect.Slice:
+		for k := inner.Kind(); k == reflect.Pointer || k == reflect.Slice || k == reflect.Map; k = inner.Kind() {
+			if k == reflect.Slice {
 				under = prefix + name + "[]."
-			case reflect.Map:
+			}
+			if k == reflect.Map {
 				under = prefix + name + ".NAME."
 			}
 			inner = inner.Elem()
