@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"reflect"
 	"regexp"
@@ -61,8 +62,11 @@ func (o *orderedProperties) UnmarshalJSON(data []byte) error {
 	d := json.NewDecoder(strings.NewReader(string(data)))
 	for depth := 0; ; {
 		token, err := d.Token()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
 		if err != nil {
-			return nil // the whole was read above
+			return err
 		}
 		if delim, ok := token.(json.Delim); ok {
 			depth += map[json.Delim]int{'{': 1, '[': 1, '}': -1, ']': -1}[delim]
@@ -101,6 +105,7 @@ var mainArguments = map[string][]string{
 }
 
 func toolsTable(t *testing.T) string {
+	t.Helper()
 	b := tableOf("tool", "what it does", "arguments")
 	for _, tool := range tools(t) {
 		var names []string
@@ -123,6 +128,7 @@ func toolsTable(t *testing.T) string {
 }
 
 func toolArguments(t *testing.T) string {
+	t.Helper()
 	var out strings.Builder
 	for _, tool := range tools(t) {
 		text, examples, _ := strings.Cut(tool.Description, "\n")
@@ -171,6 +177,7 @@ func firstOf(a, b string) string {
 var usual = regexp.MustCompile(`,? ?(as text)? \(([^ ()]+)\)$`)
 
 func limitsTable(t *testing.T) string {
+	t.Helper()
 	b := tableOf("limit", "default", "what it bounds")
 	defaults, fields := reflect.ValueOf(loops.DefaultLimits()), reflect.TypeFor[loops.Limits]()
 	for i, name := range limitNames() {
@@ -200,11 +207,11 @@ func (b *table) keys(prefix string, of reflect.Type) {
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 		b.row("`"+prefix+name+"`", kindOf(f.Type), f.Tag.Get("jsonschema_description"))
 		inner, under := f.Type, prefix+name+"."
-		for inner.Kind() == reflect.Pointer || inner.Kind() == reflect.Slice || inner.Kind() == reflect.Map {
-			switch inner.Kind() {
-			case reflect.Slice:
+		for k := inner.Kind(); k == reflect.Pointer || k == reflect.Slice || k == reflect.Map; k = inner.Kind() {
+			if k == reflect.Slice {
 				under = prefix + name + "[]."
-			case reflect.Map:
+			}
+			if k == reflect.Map {
 				under = prefix + name + ".NAME."
 			}
 			inner = inner.Elem()
@@ -251,6 +258,7 @@ func kindOf(t reflect.Type) string {
 }
 
 func requestsTable(t *testing.T) string {
+	t.Helper()
 	actions := constants(t, "loops/request.go", "Action")
 	b := tableOf(append([]string{"status"}, actions...)...)
 	for _, status := range loops.Statuses() {

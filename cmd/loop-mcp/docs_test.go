@@ -283,6 +283,12 @@ var inBackticks = regexp.MustCompile("`([^`\n]+)`")
 
 // commandLines returns what a reader may type: in blocks and in backticks.
 func (p page) commandLines() []string {
+	return slices.DeleteFunc(p.typed(), func(line string) bool { _, ok := ourArguments(line); return !ok })
+}
+
+// typed returns every line of a console or indented block, and what stands in
+// backticks.
+func (p page) typed() []string {
 	var lines []string
 	for _, b := range p.blocks() {
 		for line := range strings.Lines(b.text) {
@@ -295,7 +301,34 @@ func (p page) commandLines() []string {
 	for _, m := range inBackticks.FindAllStringSubmatch(p.prose(), -1) {
 		lines = append(lines, m[1])
 	}
-	return slices.DeleteFunc(lines, func(line string) bool { _, ok := ourArguments(line); return !ok })
+	return lines
+}
+
+var (
+	ownPath    = regexp.MustCompile(`(?:^|\s)(?:\./)?((?:cmd|examples|loops|\.ci)/[a-z0-9./_-]+[a-z])`)
+	makeTarget = regexp.MustCompile(`^make ([a-z]+)`)
+)
+
+// TestCommandsNameWhatIsThere looks for the paths and make targets of commands.
+func TestCommandsNameWhatIsThere(t *testing.T) {
+	makefile := readFile(t, filepath.Join(root, "Makefile"))
+	count := 0
+	for _, p := range pages(t) {
+		for _, line := range p.typed() {
+			for _, m := range ownPath.FindAllStringSubmatch(line, -1) {
+				count++
+				if _, err := os.Stat(filepath.Join(root, m[1])); err != nil {
+					t.Errorf("%s: `%s` names %s, which is not there", p.path, strings.TrimSpace(line), m[1])
+				}
+			}
+			if m := makeTarget.FindStringSubmatch(line); m != nil && !strings.Contains(makefile, "\n"+m[1]+":") {
+				t.Errorf("%s: there is no %s", p.path, m[0])
+			}
+		}
+	}
+	if count < 5 {
+		t.Errorf("only %d paths were found", count)
+	}
 }
 
 var (
