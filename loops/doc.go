@@ -17,35 +17,103 @@
 // a loop resumes from its last one. The epoch goes up when a settled loop is
 // moved again.
 //
+// # Guarantees
+//
+//   - What Start, Do or a commit acknowledged is not lost; a committed iteration
+//     never runs again.
+//   - A start is charged durably before its body runs, so max_iterations n means
+//     at most n starts, whatever crashes.
+//   - One writer at a time: each commit is a compare-and-swap on State.Rev by
+//     the holder of the claim. A worker that lost its claim changes nothing; what
+//     it spent is added to the ledger.
+//   - A request written while a body runs never costs the body's result.
+//   - Success is asked before limits: done on the last allowed pass completes.
+//   - A settled or paused loop moves by a request only.
+//
 // # How a loop moves
 //
-//	Start ──► queued ◄──────────────────────────── resume, reopen, set_limits ──┐
-//	            │ claimed, start charged                                        │
-//	            ▼                                                               │
-//	         running ──► waiting      delay, back-off            ──┐            │
-//	      body, then     your_turn    the client owes work       ──┤            │
-//	      conditions     needs_input  a person owes an answer    ──┤► running   │
-//	            │        paused       never moves by itself      ──┘            │
-//	            │                                                               │
-//	            ├──► completed   a stop condition holds                       ──┤
-//	            ├──► capped      a limit holds; the latest output is kept     ──┤
-//	            ├──► stalled     passes without progress                      ──┤
-//	            ├──► blocked     nobody answers, a protected file changed     ──┤
-//	            ├──► failed      the body can't go on                         ──┘
-//	            └──► cancelled   by way of cancelling while a body runs; final
+// Every arrow is a rule in decide.go, claim.go, conclude.go, settle.go or
+// requests.go. Those files are pure functions from a State to a State.
 //
-// Success is asked before limits: a goal that is met on the last allowed pass
-// is completed. [Status] lists the statuses, [StopReason] the reasons, and
-// [Allowed] which request works in which status.
+//	      Start                        Start (client)
+//	        |                                |
+//	        v        claim                   v
+//	+--> queued ---------------> running  your_turn <---+
+//	|      ^                     |  |  ^     |          |
+//	|      | process stops       |  |  |     | submit   | next iteration
+//	|      +---------------------+  |  |     +--> queued (when a pass ended)
+//	|                               |  |
+//	|        delay, back-off        v  | time is over (by way of a claim)
+//	+--- resume ---------------- waiting
+//	|
+//	|        question, approval, crash with on_crash: ask
+//	+--- answer, approve, deny - needs_input <--- running
+//	|
+//	+--- resume ---------------- paused <--- queued, running, waiting,
+//	|                              |         your_turn, needs_input
+//	|                              +---> your_turn, needs_input (as it was)
+//	|
+//	|    running --- cancel ---> cancelling ---> cancelled
+//	|    the other live ones --- cancel -------> cancelled
+//	|
+//	|    running, needs_input -- goal met -----> completed
+//	|    any but paused -------- a cap --------> capped
+//	|    running, needs_input -- repetition ---> stalled
+//	|    running, needs_input -- no way on ----> blocked
+//	|    running, needs_input -- an error -----> failed
+//	|
+//	+--- steer, resume --------- stalled, blocked, failed    (new epoch)
+//	+--- set_limits ------------ capped                      (new epoch)
+//	+--- reopen ---------------- completed                   (new epoch)
+//	                             cancelled never moves again
 //
-// # How it holds
+// What goes to queued becomes your_turn at once where the client owes the next
+// iteration, and waiting where a delay is not over: after a submit of the client
+// or a person's quick answer, too. A paused loop keeps what it had: the attention, the judgement that
+// is owed, the start that was cut off. So does a capped or blocked one with its
+// judgement: when it moves again, the work is not repeated.
 //
-// What happens after a start is decided by pure functions of the checkpoint and
-// of what the start came to, without clock, I/O or goroutine. [Engine] moves the
-// data: it claims a loop, charges the start durably before the body runs, asks
-// the conditions and commits. A commit is a compare-and-swap in the [Store];
-// everything that anybody sees is a projection of what was committed. A body may
-// run again until its iteration is committed, a committed iteration never does.
+// [Status] lists the statuses, [StopReason] the reasons, and [Allowed] which
+// request works in which status.
+//
+// # How a commit works
+//
+// One message holds the checkpoint and what it adds to the journal. In steady
+// state the commit of iteration n carries the charge of start n+1, so that an
+// iteration costs one commit. Conditions that cost nothing to ask again are
+// asked before it; a verdict that cost something is committed before the next
+// one is asked.
+//
+// A worker's commit is a function from State to State, applied to the newest
+// state it knows. When [Store.Commit] says [ErrConflict], a request was written
+// meanwhile: the state is read again and the function applied again. After any
+// other error the outcome is unknown: [Claim].Commit, which numbers the worker's
+// commits and survives what others write, tells whether it landed. A store that
+// does not take a commit is asked again until the process ends; the result waits.
+//
+// # Crashes
+//
+// A claim whose owner is gone is free: [Store.Ready] hands the loop to another
+// worker, with the revision of which that is true. A start that was open runs
+// again (or a person is asked, on_crash: ask) and has been charged for; memory
+// that it saved with Turn.Save is there. A judgement goes on after its last
+// stored verdict. A cancel or pause that was asked for is carried out.
+//
+// A repeated start follows a crash, a [Transient] error, an iteration timeout
+// and the end of a process. Any other error is a failed iteration.
+//
+// # Concurrency
+//
+// Engine.mu guards the table of running loops. Each claim is a run with two
+// locks: run.writing is held for a whole commit, run.mu guards the state that
+// the worker knows and the live text and is never held while calling out. Order:
+// run.writing before run.mu; Engine.mu is held with no other.
+//
+// [Engine.Run] waits for its workers. The one goroutine that can outlive it is a
+// body that ignores the end of its context: it is left behind after five
+// seconds, and what it saves or emits later is dropped.
+//
+// # Parts
 //
 // A [Body] does the work, a [StopCondition] judges it, a [Store] keeps it.
 // [Parts] is the menu of a process: a plain value, no registry.

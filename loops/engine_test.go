@@ -20,7 +20,8 @@ type world struct {
 	t     *testing.T
 	store *loopstest.Memory
 	body  *loopstest.ScriptedBody
-	stop  func() // ends the worker and waits for it
+	stop  func()    // ends the worker and waits for it
+	seen  *[]string // what OnIteration told, in the tests that ask
 }
 
 // until is met when the output contains the text.
@@ -38,13 +39,19 @@ func parts(body loops.Body) loops.Parts {
 // live starts an engine on store and works on its loops until the test ends.
 func live(t *testing.T, store loops.Store, body loops.Body, opts *loops.Options) *world {
 	t.Helper()
-	e := loops.New(store, parts(body), opts)
+	return liveWith(t, store, parts(body), opts)
+}
+
+// liveWith is live with other parts.
+func liveWith(t *testing.T, store loops.Store, menu loops.Parts, opts *loops.Options) *world {
+	t.Helper()
+	e := loops.New(store, menu, opts)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- e.Run(ctx) }()
 	w := &world{Engine: e, t: t}
 	w.store, _ = store.(*loopstest.Memory)
-	w.body, _ = body.(*loopstest.ScriptedBody)
+	w.body, _ = menu.Handlers["worker"].(*loopstest.ScriptedBody)
 	stopped := false
 	w.stop = func() {
 		if stopped {
