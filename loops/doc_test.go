@@ -25,7 +25,7 @@ func TestDiagramKnowsEveryStatus(t *testing.T) {
 	requests := map[string]bool{}
 	for action := range allowed {
 		requests[string(action)] = true
-		if !regexp.MustCompile(`\b` + string(action) + `\b`).MatchString(diagram) && action != PauseIt {
+		if !regexp.MustCompile(`\b`+string(action)+`\b`).MatchString(diagram) && action != PauseIt {
 			t.Errorf("the diagram does not show the request %s", action)
 		}
 	}
