@@ -328,7 +328,7 @@ func TestShutdownInTheMiddleOfABody(t *testing.T) {
 		first := live(t, store, loopstest.Script(loopstest.Done("no"), loopstest.Step{Do: func(ctx context.Context, _ loops.Turn) (loops.Result, error) {
 			<-ctx.Done()
 			cause = context.Cause(ctx)
-			return loops.Result{Usage: loops.Usage{ToolCalls: 2}}, ctx.Err()
+			return loops.Result{Usage: loops.Usage{ToolCalls: 2}, Memory: json.RawMessage(`{"total":2}`)}, ctx.Err()
 		}}), nil)
 		id := first.start(nil)
 		synctest.Wait()
@@ -343,8 +343,12 @@ func TestShutdownInTheMiddleOfABody(t *testing.T) {
 		if s.Why != "the process that ran it stopped; this process does not work on loops; another one has to" {
 			t.Errorf("why: %s", s.Why)
 		}
-		second := live(t, store, loopstest.Script(loopstest.Done("ok")), nil)
+		body := loopstest.Script(loopstest.Done("ok"))
+		second := live(t, store, body, nil)
 		second.ledger(second.settled(id, loops.Completed, loops.GoalPredicate), "3 starts, 2 iterations, 2 passes, 0 failures")
+		if got := string(body.Turns()[0].Memory); got != `{"total":2}` {
+			t.Errorf("the next start has memory %s", got)
+		}
 	})
 }
 

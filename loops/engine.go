@@ -41,8 +41,9 @@ type Options struct {
 
 	// Accept says why this process does not work on a loop; nil accepts all.
 	Accept func(State) error
-	// OnIteration is called after each commit of an iteration by this process.
-	// It must not block.
+	// OnIteration is called after each commit of an iteration by this process,
+	// for several loops at once. It must not block. A commit whose acknowledgement
+	// was lost may go without it; Watch misses none.
 	OnIteration func(State, Iteration)
 }
 

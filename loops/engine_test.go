@@ -20,8 +20,8 @@ type world struct {
 	t     *testing.T
 	store *loopstest.Memory
 	body  *loopstest.ScriptedBody
-	stop  func()    // ends the worker and waits for it
-	seen  *[]string // what OnIteration told, in the tests that ask
+	stop  func()          // ends the worker and waits for it
+	seen  func() []string // what OnIteration told, in the tests that ask
 }
 
 // until is met when the output contains the text.

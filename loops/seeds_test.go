@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -132,21 +134,28 @@ func TestBodiesInCode(t *testing.T) {
 		}},
 		{theirs: "FlowOnIteration", body: []loopstest.Step{loopstest.More("a"), loopstest.Done("ok")}, tell: func(w *world, id loops.ID) {
 			w.settled(id, loops.Completed, loops.GoalPredicate)
-			if fmt.Sprint(*w.seen) != "[1 a 2 ok]" {
-				w.t.Errorf("seen %v", *w.seen)
+			if fmt.Sprint(w.seen()) != "[1 a 2 ok]" {
+				w.t.Errorf("seen %v", w.seen())
 			}
 		}},
 	} {
 		t.Run(row.theirs, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
+				var mu sync.Mutex
 				seen := []string{}
 				menu := parts(loopstest.Script(row.body...))
 				menu.Stops[loops.StopPredicate] = loops.StopFunc(func(context.Context, loops.Evidence) (loops.Verdict, error) { return loops.Verdict{}, nil })
 				w := liveWith(t, loopstest.NewMemory(), menu, &loops.Options{OnIteration: func(_ loops.State, it loops.Iteration) {
+					mu.Lock()
+					defer mu.Unlock()
 					seen = append(seen, fmt.Sprint(it.Iteration), it.Output.Text)
 				}})
 				id := w.start(row.spec)
-				w.seen = &seen
+				w.seen = func() []string {
+					mu.Lock()
+					defer mu.Unlock()
+					return slices.Clone(seen)
+				}
 				row.tell(w, id)
 			})
 		})

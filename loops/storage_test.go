@@ -49,6 +49,9 @@ func TestTooLargeIsRefusedByName(t *testing.T) {
 		if got := w.journal(id); got != want {
 			w.t.Errorf("iterations %s", got)
 		}
+		if s, _ := w.Get(w.t.Context(), id); len(s.Memory) != 0 {
+			w.t.Errorf("%d bytes of memory were kept", len(s.Memory))
+		}
 		client := w.start(func(s *loops.Spec) { s.Body = loops.BodySpec{Kind: loops.BodyClient} })
 		submit := loops.Request{Action: loops.Submit, AttentionID: "it-1", Output: "x"}
 		for _, test := range []struct {
@@ -198,7 +201,7 @@ func TestALoopThatIsNotAcceptedYet(t *testing.T) {
 // TestOnIterationSeesEachOnce, also those that failed.
 func TestOnIterationSeesEachOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var seen []string
+		var seen []string // written and read one after the other: one claim, and a commit after the last write
 		w := live(t, loopstest.NewMemory(), loopstest.Script(loopstest.More("a"), loopstest.Fails(errors.New("boom")), loopstest.Done("ok")),
 			&loops.Options{OnIteration: func(s loops.State, it loops.Iteration) {
 				seen = append(seen, fmt.Sprint(it.Iteration, it.Output.Text, it.Error, s.Status))

@@ -80,6 +80,9 @@ func (r *run) start(ctx context.Context, s State) error {
 	if o.it.Usage.Validate() != nil {
 		o.it.Usage = Usage{}
 	}
+	if checkMemory(result.Memory) == nil { // also of a start that failed: it may hold a running total
+		o.it.Memory = slices.Clone(result.Memory)
+	}
 	switch {
 	case errors.Is(cause, errLost):
 		err = errLost
@@ -128,7 +131,7 @@ func (r *run) read(ctx context.Context, o *outcome, result Result, err error) st
 	}
 	if err == nil {
 		var text Text
-		text, err = r.e.text(ctx, r.s.ID, result.Output)
+		text, err = r.e.text(ctx, r.state().ID, result.Output)
 		o.it.Output = text
 		// The store did not take the output: another start may be luckier.
 		o.transient = err != nil
@@ -139,12 +142,9 @@ func (r *run) read(ctx context.Context, o *outcome, result Result, err error) st
 	if err != nil {
 		o.it.OK, o.it.Error, o.ask = false, clean(firstOf(err.Error(), "the body gave an error without a text"), maxErrorText), nil
 		o.it.Output = Text{}
-		if json.Valid(result.Memory) { // a body may keep something of a start that failed, such as a running total
-			o.it.Memory = result.Memory
-		}
 		return ""
 	}
-	o.it.OK, o.it.Done, o.it.Memory, o.it.Score = true, result.Done, result.Memory, result.Score
+	o.it.OK, o.it.Done, o.it.Score = true, result.Done, result.Score
 	if o.it.Score == nil {
 		o.it.Score = scoreOf(result.Output)
 	}
