@@ -39,6 +39,9 @@ type Options struct {
 	NewID     func(name string) ID // nil: name and four random characters
 	Logger    *slog.Logger         // nil: discards
 
+	// MayRead says why files below an absolute folder may not be read for a loop
+	// of that source; nil allows all. Asked for the folder of protect.
+	MayRead func(dir string, s Source) error
 	// Accept says why this process does not work on a loop; nil accepts all.
 	Accept func(State) error
 	// OnIteration is called after each commit of an iteration by this process,

@@ -160,6 +160,11 @@ func (e *Engine) plan(r StartRequest) (Origin, error) {
 	}
 	o.Warnings = append(o.Warnings, notMetered(o.Spec, explicit)...)
 	if len(o.Spec.Protect) > 0 {
+		if e.opts.MayRead != nil {
+			if err := e.opts.MayRead(o.workDir(), o.Source); err != nil {
+				return Origin{}, &FieldError{Field: "protect", Problem: err.Error()}
+			}
+		}
 		hashes, err := protectedFiles(o.workDir(), o.Spec.Protect)
 		if err != nil {
 			return Origin{}, &FieldError{Field: "protect", Problem: err.Error()}

@@ -210,3 +210,16 @@ func TestABodyCannotReachItsLoop(t *testing.T) {
 	b.env = append(b.env, "LOOP_MCP_PARENT=")
 	b.want(0, []string{"show", id}, "needs_input")
 }
+
+// A loop that comes through a tool has files hashed for it: only where loops
+// may read.
+func TestProtectedFilesOutsideTheRootsAreRefused(t *testing.T) {
+	b := newBox(t)
+	b.write("config/loop-mcp/config.yaml", "roots: [~/inside]\n")
+	c := b.connect()
+	_, problem := c.call("loop_start", map[string]any{"goal": "g", "protect": []string{"*.txt"},
+		"until": map[string]any{"all": []any{map[string]any{"kind": "human", "question": "good?"}}}})
+	if !strings.Contains(problem, "protect: ") || !strings.Contains(problem, "roots: "+filepath.Join(b.dir, "inside")) {
+		t.Errorf("protect outside the roots: %q", problem)
+	}
+}

@@ -43,6 +43,7 @@ func (s settings) engine(store loops.Store, o engineOptions) *loops.Engine {
 		Approvals: s.Approvals,
 		RunsWhile: o.runsWhile,
 		Parent:    o.parent,
+		MayRead:   policy.MayRead,
 		Accept:    o.accept,
 		Logger:    o.log,
 	})

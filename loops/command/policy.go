@@ -108,6 +108,18 @@ func restricted(s loops.Source) bool {
 	return s != loops.SourceCommandLine && s != loops.SourceLibrary
 }
 
+// MayRead says why files below an absolute folder may not be read for a loop of
+// that source. nil: they may.
+func (p Policy) MayRead(dir string, s loops.Source) error {
+	if _, err := p.folder(Job{Cwd: dir, Source: s}); err != nil {
+		if field, ok := errors.AsType[*loops.FieldError](err); ok {
+			return errors.New(field.Problem)
+		}
+		return err
+	}
+	return nil
+}
+
 // Inside reports whether an absolute path without symbolic links lies in one of
 // the roots.
 func (p Policy) Inside(path string) bool {
