@@ -3,14 +3,19 @@ package kvstate
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
 	"github.com/klauspost/compress/s2"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"example.com/loop-mcp/loops"
@@ -28,6 +33,9 @@ var errNoObject = errors.New("no such object")
 
 // chunkSize is how much of an object is one message: the server syncs each.
 const chunkSize = 512 << 10
+
+// chunkSubjects is where the chunks of objects are, by their number.
+const chunkSubjects = "$O." + bucketBlobs + ".C."
 
 // packedMark is the header of objects that are stored compressed.
 const packedMark = "Loop-Packed"
@@ -63,10 +71,37 @@ func (b *blobs) put(ctx context.Context, name string, data []byte) error {
 	if packed := s2.Encode(nil, data); len(packed) < len(data)-len(data)/8 {
 		data, meta.Metadata = packed, map[string]string{packedMark: "s2"}
 	}
-	if _, err := objects.Put(ctx, meta, bytes.NewReader(data)); err != nil {
+	if err := b.write(ctx, meta, data); err != nil {
 		return fmt.Errorf("store the object %s: %w", name, err)
 	}
 	return nil
+}
+
+// write publishes the messages of an object as [jetstream.ObjectStore] reads
+// them (ADR-20): the chunks, then what they are. Its own Put publishes
+// asynchronously, and the goroutine that it starts for that can read a channel
+// which the end of Put has cleared: it then waits for ever.
+func (b *blobs) write(ctx context.Context, meta jetstream.ObjectMeta, data []byte) error {
+	const metas = "$O." + bucketBlobs + ".M."
+	info := jetstream.ObjectInfo{ObjectMeta: meta, Bucket: bucketBlobs, NUID: rand.Text(), Size: uint64(len(data))}
+	sum := sha256.New()
+	for chunk := range slices.Chunk(data, chunkSize) {
+		if _, err := b.js.Publish(ctx, chunkSubjects+info.NUID, chunk); err != nil {
+			return err // the chunks so far are nobody's: swept later
+		}
+		_, _ = sum.Write(chunk) // a hash takes everything
+		info.Chunks++
+	}
+	info.Digest = jetstream.GetObjectDigestValue(sum)
+	text, err := json.Marshal(info)
+	if err != nil {
+		return err
+	}
+	m := nats.NewMsg(metas + base64.URLEncoding.EncodeToString([]byte(meta.Name)))
+	m.Header.Set(jetstream.MsgRollup, jetstream.MsgRollupSubject)
+	m.Data = text
+	_, err = b.js.PublishMsg(ctx, m)
+	return err
 }
 
 // get returns what put stored. errNoObject when there is none.

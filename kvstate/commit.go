@@ -23,10 +23,23 @@ const (
 // write is a record that is about to be published.
 type write struct {
 	header
-	rollup bool
-	parts  [2][]byte
-	values values
-	old    []string // objects of the records that it replaces
+	rollup  bool
+	parts   [2][]byte
+	values  values
+	delta   rawDelta // of a delta
+	journal journal  // of a snapshot
+	old     []string // objects of the records that it replaces
+}
+
+// objects returns the names of its parts that are in the object store.
+func (h *header) objects() []string {
+	var names []string
+	for _, o := range h.Objects {
+		if o != nil {
+			names = append(names, o.Name)
+		}
+	}
+	return names
 }
 
 // Create implements [loops.Store].
@@ -59,7 +72,13 @@ func (s *Store) create(ctx context.Context, st loops.State) (loops.State, error)
 	if st.Origin, err = o.same(st.Origin); err != nil {
 		return st, err
 	}
-	w, err := s.snapshot(st, journal{}, header{}, o)
+	d, err := encodeDelta(st.New)
+	if err != nil {
+		return st, fmt.Errorf("encode the journal: %w", err)
+	}
+	var j journal
+	j.add(d)
+	w, err := s.snapshot(st, j, header{}, o)
 	if err != nil {
 		return st, err
 	}
@@ -89,7 +108,7 @@ func (s *Store) Commit(ctx context.Context, st loops.State) (loops.State, error)
 		st, err = s.commit(ctx, st)
 	}
 	if damage, ok := errors.AsType[*damageError](err); ok {
-		s.projection.quarantine(st.ID, st.Rev, damage)
+		s.quarantine(st.ID, st.Rev, damage)
 	}
 	if err != nil {
 		return loops.State{}, fmt.Errorf("commit %s at revision %d: %w", st.ID, st.Rev, err)
@@ -139,65 +158,59 @@ func (s *Store) compose(ctx context.Context, st loops.State, prev header, known 
 		Kind: delta, Base: prev.Base, Floor: prev.Floor, BaseSize: prev.BaseSize, Count: prev.Count + 1,
 	}}
 	trimmed, from, v := s.trim(st, known)
-	journalPart, err := encodeDelta(st.New)
-	if err != nil {
+	var err error
+	if w.delta, err = encodeDelta(st.New); err != nil {
 		return nil, fmt.Errorf("encode the journal: %w", err)
 	}
-	w.parts[partJournal], w.values = journalPart, v
+	w.parts[partJournal], w.values = w.delta.encode(), v
 	if w.parts[partCheckpoint], err = json.Marshal(checkpoint{State: trimmed, From: from}); err != nil {
 		return nil, fmt.Errorf("encode the state: %w", err)
 	}
 	w.Since = prev.Since + int64(len(w.parts[0])+len(w.parts[1]))
 	// A time to live may stand only on a record that is alone.
 	if st.Status.Settled() || prev.Expires != 0 || w.Since > max(minGrowth, growth*prev.BaseSize) || w.Count > maxDeltas {
-		return s.compact(ctx, st, prev, journalPart)
+		return s.compact(ctx, st, prev, w.delta)
 	}
 	s.identify(w, st, prev)
 	return w, nil
 }
 
-// compact makes a snapshot of all records of a loop and of st.
-func (s *Store) compact(ctx context.Context, st loops.State, prev header, journalPart []byte) (*write, error) {
-	c, err := s.chain(ctx, st.ID)
-	if err != nil {
-		return nil, err
+// compact makes a snapshot of all records of a loop, of st and of d, which st
+// adds to the journal.
+func (s *Store) compact(ctx context.Context, st loops.State, prev header, d rawDelta) (*write, error) {
+	j, old, known := s.journals.get(st.ID, st.Rev, prev.Nonce)
+	last := record{header: prev, seq: st.Rev}
+	if !known {
+		c, err := s.chain(ctx, st.ID)
+		if err != nil {
+			return nil, err
+		}
+		if c.last.seq != st.Rev {
+			return nil, fmt.Errorf("stored is revision %d: %w", c.last.seq, loops.ErrConflict)
+		}
+		j, old, last = c.journal, c.objects, c.last
 	}
-	if c.last.seq != st.Rev {
-		return nil, fmt.Errorf("stored is revision %d: %w", c.last.seq, loops.ErrConflict)
-	}
-	var d rawDelta
-	if err := json.Unmarshal(journalPart, &d); err != nil {
-		return nil, fmt.Errorf("encode the journal: %w", err)
-	}
-	c.journal.add(d)
-	c.journal.bound()
+	j.add(d)
+	j.bound()
 	st.New = loops.Delta{}
-	o, err := s.origin(ctx, c.last)
+	o, err := s.origin(ctx, last)
 	if err != nil {
 		return nil, err
 	}
-	w, err := s.snapshot(st, c.journal, prev, o)
+	w, err := s.snapshot(st, j, prev, o)
 	if err == nil {
-		w.old = c.objects
+		w.old = old
 	}
 	return w, err
 }
 
-// snapshot makes a record that stands alone. It adds st.New to j.
+// snapshot makes a record that stands alone, with the journal j.
 func (s *Store) snapshot(st loops.State, j journal, prev header, o *knownOrigin) (*write, error) {
-	journalPart, err := encodeDelta(st.New)
-	if err != nil {
-		return nil, fmt.Errorf("encode the journal: %w", err)
-	}
-	var d rawDelta
-	if err := json.Unmarshal(journalPart, &d); err != nil {
-		return nil, fmt.Errorf("encode the journal: %w", err)
-	}
-	j.add(d)
 	_, _, v := s.trim(st, values{})
-	w := &write{rollup: prev.Nonce != "", values: v, header: header{Kind: snapshot, Floor: st.Rev}}
+	w := &write{rollup: prev.Nonce != "", values: v, journal: j, header: header{Kind: snapshot, Floor: st.Rev}}
 	w.header.Origin = o.sum
 	w.parts[partJournal] = j.encode()
+	var err error
 	if w.parts[partCheckpoint], err = json.Marshal(checkpoint{Origin: o.raw, State: st}); err != nil {
 		return nil, fmt.Errorf("encode the state: %w", err)
 	}

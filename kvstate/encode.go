@@ -73,6 +73,29 @@ func (w *writer) value(v any) {
 	}
 }
 
+// entry writes what is JSON already.
+func (w *writer) entry(name string, raw json.RawMessage) {
+	if raw != nil {
+		w.key(name)
+		w.b = append(w.b, raw...)
+	}
+}
+
+func (w *writer) entries(name string, list []json.RawMessage) {
+	if len(list) == 0 {
+		return
+	}
+	w.key(name)
+	w.b = append(w.b, '[')
+	for i, raw := range list {
+		if i > 0 {
+			w.b = append(w.b, ',')
+		}
+		w.b = append(w.b, raw...)
+	}
+	w.b = append(w.b, ']')
+}
+
 func (w *writer) object(name string, members func()) {
 	w.key(name)
 	w.b = append(w.b, '{')

@@ -1,9 +1,9 @@
 package kvstate
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"example.com/loop-mcp/loops"
@@ -52,36 +52,67 @@ func (j *journal) bound() {
 // encode writes the journal as JSON. The entries are valid already; package
 // json would read each again.
 func (j *journal) encode() []byte {
-	var b bytes.Buffer
-	fmt.Fprintf(&b, `{"dropped":%d`, j.Dropped)
-	for _, list := range []struct {
-		name    string
-		entries []json.RawMessage
-	}{{"iterations", j.Iterations}, {"decisions", j.Decisions}, {"verdicts", j.Verdicts}, {"events", j.Events}} {
-		if len(list.entries) == 0 {
-			continue
-		}
-		fmt.Fprintf(&b, `,%q:[`, list.name)
-		for i, entry := range list.entries {
-			if i > 0 {
-				b.WriteByte(',')
-			}
-			b.Write(entry)
-		}
-		b.WriteByte(']')
-	}
-	b.WriteByte('}')
-	return b.Bytes()
+	w := &writer{b: append(make([]byte, 0, j.bytes()+100), '{')}
+	w.number("dropped", int64(j.Dropped))
+	w.entries("iterations", j.Iterations)
+	w.entries("decisions", j.Decisions)
+	w.entries("verdicts", j.Verdicts)
+	w.entries("events", j.Events)
+	return append(w.b, '}')
 }
 
-// encodeDelta returns d as JSON and as the raw form that a journal takes.
-func encodeDelta(d loops.Delta) ([]byte, error) {
-	if d.Iteration != nil && d.Iteration.Verdict != nil {
+// bytes is about what the journal takes in memory.
+func (j *journal) bytes() int {
+	return sizeOf(j.Iterations) + sizeOf(j.Decisions) + sizeOf(j.Verdicts) + sizeOf(j.Events)
+}
+
+// bytes is about what the entries take in memory.
+func (d *rawDelta) bytes() int {
+	return sizeOf(d.Verdicts) + sizeOf(d.Events) + len(d.Iteration) + len(d.Decision) + 2*entryCost
+}
+
+func sizeOf(entries []json.RawMessage) int {
+	size := entryCost * len(entries)
+	for _, e := range entries {
+		size += len(e)
+	}
+	return size
+}
+
+// encodeDelta returns d with each of its entries as JSON.
+func encodeDelta(d loops.Delta) (rawDelta, error) {
+	var raw rawDelta
+	var failed error
+	entry := func(v any) json.RawMessage {
+		data, err := json.Marshal(v)
+		failed = errors.Join(failed, err)
+		return data
+	}
+	if d.Iteration != nil {
 		it := *d.Iteration
 		it.Verdict = nil // joined from the decision when it is read
-		d.Iteration = &it
+		raw.Iteration = entry(&it)
 	}
-	return json.Marshal(d)
+	for i := range d.Verdicts {
+		raw.Verdicts = append(raw.Verdicts, entry(&d.Verdicts[i]))
+	}
+	if d.Decision != nil {
+		raw.Decision = entry(d.Decision)
+	}
+	for i := range d.Events {
+		raw.Events = append(raw.Events, entry(&d.Events[i]))
+	}
+	return raw, failed
+}
+
+// encode writes the delta as JSON, as [journal.encode] does.
+func (d *rawDelta) encode() []byte {
+	w := &writer{b: append(make([]byte, 0, d.bytes()), '{')}
+	w.entry("iteration", d.Iteration)
+	w.entries("verdicts", d.Verdicts)
+	w.entry("decision", d.Decision)
+	w.entries("events", d.Events)
+	return append(w.b, '}')
 }
 
 // chain adds up records in the order of the stream and verifies that none is
@@ -94,11 +125,7 @@ type chain struct {
 }
 
 func (c *chain) add(ctx context.Context, r record) error {
-	for _, o := range r.Objects {
-		if o != nil {
-			c.objects = append(c.objects, o.Name)
-		}
-	}
+	c.objects = append(c.objects, r.objects()...)
 	if r.Kind == snapshot {
 		j, err := readPart[journal](ctx, c.store, r, partJournal)
 		if err != nil {

@@ -39,7 +39,10 @@ func (s *Store) store(ctx context.Context, w *write, st loops.State, rev uint64)
 	}
 	if w.Kind == snapshot {
 		w.Base = seq
+		s.journals.replace(w, seq)
 		s.discard(st.ID, w.old)
+	} else {
+		s.journals.extend(w, seq)
 	}
 	w.Head.Rev = seq
 	s.projection.committed(w.header, w.values.at(seq))

@@ -73,9 +73,15 @@ func (s *Store) reading(ctx context.Context, id loops.ID, read func() error) err
 			seen = newest.seq
 			continue
 		}
-		s.projection.quarantine(id, seen, damage)
+		s.quarantine(id, seen, damage)
 		return err
 	}
+}
+
+// quarantine remembers that a loop does not verify at revision rev.
+func (s *Store) quarantine(id loops.ID, rev uint64, damage *damageError) {
+	s.journals.drop(id) // what is stored counts, and no snapshot may hide it
+	s.projection.quarantine(id, rev, damage)
 }
 
 // last returns the newest record of a loop. ErrNotFound when there is none.

@@ -36,16 +36,17 @@ type Options struct {
 
 // Store keeps loops in JetStream. It is safe for concurrent use.
 type Store struct {
-	js      jetstream.JetStream
-	nc      *nats.Conn
-	prefix  string // of the JetStream API
-	opts    Options
-	log     *slog.Logger
-	seed    maphash.Seed
-	blobs   blobs
-	request stream
-	origins originCache
-	line    line
+	js       jetstream.JetStream
+	nc       *nats.Conn
+	prefix   string // of the JetStream API
+	opts     Options
+	log      *slog.Logger
+	seed     maphash.Seed
+	blobs    blobs
+	request  stream
+	origins  originCache
+	journals journals
+	line     line
 
 	projection projection
 

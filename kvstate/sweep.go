@@ -88,12 +88,43 @@ func (s *Store) sweepBlobs(ctx context.Context, floors map[loops.ID]uint64) erro
 	if err != nil && !errors.Is(err, jetstream.ErrNoObjectsFound) {
 		return fmt.Errorf("sweep the object store: %w", err)
 	}
+	if err := s.sweepChunks(ctx, all); err != nil {
+		return fmt.Errorf("sweep the object store: %w", err)
+	}
 	for _, o := range all {
 		if time.Since(o.ModTime) < sweepAge || needed(o.Name, floors) {
 			continue
 		}
 		if err := s.blobs.remove(ctx, o.Name); err != nil {
 			return fmt.Errorf("sweep the object store: %w", err)
+		}
+	}
+	return nil
+}
+
+// sweepChunks removes the chunks of objects whose writing was cut off.
+func (s *Store) sweepChunks(ctx context.Context, all []*jetstream.ObjectInfo) error {
+	stream, err := s.js.Stream(ctx, s.blobs.stream.config.Name)
+	if err != nil {
+		return err
+	}
+	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(chunkSubjects+">"))
+	if err != nil {
+		return err
+	}
+	for _, o := range all {
+		delete(info.State.Subjects, chunkSubjects+o.NUID)
+	}
+	for subject := range info.State.Subjects {
+		last, err := stream.GetLastMsgForSubject(ctx, subject)
+		if errors.Is(err, jetstream.ErrMsgNotFound) || err == nil && time.Since(last.Time) < sweepAge {
+			continue
+		}
+		if err == nil {
+			err = stream.Purge(ctx, jetstream.WithPurgeSubject(subject))
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return nil
