@@ -126,8 +126,8 @@ func TestAConditionIsCutAtTheCap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		asked := map[string]int{}
 		menu := loops.Parts{Handlers: map[string]loops.Body{"worker": loopstest.Script(loopstest.Done("ok"))}, Stops: map[string]loops.StopCondition{
-			"first": loops.StopFunc(func(context.Context, loops.Evidence) (loops.Verdict, error) {
-				asked["first"]++
+			loops.StopPredicate: loops.StopFunc(func(context.Context, loops.Evidence) (loops.Verdict, error) {
+				asked["predicate"]++
 				return loops.Verdict{Met: true, Usage: loops.Usage{CostUSD: 5}}, nil
 			}),
 			"second": loops.StopFunc(func(ctx context.Context, _ loops.Evidence) (loops.Verdict, error) {
@@ -144,7 +144,7 @@ func TestAConditionIsCutAtTheCap(t *testing.T) {
 		go func() { ended <- e.Run(ctx) }()
 		w := &world{Engine: e, t: t}
 		id := w.start(func(s *loops.Spec) {
-			s.Until.All = []loops.Condition{{Kind: "first"}, {Kind: "second"}}
+			s.Until.All = []loops.Condition{{Kind: loops.StopPredicate, Expression: "true"}, {Kind: "second"}}
 			s.Limits.MaxActive = hour(1)
 		})
 		s := w.settled(id, loops.Capped, loops.CapActive)
@@ -153,7 +153,7 @@ func TestAConditionIsCutAtTheCap(t *testing.T) {
 		}
 		w.do(id, loops.Request{Action: loops.SetLimits, Limits: loops.Limits{MaxActive: hour(2)}})
 		w.ledger(w.settled(id, loops.Completed, loops.GoalPredicate), "1 starts, 1 iterations, 1 passes, 0 failures")
-		if fmt.Sprint(asked) != "map[first:1 second:2]" {
+		if fmt.Sprint(asked) != "map[predicate:1 second:2]" {
 			t.Errorf("asked %v", asked)
 		}
 		cancel()

@@ -134,6 +134,36 @@ func TestKilledAtAnyPoint(t *testing.T) {
 	}
 }
 
+// TestAVerdictThatCostSomethingIsNotBoughtTwice: it is stored before the next
+// condition is asked.
+func TestAVerdictThatCostSomethingIsNotBoughtTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := loopstest.NewMemory()
+		asked := map[string]int{}
+		met := func(name string, kills bool) loops.StopCondition {
+			return loops.StopFunc(func(context.Context, loops.Evidence) (loops.Verdict, error) {
+				if asked[name]++; kills && asked[name] == 1 {
+					store.Kill("runner-1")
+				}
+				return loops.Verdict{Met: true, Usage: loops.Usage{CostUSD: 5}}, nil
+			})
+		}
+		menu := parts(loopstest.Script(loopstest.Done("ok")))
+		menu.Stops["dear"], menu.Stops["last"] = met("dear", false), met("last", true)
+		first := liveWith(t, store, menu, nil)
+		id := first.start(func(s *loops.Spec) { s.Until.All = []loops.Condition{{Kind: "dear"}, {Kind: "last"}} })
+		synctest.Wait()
+		first.stop()
+		second := liveWith(t, store.As("runner-2"), menu, nil)
+		if s := second.settled(id, loops.Completed, loops.GoalPredicate); s.Ledger.CostUSD != 10 || s.Ledger.Starts != 1 {
+			t.Errorf("%s spent, %d starts", s.Ledger.CostUSD, s.Ledger.Starts)
+		}
+		if fmt.Sprint(asked) != "map[dear:1 last:2]" {
+			t.Errorf("asked %v", asked)
+		}
+	})
+}
+
 // TestEveryCommitMayFail: an error, a lost acknowledgement or another writer at
 // any commit changes nothing about how a loop ends.
 func TestEveryCommitMayFail(t *testing.T) {

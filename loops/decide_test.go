@@ -101,6 +101,7 @@ func TestTransitions(t *testing.T) {
 		{"tool calls at the limit", limits(Limits{MaxToolCalls: 3}), []step{start(charge(Usage{ToolCalls: 3}))}, Capped, CapToolCalls, "", "1 1 0 0"},
 		{"tool calls below the limit", limits(Limits{MaxToolCalls: 3}), []step{start(charge(Usage{ToolCalls: 2}))}, Running, "", "", "2 1 0 0"},
 		{"duration at the limit", limits(Limits{MaxDuration: Duration(2 * time.Second)}), []step{start(more("a")), start(more("b"))}, Capped, CapDuration, "max_duration: 2s of 2s since the start", "2 2 0 0"},
+		{"the age of a capped loop, rounded up", limits(Limits{MaxDuration: Duration(1500 * time.Millisecond)}), []step{start(more("a")), start(more("b"))}, Capped, CapDuration, "max_duration: 2s of 1.5s since the start", "2 2 0 0"},
 		{"duration below the limit", limits(Limits{MaxDuration: Duration(2*time.Second + 1)}), []step{start(more("a")), start(more("b"))}, Running, "", "", "3 2 0 0"},
 		{"active time at the limit", limits(Limits{MaxActive: Duration(2 * time.Second)}), []step{start(more("a")), start(more("b"))}, Capped, CapActive, "max_active: 2s of 2s used", "2 2 0 0"},
 		{"active time below the limit", limits(Limits{MaxActive: Duration(2*time.Second + time.Microsecond)}), []step{start(more("a")), start(more("b"))}, Running, "", "", "3 2 0 0"},

@@ -128,9 +128,6 @@ func (e *Engine) Do(ctx context.Context, id ID, r Request) (Outcome, error) {
 // checkRequest checks what does not depend on the loop's state.
 func (e *Engine) checkRequest(ctx context.Context, id ID, r Request) error {
 	problems := []error{checkRequestID(r.RequestID), checkMemory(r.Memory)}
-	if !ValidID(id) {
-		return invalidID(id)
-	}
 	if _, known := allowed[r.Action]; !known {
 		return &FieldError{Field: "action", Problem: fmt.Sprintf("unknown action %q", r.Action)}
 	}

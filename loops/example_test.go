@@ -18,7 +18,7 @@ func work(e *loops.Engine) (stop func()) {
 	return func() {
 		cancel()
 		if err := <-done; err != nil {
-			fmt.Println(err)
+			panic(err)
 		}
 	}
 }

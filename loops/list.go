@@ -105,8 +105,9 @@ func (f WaitFor) holds(h Head, cursor uint64) bool {
 		return h.Cursor > cursor
 	case ForSettled:
 		return h.Status.Settled()
+	default:
+		return h.Status.Settled() || h.Status == YourTurn || h.Status == NeedsInput || h.Status == Paused
 	}
-	return h.Status.Settled() || h.Status == YourTurn || h.Status == NeedsInput || h.Status == Paused
 }
 
 // Wait returns as soon as the loop is as wanted, or with timedOut after d. It is

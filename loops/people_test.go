@@ -92,6 +92,9 @@ func TestAQuestionIsAnsweredInTheNextTurn(t *testing.T) {
 		if turns[1].Answer != "blue" || !strings.Contains(turns[1].Prompt, "blue") || turns[2].Answer != "" {
 			w.t.Errorf("answers %q, %q", turns[1].Answer, turns[2].Answer)
 		}
+		if l, _ := w.History(w.t.Context(), id); l.Iterations[0].Done {
+			w.t.Error("an iteration that asks is recorded as done")
+		}
 		if s.Ledger.ActiveSeconds != 0 {
 			w.t.Errorf("%v s of waiting for a person count as work", s.Ledger.ActiveSeconds)
 		}
@@ -115,6 +118,41 @@ func TestNobodyAnswers(t *testing.T) {
 			w.t.Errorf("epoch %d", again.Epoch)
 		}
 	})
+}
+
+// TestTheTimeToAnswer begins again after a pause.
+func TestTheTimeToAnswerBeginsAgainAfterAPause(t *testing.T) {
+	story(t, loopstest.Script(loopstest.Done("x")), func(w *world) {
+		id := w.start(func(s *loops.Spec) { humans("Good?")(s); s.AnswerTimeout = hour(2) })
+		w.attention(id, loops.NeedsInput)
+		time.Sleep(time.Hour)
+		w.do(id, loops.Request{Action: loops.PauseIt})
+		time.Sleep(5 * time.Hour)
+		w.do(id, loops.Request{Action: loops.ResumeIt})
+		began := time.Now()
+		w.settled(id, loops.Blocked, loops.BlockedNoAnswer)
+		if took := time.Since(began); took != 2*time.Hour {
+			w.t.Errorf("blocked %s after the pause", took)
+		}
+	})
+}
+
+// TestADelayCountsFromTheIteration, not from the answer to its question.
+func TestADelayCountsFromTheIteration(t *testing.T) {
+	ask := loopstest.Step{Result: loops.Result{Ask: &loops.Ask{Prompt: "?"}}}
+	for _, test := range []struct{ answered, waits time.Duration }{{20 * time.Minute, 40 * time.Minute}, {2 * time.Hour, 0}} {
+		story(t, loopstest.Script(ask, loopstest.Done("ok")), func(w *world) {
+			id := w.start(func(s *loops.Spec) { s.Delay = hour(1) })
+			w.attention(id, loops.NeedsInput)
+			time.Sleep(test.answered)
+			w.do(id, loops.Request{Action: loops.AnswerIt, Message: "yes"})
+			began := time.Now()
+			w.settled(id, loops.Completed, loops.GoalPredicate)
+			if took := time.Since(began); took != test.waits {
+				w.t.Errorf("answered after %s, went on %s later", test.answered, took)
+			}
+		})
+	}
 }
 
 // TestOnlyAPersonApproves where the operator wants it so.

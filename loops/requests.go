@@ -78,8 +78,9 @@ func carryOut(s State, r Request, now time.Time) (State, error) {
 		return s.setLimits(r.Limits, now), nil
 	case PauseIt:
 		return s.askPause(r, now), nil
+	default: // CancelIt: apply knows no other
+		return s.askCancel(r, now), nil
 	}
-	return s.askCancel(r, now), nil
 }
 
 // wrongStatus says what would work instead.
@@ -254,11 +255,12 @@ func (s State) resume(now time.Time) (State, error) {
 		s.endWait(now)
 		s.emit(now, EventResumed, "the wait was skipped")
 		return s.begin(now), nil
+	default:
+		if err := s.mayMove(); err != nil {
+			return s, err
+		}
+		return s.move("resumed", now), nil
 	}
-	if err := s.mayMove(); err != nil {
-		return s, err
-	}
-	return s.move("resumed", now), nil
 }
 
 // unpause goes on where the pause came. A wait that it cut short is over.
@@ -307,6 +309,7 @@ func (s State) setLimits(change Limits, now time.Time) State {
 		s.Stop.Actions = s.actions()
 	case YourTurn, NeedsInput, Waiting:
 		s.WakeAt = s.wake()
+	default: // nothing waits for time
 	}
 	return s
 }

@@ -59,6 +59,8 @@ func inStatus(t *testing.T, column Status) State {
 		s = decide(running(nil), o, at(2))
 	case Cancelled:
 		s = ask(t, newborn(nil), Request{Action: CancelIt}, at(1)).State
+	default:
+		t.Fatalf("no fixture for %s", column)
 	}
 	if want, _, _ := strings.Cut(string(column), "/"); string(s.Status) != want {
 		t.Fatalf("the fixture for %s is %s", column, s.Status)

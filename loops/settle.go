@@ -68,7 +68,7 @@ func (s State) hits() []hit {
 	add(u.TotalTokens >= int64(l.MaxTotalTokens), CapTokens, "%d of %d used", u.TotalTokens, l.MaxTotalTokens)
 	add(u.CostUSD >= l.MaxCostUSD, CapCost, "%s of %s used", u.CostUSD, l.MaxCostUSD)
 	add(u.ToolCalls >= int64(l.MaxToolCalls), CapToolCalls, "%d of %d used", u.ToolCalls, l.MaxToolCalls)
-	add(s.Elapsed >= l.MaxDuration, CapDuration, "%s of %s since the start", s.Elapsed, l.MaxDuration)
+	add(s.Elapsed >= l.MaxDuration, CapDuration, "%s of %s since the start", wholeSeconds(s.Elapsed), l.MaxDuration)
 	add(u.active() >= time.Duration(l.MaxActive), CapActive, "%s of %s used", seconds(u.ActiveSeconds), l.MaxActive)
 	return all
 }
@@ -111,15 +111,21 @@ func (s State) used(reason StopReason) string {
 	case CapPasses:
 		return fmt.Sprint(s.Ledger.Passes)
 	case CapDuration:
-		return s.Elapsed.String()
+		return wholeSeconds(s.Elapsed)
 	case CapActive:
 		return seconds(s.Ledger.ActiveSeconds).String()
 	case CapTokens:
 		return fmt.Sprint(s.Ledger.TotalTokens)
 	case CapCost:
 		return strings.TrimPrefix(s.Ledger.CostUSD.String(), "$")
+	default: // CapToolCalls
+		return fmt.Sprint(s.Ledger.ToolCalls)
 	}
-	return fmt.Sprint(s.Ledger.ToolCalls)
+}
+
+// wholeSeconds rounds up: a limit above it is above what was used.
+func wholeSeconds(d Duration) string {
+	return (time.Duration(d) + time.Second - 1).Truncate(time.Second).String()
 }
 
 // actions says in sentences what a person or client can do with a settled loop.
@@ -150,8 +156,9 @@ func (s State) remedies() []string {
 			return []string{"restore the protected files, then " + resume, steer}
 		case BlockedNoAnswer:
 			return []string{resume + "; the question is asked again"}
+		default:
+			return []string{steer}
 		}
-		return []string{steer}
 	case Failed:
 		if s.Stop.Reason == FailQuarantined {
 			return []string{"start a new loop; this one's record can't be trusted"}
@@ -159,6 +166,7 @@ func (s State) remedies() []string {
 		return []string{"mend the cause, then " + resume, steer}
 	case Cancelled:
 		return []string{"start a new loop; a cancelled one never moves again"}
+	default: // live
 	}
 	return nil
 }

@@ -457,6 +457,9 @@ func TestHeadsStaySmall(t *testing.T) {
 				w.settled(out.ID, loops.Failed, loops.FailBody)
 			}
 			for h := range w.Watch(t.Context(), out.ID) {
+				if summary, _ := json.Marshal(h.Summary); len(summary) > 500 {
+					t.Errorf("a summary of %d bytes", len(summary))
+				}
 				data, err := json.Marshal(h)
 				if err != nil || len(data) > 4<<10 {
 					t.Errorf("%s: a head of %d bytes, %v", h.Status, len(data), err)

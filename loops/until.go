@@ -67,8 +67,9 @@ func evaluate(path string, c Condition, results map[string]Verdict) (tri, []stri
 			return no, by
 		case no:
 			return yes, by
+		default:
+			return open, nil
 		}
-		return open, nil
 	case len(c.Any) > 0:
 		return group("any", path+".", c.Any, results)
 	case len(c.All) > 0:
