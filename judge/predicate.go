@@ -27,6 +27,7 @@ const (
 	maxTime    = 250 * time.Millisecond // of one evaluation
 	maxCached  = 256                    // compiled expressions
 	shownValue = 80                     // bytes of a value in a reason
+	shownTitle = 60                     // bytes of the expression in an error
 	shownExpr  = 200                    // bytes of the expression in a reason
 )
 
@@ -48,7 +49,7 @@ func (p *Predicate) Judge(ctx context.Context, e loops.Evidence) (loops.Verdict,
 	}
 	vars, err := variables(e, prog.uses)
 	if err != nil {
-		return loops.Verdict{}, fmt.Errorf("predicate %s: %w", prog.shown(), err)
+		return loops.Verdict{}, fmt.Errorf("%s: %w", prog.title(), err)
 	}
 	limited, cancel := context.WithTimeout(ctx, maxTime)
 	defer cancel()
@@ -57,11 +58,11 @@ func (p *Predicate) Judge(ctx context.Context, e loops.Evidence) (loops.Verdict,
 		return loops.Verdict{}, context.Cause(ctx)
 	}
 	if err != nil {
-		return loops.Verdict{}, fmt.Errorf("predicate %s: %w", prog.shown(), explain(limited, err))
+		return loops.Verdict{}, fmt.Errorf("%s: %w", prog.title(), explain(limited, err))
 	}
 	met, ok := value.(types.Bool)
 	if !ok {
-		return loops.Verdict{}, fmt.Errorf("predicate %s: must be true or false, is %s", prog.shown(), show(value))
+		return loops.Verdict{}, fmt.Errorf("%s: must be true or false, is %s", prog.title(), show(value))
 	}
 	v := loops.Verdict{
 		Iteration: e.Iteration, Pass: e.Pass, Kind: loops.StopPredicate,

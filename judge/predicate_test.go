@@ -106,6 +106,9 @@ func TestPredicateWithNothingToSee(t *testing.T) {
 			t.Errorf("%s: got %t, %v", expression, v.Met, err)
 		}
 	}
+	if v, err := judgePredicate(t, loops.Evidence{}, "score == null"); err != nil || v.Reason != "score == null is true (score null)" {
+		t.Errorf("no score is told as %q, %v", v.Reason, err)
+	}
 }
 
 func TestPredicateErrorsAreNoVerdicts(t *testing.T) {
@@ -122,6 +125,8 @@ func TestPredicateErrorsAreNoVerdicts(t *testing.T) {
 		{"division by zero", "iteration / 0 > 1", evidence(), "division by zero"},
 		{"index", `history[5] == "x"`, evidence(), "index out of bounds: 5"},
 		{"no boolean", "json.score", evidence(), "predicate json.score: must be true or false, is 60"},
+		{"a long expression leaves room for what is wrong", strings.Repeat("true && ", 30) + "json.missing == 1", evidence(),
+			"predicate " + strings.Repeat("true && ", 7) + "true…: no such key: missing"},
 		{"large output", `output == ""`, big, "output has 8388609 bytes, more than the 8 MiB that a predicate can look at"},
 		{"large output as JSON", `json == null`, big, "json has 8388609 bytes"},
 	}

@@ -12,6 +12,7 @@ import (
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/ast"
+	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
 )
 
@@ -129,8 +130,14 @@ func (p *program) values(ctx context.Context, vars map[string]any) string {
 	return " (" + strings.Join(shown, ", ") + ")"
 }
 
-func (p *program) shown() string {
-	return clip(strings.Join(strings.Fields(p.source), " "), shownExpr)
+func (p *program) shown() string { return p.clipped(shownExpr) }
+
+// title says which predicate an error is about, briefly: what went wrong comes
+// after it, and a summary shows only the beginning.
+func (p *program) title() string { return "predicate " + p.clipped(shownTitle) }
+
+func (p *program) clipped(limit int) string {
+	return clip(strings.Join(strings.Fields(p.source), " "), limit)
 }
 
 // selfReported is about what decides: a host-counted number beside the worker's
@@ -141,9 +148,10 @@ func (p *program) selfReported() bool {
 
 // show writes a value for people, clipped.
 func show(v ref.Val) string {
-	switch x := v.Value().(type) {
-	case nil:
+	if v.Type() == types.NullType {
 		return "null"
+	}
+	switch x := v.Value().(type) {
 	case string:
 		if len(x) > shownValue {
 			return strconv.Quote(clip(x, shownValue))

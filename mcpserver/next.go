@@ -13,7 +13,7 @@ func nextCall(s loops.State, a Answer, person bool) string {
 	case loops.YourTurn:
 		return fmt.Sprintf("Your turn: do what attention.prompt says with your own tools, then call loop_continue with loop_id %s%s and output.", s.ID, attentionID(s))
 	case loops.NeedsInput:
-		return nextInput(s, person)
+		return nextInput(s, a, person)
 	case loops.Paused:
 		return fmt.Sprintf("Paused until someone resumes it: call loop_continue with loop_id %s and action resume.", s.ID)
 	case loops.Cancelling:
@@ -38,14 +38,18 @@ func attentionID(s loops.State) string {
 	return ", attention_id " + s.Attention.ID
 }
 
-func nextInput(s loops.State, person bool) string {
+func nextInput(s loops.State, a Answer, person bool) string {
 	switch {
 	case s.Attention != nil && s.Attention.Kind == loops.AttentionQuestion:
 		return fmt.Sprintf("Ask the user what attention.prompt asks, then call loop_continue with loop_id %s%s and their answer as message.", s.ID, attentionID(s))
 	case person:
 		return fmt.Sprintf("A person must decide: ask the user to run loop-mcp approve %s, then call loop_wait with loop_id %s and cursor %d.", s.ID, s.ID, s.Cursor)
 	}
-	return fmt.Sprintf("Show the user the output and attention.prompt and let them decide, then call loop_approve with loop_id %s%s and decision approve or deny.", s.ID, attentionID(s))
+	what := "attention.prompt"
+	if a.Output != "" {
+		what = "the output and attention.prompt"
+	}
+	return fmt.Sprintf("Show the user %s and let them decide, then call loop_approve with loop_id %s%s and decision approve or deny.", what, s.ID, attentionID(s))
 }
 
 func nextCompleted(s loops.State, a Answer) string {

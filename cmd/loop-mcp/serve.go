@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"example.com/loop-mcp/kvstate/embed"
 	"example.com/loop-mcp/loops"
 	"example.com/loop-mcp/mcpserver"
 	"example.com/loop-mcp/mcpserver/stdio"
@@ -113,14 +114,33 @@ func (l *lazyHost) wake() {
 	if l.closed || l.timer != nil {
 		return
 	}
+	l.wakeLater(false)
+}
+
+// wakeLater opens the store in a moment. Somebody may have it: the last client's
+// server that is about to end, or a dead one's child. It is asked for until it is free. The
+// caller holds the lock.
+func (l *lazyHost) wakeLater(told bool) {
 	l.woken.Add(1)
 	l.timer = time.AfterFunc(wakeAfter, func() {
 		defer l.woken.Done()
 		if has, err := l.settings.hasStore(); err != nil || !has {
 			return
 		}
-		if _, err := l.engine(context.Background()); err != nil && !errors.Is(err, loops.ErrClosed) {
+		_, err := l.engine(context.Background())
+		if err == nil || errors.Is(err, loops.ErrClosed) {
+			return
+		}
+		if !told {
 			l.options.log.Warn("resting loops do not go on", "error", err)
+		}
+		if _, inUse := errors.AsType[*embed.InUseError](err); !inUse {
+			return
+		}
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if !l.closed {
+			l.wakeLater(true)
 		}
 	})
 }
