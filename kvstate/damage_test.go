@@ -231,3 +231,28 @@ func TestRetentionOff(t *testing.T) {
 		}
 	})
 }
+
+// A process that dies while it stores a large output leaves chunks that nothing
+// names.
+func TestChunksOfACutOffObjectAreRemoved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, js := fresh(t, &kvstate.Options{Sweep: 30 * time.Minute})
+		s := must[loops.State](t)(store.Create(t.Context(), newLoop("cut-aaaa")))
+		ref := must[string](t)(store.PutBlob(t.Context(), s.ID, []byte("whole")))
+		must[*jetstream.PubAck](t)(js.Publish(t.Context(), "$O.LOOPBLOBS.C.CUTOFF", []byte("a part")))
+		messages := func() uint64 {
+			stream := must[jetstream.Stream](t)(js.Stream(t.Context(), "OBJ_LOOPBLOBS"))
+			return must[*jetstream.StreamInfo](t)(stream.Info(t.Context())).State.Msgs
+		}
+		if n := messages(); n != 3 {
+			t.Fatalf("%d messages before the sweep", n)
+		}
+		time.Sleep(3 * time.Hour)
+		if n := messages(); n != 2 {
+			t.Errorf("%d messages after the sweep, want the object's two", n)
+		}
+		if data := must[[]byte](t)(store.Blob(t.Context(), s.ID, ref)); string(data) != "whole" {
+			t.Errorf("the blob is %q", data)
+		}
+	})
+}
