@@ -163,7 +163,7 @@ func (s *Store) compose(ctx context.Context, st loops.State, prev header, known 
 		return nil, fmt.Errorf("encode the journal: %w", err)
 	}
 	w.parts[partJournal], w.values = w.delta.encode(), v
-	if w.parts[partCheckpoint], err = json.Marshal(checkpoint{State: trimmed, From: from}); err != nil {
+	if w.parts[partCheckpoint], err = json.Marshal(&checkpoint{State: trimmed, From: from}); err != nil {
 		return nil, fmt.Errorf("encode the state: %w", err)
 	}
 	w.Since = prev.Since + int64(len(w.parts[0])+len(w.parts[1]))
@@ -211,7 +211,7 @@ func (s *Store) snapshot(st loops.State, j journal, prev header, o *knownOrigin)
 	w.header.Origin = o.sum
 	w.parts[partJournal] = j.encode()
 	var err error
-	if w.parts[partCheckpoint], err = json.Marshal(checkpoint{Origin: o.raw, State: st}); err != nil {
+	if w.parts[partCheckpoint], err = json.Marshal(&checkpoint{Origin: o.raw, State: st}); err != nil {
 		return nil, fmt.Errorf("encode the state: %w", err)
 	}
 	w.BaseSize = int64(len(w.parts[0]) + len(w.parts[1]))

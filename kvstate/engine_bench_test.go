@@ -144,13 +144,18 @@ func recordSize(b *testing.B, js jetstream.JetStream) uint64 {
 	return info.State.Bytes / info.State.Msgs
 }
 
+const (
+	sideBySide = 16
+	bodyTakes  = 10 * time.Millisecond
+)
+
 // BenchmarkSideBySide runs 16 loops with 10 ms bodies at once, b.N iterations
-// of each, and reports the share of the ideal rate.
+// of each, and reports the share of the ideal rate; then plain writes in the
+// place of loops, one at a time, which is what the disk and the clock allow.
 func BenchmarkSideBySide(b *testing.B) {
-	const loopsAtOnce, takes = 16, 10 * time.Millisecond
 	body := loops.BodyFunc(func(ctx context.Context, _ loops.Turn) (loops.Result, error) {
 		select {
-		case <-time.After(takes):
+		case <-time.After(bodyTakes):
 		case <-ctx.Done():
 		}
 		return loops.Result{Output: "nothing to do"}, ctx.Err()
@@ -158,15 +163,38 @@ func BenchmarkSideBySide(b *testing.B) {
 	for _, durability := range []string{embed.Power, embed.Process} {
 		b.Run("durability="+durability, func(b *testing.B) {
 			e := engine(b, durability, body, nil)
-			b.ResetTimer()
-			for left := b.N; left > 0; left -= most {
-				var all sync.WaitGroup
-				for range loopsAtOnce {
-					all.Go(func() { runLoop(b, e, min(left, most)) })
+			besides(b, func() {
+				for left := b.N; left > 0; left -= most {
+					runLoop(b, e, min(left, most))
 				}
-				all.Wait()
-			}
-			b.ReportMetric(100*float64(b.N)*takes.Seconds()/b.Elapsed().Seconds(), "%ideal")
+			})
+		})
+		b.Run("raw/durability="+durability, func(b *testing.B) {
+			raw := must[*os.File](b)(os.Create(filepath.Join(b.TempDir(), "raw")))
+			defer raw.Close()
+			g := &gauge{raw: raw, sync: durability == embed.Power, record: make([]byte, 2200)}
+			var one sync.Mutex
+			besides(b, func() {
+				for range b.N {
+					<-time.After(bodyTakes)
+					one.Lock()
+					if _, err := g.Run(b.Context(), loops.Turn{}); err != nil {
+						b.Error(err)
+					}
+					one.Unlock()
+				}
+			})
 		})
 	}
+}
+
+// besides calls run in many goroutines and reports the share of the ideal rate.
+func besides(b *testing.B, run func()) {
+	b.ResetTimer()
+	var all sync.WaitGroup
+	for range sideBySide {
+		all.Go(run)
+	}
+	all.Wait()
+	b.ReportMetric(100*float64(b.N)*bodyTakes.Seconds()/b.Elapsed().Seconds(), "%ideal")
 }

@@ -34,6 +34,10 @@ func (p *projection) committed(h header, v values) {
 	h.Head = copyHead(h.Head) // its labels are the caller's
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if e := p.entries[h.Head.ID]; e != nil && e.rev == h.Head.Rev && !e.damage {
+		e.values = v // the consumer was faster, but it has seen the header alone
+		return
+	}
 	p.put(&entry{header: h, rev: h.Head.Rev, values: v})
 }
 

@@ -77,7 +77,7 @@ func (e *damageError) Unwrap() error        { return e.err }
 // pack makes the body of a record from its parts. A part that is too large for
 // it is put into the object store first.
 func (s *Store) pack(ctx context.Context, h *header, parts [2][]byte) ([]byte, error) {
-	var body []byte
+	body := make([]byte, 0, min(len(parts[0]), maxInline)+min(len(parts[1]), maxInline))
 	for i, part := range parts {
 		if len(part) > maxInline {
 			o := &object{Name: fmt.Sprintf("r%d-%s-%d", h.Prev, h.Nonce, i), Sum: checksum(part)}

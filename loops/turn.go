@@ -240,12 +240,11 @@ func (r *run) turn(ctx context.Context, s State) (Turn, error) {
 	if err != nil {
 		return Turn{}, err
 	}
-	config, err := json.Marshal(b)
-	if err != nil {
-		return Turn{}, err
-	}
-	if b.Kind == BodyHandler {
-		config = b.With
+	config := b.With
+	if b.Kind != BodyHandler {
+		if config, err = json.Marshal(b); err != nil {
+			return Turn{}, err
+		}
 	}
 	output, err := r.e.Output(ctx, s.ID, s.Output)
 	if err != nil {
@@ -291,15 +290,18 @@ func (r *run) cutOff(cause error, o outcome) error {
 // again are asked before, so that the whole iteration is one commit.
 func (r *run) finish(ctx context.Context, o outcome, whole string) error {
 	var found findings
-	after := decide(r.state(), o, time.Now())
-	quick := after.Owed != nil && cheap(after.Origin.Spec.until())
-	if quick {
-		found = r.ask(ctx, after, whole)
-		quick = found.cut == nil
+	quick, iteration := false, 0
+	if o.it.OK && o.it.Done { // else no conditions are asked
+		after := decide(r.state(), o, time.Now())
+		if quick = after.Owed != nil && cheap(after.Origin.Spec.until()); quick {
+			found = r.ask(ctx, after, whole)
+			quick = found.cut == nil
+		}
 	}
 	err := r.commit(func(s State) State {
 		now := time.Now()
 		next := decide(s, o, now)
+		iteration = next.Iteration
 		switch {
 		case next.Owed == nil:
 			return next
@@ -311,7 +313,7 @@ func (r *run) finish(ctx context.Context, o outcome, whole string) error {
 		return next
 	})
 	if err == nil && o.it.OK {
-		r.remember(after.Iteration, whole)
+		r.remember(iteration, whole)
 	}
 	return err
 }
