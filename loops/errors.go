@@ -51,7 +51,7 @@ func (e *FieldError) Is(target error) bool { return target == ErrInvalid }
 
 // FieldErrors returns the field errors in err, in order.
 func FieldErrors(err error) []*FieldError {
-	switch e := err.(type) { //nolint:errorlint // it takes the tree apart itself
+	switch e := err.(type) {
 	case nil:
 		return nil
 	case *FieldError:
