@@ -24,6 +24,14 @@ type Body interface {
 	Run(ctx context.Context, t Turn) (Result, error)
 }
 
+// Ender is implemented by a Body whose runs can outlive their worker, such as a
+// program. EndLeftovers ends what dead workers left of a loop, before a start
+// that was cut off runs again, is asked about, or is cancelled. It never touches
+// the run of a living worker.
+type Ender interface {
+	EndLeftovers(id ID, dir string)
+}
+
 // BodyFunc makes a function a Body.
 type BodyFunc func(ctx context.Context, t Turn) (Result, error)
 

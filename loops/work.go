@@ -146,6 +146,9 @@ func (e *Engine) work(ctx context.Context, id ID, rev uint64) error {
 		delete(e.running, id)
 		e.mu.Unlock()
 	}()
+	if ender, ok := e.body(s.Origin.Spec.Body).(Ender); ok && s.Open && s.Claim.Token != "" {
+		ender.EndLeftovers(id, s.Origin.Dir)
+	}
 	if took, err := r.take(); err != nil || !took {
 		return err
 	}

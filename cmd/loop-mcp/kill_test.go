@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -129,5 +130,32 @@ func (b *box) auditIterations(c *client, id string, n int) {
 	}
 	if next != n+1 {
 		b.t.Errorf("%s has %d iterations, want %d", id, next-1, n)
+	}
+}
+
+// A person is asked what to do about a start that a crash cut off. What it
+// left running is gone by then.
+func TestCutOffProgramIsGoneWhenSomebodyIsAskedAboutIt(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("leftovers are found on Linux only; see the package doc of loops/command")
+	}
+	b := newBox(t)
+	b.want(0, []string{"start", b.loop("sleeper", "sleep", "retry: {on_crash: ask}\nuntil: {all: [{kind: claim}]}")})
+	id := b.only("sleeper")
+	c := b.connect()
+	if _, problem := c.call("loop_list", map[string]any{}); problem != "" {
+		t.Fatal(problem)
+	}
+	b.untilFile("pid")
+	_ = c.cmd.Process.Kill()
+	_ = c.cmd.Wait()
+	c = b.connect()
+	answer, problem := c.call("loop_wait", map[string]any{"loop_id": id, "wait_seconds": 40})
+	if problem != "" || answer["status"] != "needs_input" {
+		t.Fatalf("the loop is %v, %s", answer["status"], problem)
+	}
+	pid := readFile(t, filepath.Join(b.dir, "pid"))
+	if data, err := os.ReadFile("/proc/" + pid + "/stat"); err == nil && !strings.Contains(string(data), ") Z ") {
+		t.Errorf("process %s lives on: %s", pid, data)
 	}
 }

@@ -62,6 +62,11 @@ func work(role string) int {
 		fmt.Fprint(os.Stdout, "\x1b]0;evil\x07\x1b[2Jred ", iteration)
 	case "echo":
 		fmt.Fprint(os.Stdout, string(stdin))
+	case "sleep": // for an hour; says under which number
+		if os.WriteFile("pid.new", []byte(strconv.Itoa(os.Getpid())), 0o600) != nil || os.Rename("pid.new", "pid") != nil {
+			return 1
+		}
+		<-time.After(time.Hour)
 	case "hang": // only the first time
 		if !exists("again") && os.WriteFile("again", nil, 0o600) == nil {
 			<-time.After(time.Hour)

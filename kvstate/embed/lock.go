@@ -58,12 +58,8 @@ func acquire(ctx context.Context, opts Options) (*flock.Flock, error) {
 		return nil, fmt.Errorf("close the directory of the store to others: %w", err)
 	}
 	lock := flock.New(filepath.Join(dir, lockFile), flock.SetPermissions(0o600))
-	locked, err := lock.TryLock()
-	if err != nil {
-		return nil, fmt.Errorf("lock %s: %w: choose a directory on a local disk", lock.Path(), err)
-	}
-	if !locked {
-		return nil, inUse(ctx, dir)
+	if err := take(ctx, lock, dir); err != nil {
+		return nil, err
 	}
 	if err := holds(lock.Path()); err != nil {
 		return nil, errors.Join(err, lock.Unlock())
@@ -72,6 +68,36 @@ func acquire(ctx context.Context, opts Options) (*flock.Flock, error) {
 		return nil, errors.Join(fmt.Errorf("write %s: %w", holderFile, err), lock.Unlock())
 	}
 	return lock, nil
+}
+
+// patience is how long a lock may be held by nobody who says who it is: by a
+// process that has just taken it, or by a child of a killed one that was made
+// and has not become another program yet.
+const patience = 2 * time.Second
+
+// take takes the lock, or says which process has it.
+func take(ctx context.Context, lock *flock.Flock, dir string) error {
+	end := time.Now().Add(patience)
+	for {
+		locked, err := lock.TryLock()
+		if err != nil {
+			return fmt.Errorf("lock %s: %w: choose a directory on a local disk", lock.Path(), err)
+		}
+		if locked {
+			return nil
+		}
+		found := inUse(dir)
+		if found.PID != 0 || time.Now().After(end) {
+			return found
+		}
+		timer := time.NewTimer(20 * time.Millisecond)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return found
+		case <-timer.C:
+		}
+	}
 }
 
 // holds verifies that the lock keeps others out: on some network and container
@@ -103,24 +129,14 @@ func announce(opts Options) error {
 	return os.Rename(path+".new", path)
 }
 
-// inUse describes the process that has the directory. One that has just locked
-// it needs a moment to say who it is.
-func inUse(ctx context.Context, dir string) error {
+// inUse describes the process that has the directory, if it lives and has said
+// who it is.
+func inUse(dir string) *InUseError {
 	found := &InUseError{Dir: dir}
-	for range 10 {
-		data, err := os.ReadFile(filepath.Join(dir, holderFile))
-		var h holder
-		if err == nil && json.Unmarshal(data, &h) == nil && lives(h.PID) {
-			found.PID, found.Command, found.Since = h.PID, h.Command, h.Started
-			return found
-		}
-		timer := time.NewTimer(20 * time.Millisecond)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return found
-		case <-timer.C:
-		}
+	data, err := os.ReadFile(filepath.Join(dir, holderFile))
+	var h holder
+	if err == nil && json.Unmarshal(data, &h) == nil && lives(h.PID) {
+		found.PID, found.Command, found.Since = h.PID, h.Command, h.Started
 	}
 	return found
 }

@@ -72,6 +72,9 @@ func (b *Body) Run(ctx context.Context, t loops.Turn) (loops.Result, error) {
 	return resultOf(ctx, spec.Usage, t.Memory, out, err)
 }
 
+// EndLeftovers implements [loops.Ender].
+func (b *Body) EndLeftovers(id loops.ID, dir string) { b.runner().EndLeftovers(owner(id, dir)) }
+
 // Check refuses settings that no run could use: programs that are not there or
 // not allowed, and folders out of reach.
 func (b *Body) Check(s loops.Setup) error {
