@@ -177,9 +177,9 @@ func (p Progress) stalled(limit int) (reason StopReason, detail, nudge string) {
 	case p.SameEvidence >= 2*limit:
 		return StallNoProgress, fmt.Sprintf("the same evidence and verdict %d passes running, one nudge included", p.SameEvidence), ""
 	case p.SameOutput == limit:
-		return "", "", fmt.Sprintf("The last %d passes handed in the same output.", limit)
+		return "", "", fmt.Sprintf("The last %s handed in the same output.", countOf(limit, "pass"))
 	case p.SameEvidence == limit:
-		return "", "", fmt.Sprintf("The last %d passes changed nothing that the check can see.", limit)
+		return "", "", fmt.Sprintf("The last %s changed nothing that the check can see.", countOf(limit, "pass"))
 	}
 	return "", "", ""
 }

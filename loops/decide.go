@@ -38,8 +38,8 @@ func decide(s State, o outcome, now time.Time) State {
 	case o.permanent:
 		return s.settle(Failed, FailBody, "engine", o.it.Error, now)
 	case !o.it.OK && int64(s.Ledger.Failures) >= int64(s.Limits.MaxFailures):
-		return s.settle(Failed, FailFailures, "limit", fmt.Sprintf("%d failed iterations in a row (max_failures %d); the last: %s",
-			s.Ledger.Failures, s.Limits.MaxFailures, o.it.Error), now)
+		return s.settle(Failed, FailFailures, "limit", fmt.Sprintf("%s in a row (max_failures %d); the last: %s",
+			countOf(s.Ledger.Failures, "failed iteration"), s.Limits.MaxFailures, o.it.Error), now)
 	case o.ask != nil:
 		return s.ask(*o.ask, now)
 	case o.it.OK && o.it.Done:

@@ -94,6 +94,8 @@ func (s State) lastReason() string {
 	switch {
 	case s.Stop != nil && s.Stop.Detail != "":
 		return oneLine(s.Stop.Detail)
+	case s.Status == NeedsInput && s.Attention != nil:
+		return s.Attention.Kind + ": " + oneLine(s.Attention.Prompt)
 	case s.Verdict != nil && s.Verdict.Reason != "":
 		return s.Verdict.Kind + ": " + oneLine(s.Verdict.Reason)
 	}

@@ -159,7 +159,7 @@ func (r *run) evidence(ctx context.Context, s State, c Condition, whole string) 
 	}
 	return Evidence{
 		Loop: s.ID, Iteration: s.Iteration, Pass: s.Pass, Config: config,
-		Goal: s.expandedGoal(), Output: whole, Score: s.Score, Memory: slices.Clone(s.Memory),
+		Goal: s.Goal(), Output: whole, Score: s.Score, Memory: slices.Clone(s.Memory),
 		Ledger: s.Ledger, Limits: s.Limits, Inputs: typedInputs(s.Origin.Spec, s.Origin.Inputs), History: earlier,
 		Elapsed: time.Duration(s.Elapsed), Source: s.Origin.Source, Dir: s.Origin.Dir, Emit: func(l Live) { r.emit(s.Ledger.Starts, l) },
 	}, nil

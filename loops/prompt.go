@@ -42,7 +42,7 @@ func (s State) promptHead() string {
 }
 
 func (s State) promptTexts() string {
-	return marked("Goal, from the person who started the loop:", "goal", s.expandedGoal()) +
+	return marked("Goal, from the person who started the loop:", "goal", s.Goal()) +
 		marked("Context, from the same person:", "context", s.expandedContext()) +
 		marked("Your own note from the last iteration:", "memory", clipEnds(string(s.Memory), maxPromptNote))
 }

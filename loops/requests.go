@@ -292,6 +292,7 @@ func (s State) reopen(r Request, now time.Time) (State, error) {
 	}
 	s.Steers = append(slices.Clone(s.Steers), Steer{Text: r.Message})
 	s.Checked = true
+	s.Verdict, s.Feedback = nil, "" // the goal counts as not met, and the message says why
 	s.emit(now, EventSteer, firstWords(r.Message))
 	return s.move("reopened", now), nil
 }

@@ -146,7 +146,7 @@ func (s State) remedies() []string {
 	case Capped:
 		if name, ok := limitOf[s.Stop.Reason]; ok {
 			return []string{fmt.Sprintf("raise %s above %s with loop_approve (decision set_limits); the loop then goes on", name, s.used(s.Stop.Reason)),
-				"use the latest output as it is"}
+				"use the output as it is"}
 		}
 	case Stalled:
 		return []string{steer, "start a new loop with another body or goal"}

@@ -85,7 +85,7 @@ func (e *Engine) freeID(ctx context.Context, name string) (ID, error) {
 func born(id ID, o Origin) State {
 	now := o.CreatedAt
 	s := State{ID: id, Origin: o, Status: Queued, Limits: o.Spec.Limits, Pass: 1, Epoch: 1, UpdatedAt: now}
-	s.emit(now, EventCreated, firstOf(o.Spec.Description, firstWords(o.Spec.Goal)))
+	s.emit(now, EventCreated, firstOf(o.Spec.Description, firstWords(s.Goal())))
 	return s.begin(now)
 }
 
@@ -264,7 +264,7 @@ func (e *Engine) checkParts(o Origin) error {
 	s := born("check-aaaa", o)
 	if b := o.Spec.Body; b.Kind == BodyHandler {
 		if _, ok := e.parts.Handlers[b.Name]; !ok {
-			problems = append(problems, &FieldError{Field: "body.name", Problem: fmt.Sprintf("no handler %q is registered here; registered are %s", b.Name, join(sortedKeys(e.parts.Handlers)))})
+			problems = append(problems, &FieldError{Field: "body.name", Problem: fmt.Sprintf("no handler %q is registered here; registered are: %s", b.Name, firstOf(join(sortedKeys(e.parts.Handlers)), "none"))})
 		}
 	}
 	problems = append(problems, e.check(s, false))
@@ -363,7 +363,7 @@ func checkLabels(labels map[string]string) error {
 	for k, v := range labels {
 		size += len(jsonText(k)) + len(jsonText(v)) + 6
 		if k == "" || len(k) > 63 || len(v) > 63 || !utf8.ValidString(k+v) {
-			problems = append(problems, &FieldError{Field: "labels." + clip(k, 63), Problem: "key and value must be texts of 1 to 63 bytes"})
+			problems = append(problems, &FieldError{Field: fieldPath("labels", clip(k, 63)), Problem: "key and value must be texts of 1 to 63 bytes"})
 		}
 	}
 	if len(problems) == 0 && size > maxLabelsSize {

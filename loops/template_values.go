@@ -32,7 +32,7 @@ func templateValue(name string, s State) string {
 	case "pass":
 		return strconv.Itoa(s.Pass)
 	case "goal":
-		return s.expandedGoal()
+		return s.Goal()
 	case "context":
 		return s.expandedContext()
 	case "feedback":
@@ -45,8 +45,8 @@ func templateValue(name string, s State) string {
 	return ""
 }
 
-// expandedGoal is the goal with its templates expanded.
-func (s State) expandedGoal() string { return s.specText(s.Origin.Spec.Goal) }
+// Goal is the goal of the spec with its templates expanded.
+func (s State) Goal() string { return s.specText(s.Origin.Spec.Goal) }
 
 // expandedContext is the context with its templates expanded.
 func (s State) expandedContext() string { return s.specText(s.Origin.Spec.Context) }

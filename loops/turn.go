@@ -90,7 +90,11 @@ func (r *run) start(ctx context.Context, s State) error {
 		err = r.cutOff(cause, o)
 	default:
 		if err != nil && cause != nil {
-			err = Transient(fmt.Errorf("start %d took longer than iteration_timeout %s: %w", s.Ledger.Starts, s.Limits.IterationTimeout, err), 0)
+			late := fmt.Errorf("start %d took longer than iteration_timeout %s", s.Ledger.Starts, s.Limits.IterationTimeout)
+			if !errors.Is(err, context.DeadlineExceeded) { // else it says the same
+				late = fmt.Errorf("%w: %w", late, err)
+			}
+			err = Transient(late, 0)
 		}
 		err = r.finish(ctx, o, r.read(ctx, &o, result, err))
 	}
@@ -252,7 +256,7 @@ func (r *run) turn(ctx context.Context, s State) (Turn, error) {
 	}
 	return Turn{
 		Loop: s.ID, Iteration: s.Iteration + 1, Pass: s.Pass, Epoch: s.Epoch, Attempt: s.Attempt,
-		Config: config, Prompt: s.prompt(), Goal: s.expandedGoal(), Context: s.expandedContext(), Feedback: s.Feedback,
+		Config: config, Prompt: s.prompt(), Goal: s.Goal(), Context: s.expandedContext(), Feedback: s.Feedback,
 		Steer: s.joinedSteers(), Answer: s.Answer, Output: output, Memory: slices.Clone(s.Memory),
 		Ledger: s.Ledger, Limits: s.Limits, Source: s.Origin.Source, Dir: s.Origin.Dir,
 		Save: func(ctx context.Context, memory json.RawMessage) error { return r.save(ctx, s.Ledger.Starts, memory) },

@@ -222,5 +222,8 @@ func countOf(n int, word string) string {
 	if n == 1 {
 		return fmt.Sprintf("1 %s", word)
 	}
+	if strings.HasSuffix(word, "s") {
+		word += "e"
+	}
 	return fmt.Sprintf("%d %ss", n, word)
 }

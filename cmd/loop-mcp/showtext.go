@@ -21,7 +21,7 @@ func (a *app) printSummary(ctx context.Context, h *host, s loops.State) error {
 			rows = append(rows, [2]string{name, text})
 		}
 	}
-	row("goal", clip(plain(s.Origin.Spec.Goal), 300))
+	row("goal", clip(plain(s.Goal()), 300))
 	if s.Stop != nil {
 		row("stopped", fmt.Sprintf("%s, decided by %s", s.Stop.Reason, s.Stop.DecidedBy))
 	}

@@ -112,7 +112,7 @@ func (r *reporter) lines(l loops.Loop) []string {
 	var lines []string
 	if !r.started {
 		r.started = true
-		lines = append(lines, fmt.Sprintf("%s · %s", l.ID, clip(plain(l.Origin.Spec.Goal), 200)))
+		lines = append(lines, fmt.Sprintf("%s · %s", l.ID, clip(plain(l.Goal()), 200)))
 	}
 	for _, it := range l.Iterations {
 		if it.Iteration <= r.iterations {
