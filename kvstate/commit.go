@@ -179,8 +179,8 @@ func (s *Store) compose(ctx context.Context, st loops.State, prev header, known 
 // adds to the journal.
 func (s *Store) compact(ctx context.Context, st loops.State, prev header, d rawDelta) (*write, error) {
 	j, old, known := s.journals.get(st.ID, st.Rev, prev.Nonce)
-	last := record{header: prev, seq: st.Rev}
-	if !known {
+	o := s.origins.get(st.ID, prev.Origin)
+	if !known || o == nil {
 		c, err := s.chain(ctx, st.ID)
 		if err != nil {
 			return nil, err
@@ -188,15 +188,14 @@ func (s *Store) compact(ctx context.Context, st loops.State, prev header, d rawD
 		if c.last.seq != st.Rev {
 			return nil, fmt.Errorf("stored is revision %d: %w", c.last.seq, loops.ErrConflict)
 		}
-		j, old, last = c.journal, c.objects, c.last
+		if o, err = s.origin(ctx, c.last); err != nil {
+			return nil, err
+		}
+		j, old = c.journal, c.objects
 	}
 	j.add(d)
 	j.bound()
 	st.New = loops.Delta{}
-	o, err := s.origin(ctx, last)
-	if err != nil {
-		return nil, err
-	}
 	w, err := s.snapshot(st, j, prev, o)
 	if err == nil {
 		w.old = old

@@ -116,6 +116,10 @@ func TestMissingRecords(t *testing.T) {
 	if _, err := store.History(t.Context(), s.ID); !errors.Is(err, loops.ErrDamaged) {
 		t.Errorf("History: %v", err)
 	}
+	s.Status = loops.Completed // makes a snapshot, which must not hide the loss
+	if _, err := store.Commit(t.Context(), s); !errors.Is(err, loops.ErrDamaged) {
+		t.Errorf("Commit: %v", err)
+	}
 	for _, store := range []*kvstate.Store{store, fresh} {
 		if head := find(must[[]loops.Head](t)(store.List(t.Context())), s.ID); head.Status != loops.Failed {
 			t.Errorf("listed as %+v", head)

@@ -21,6 +21,10 @@
 // checkpoint names the record that has it. Parts of a record over 256 KiB go to
 // the object store LOOPBLOBS before the record that names them.
 //
+// The journal since the last snapshot of a loop that this process writes stays
+// in memory, as it was encoded and up to a bound, so that the next snapshot reads
+// nothing back. It counts only for the record that it ends with.
+//
 // So Load reads one record, or two when the Origin is not known yet, and
 // History reads what follows the last snapshot, in one batch.
 //

@@ -143,6 +143,23 @@ func TestTwoStores(t *testing.T) {
 	})
 }
 
+// TestSnapshotWithoutOrigin settles a loop whose Origin the store has forgotten
+// meanwhile.
+func TestSnapshotWithoutOrigin(t *testing.T) {
+	store, _ := fresh(t, nil)
+	a := must[loops.State](t)(store.Create(t.Context(), newLoop("first-aaaa")))
+	large := newLoop("large-aaaa")
+	large.Origin.Spec.Goal = text(33 << 20) // more than all Origins that are remembered
+	must[loops.State](t)(store.Create(t.Context(), large))
+	a = iterate(a, "the end")
+	a.Status = loops.Completed
+	a = must[loops.State](t)(store.Commit(t.Context(), a))
+	l := must[loops.Loop](t)(store.History(t.Context(), a.ID))
+	if diff := cmp.Diff(a, l.State); diff != "" || len(l.Iterations) != 1 {
+		t.Errorf("%d iterations; %s", len(l.Iterations), diff)
+	}
+}
+
 func TestClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store, _ := fresh(t, nil)
