@@ -82,6 +82,12 @@ func (s *Store) publish(ctx context.Context, m *nats.Msg, id loops.ID, nonce str
 
 // try publishes a message once and returns its sequence.
 func (s *Store) try(ctx context.Context, m *nats.Msg) (uint64, error) {
+	select {
+	case s.turns <- struct{}{}:
+		defer func() { <-s.turns }()
+	case <-ctx.Done():
+		return 0, context.Cause(ctx)
+	}
 	ctx, cancel := s.line.during(ctx)
 	defer cancel()
 	ack, err := s.js.PublishMsg(ctx, m, jetstream.WithRetryAttempts(0))

@@ -47,6 +47,7 @@ type Store struct {
 	origins  originCache
 	journals journals
 	line     line
+	turns    chan struct{} // full while as many commits are under way as there may be
 
 	projection projection
 
@@ -59,11 +60,16 @@ type Store struct {
 	closed bool
 }
 
+// maxUnderWay bounds the commits that wait for the server at once. The server
+// acknowledges what it took together when the last of it is synced, so that
+// loops side by side would all wait for each other, over and over again.
+const maxUnderWay = 2
+
 // Open opens the store on js, creates what is missing there and reads the heads
 // of all loops. ctx bounds Open alone. opts may be nil. A damaged loop does not
 // keep Open from working. The caller closes the store, then the connection.
 func Open(ctx context.Context, js jetstream.JetStream, opts *Options) (*Store, error) {
-	s := &Store{js: js, nc: js.Conn(), prefix: apiPrefix(js), seed: maphash.MakeSeed()}
+	s := &Store{js: js, nc: js.Conn(), prefix: apiPrefix(js), seed: maphash.MakeSeed(), turns: make(chan struct{}, maxUnderWay)}
 	if opts != nil {
 		s.opts = *opts
 	}
