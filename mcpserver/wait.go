@@ -12,7 +12,7 @@ import (
 // The bounds of the events in an answer: the newest ones, in bytes of JSON.
 const (
 	maxEvents     = 50
-	maxEventsSize = 2000
+	maxEventsSize = 1400
 	maxEventText  = 160
 )
 
