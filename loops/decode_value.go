@@ -170,7 +170,7 @@ func (d *decoder) unknownHint(fields *decodeFields, path, key string) string {
 			return ", it belongs into " + fieldPath(path, name) + ": " + fieldPath(fieldPath(path, name), key)
 		}
 	}
-	if near := didYouMean(key, fields.names); near != "" {
+	if near := DidYouMean(key, fields.names); near != "" {
 		return near
 	}
 	return "; known are " + strings.Join(fields.names, ", ")

@@ -61,7 +61,7 @@ func resolveInputs(spec Spec, given map[string]any) (map[string]string, error) {
 }
 
 func inputHint(name string, declared []string) string {
-	if near := didYouMean(name, declared); near != "" {
+	if near := DidYouMean(name, declared); near != "" {
 		return near
 	}
 	if len(declared) == 0 {

@@ -93,9 +93,9 @@ func shown(text string) string {
 	}, strings.ToValidUTF8(text, "\uFFFD"))
 }
 
-// didYouMean returns ", did you mean X?" for the known word nearest to word, or
+// DidYouMean returns ", did you mean X?" for the known word nearest to word, or
 // "" when none is near.
-func didYouMean(word string, known []string) string {
+func DidYouMean(word string, known []string) string {
 	best, bestDistance := "", max(1, len(word)/3)+1
 	if len(word) > 64 {
 		return ""

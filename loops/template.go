@@ -125,7 +125,7 @@ func checkTemplateName(name string, scope templateScope, inputs map[string]Input
 	if knownName(name, scopeText, inputs) {
 		return fmt.Errorf("{{ %s }} is not allowed here, only inputs, loop_id, iteration, pass, limits and left are", name)
 	}
-	if near := didYouMean(name, templateNames(scope, inputs)); near != "" {
+	if near := DidYouMean(name, templateNames(scope, inputs)); near != "" {
 		return fmt.Errorf("unknown name in {{ %s }}%s", shown(name), near)
 	}
 	if input, ok := strings.CutPrefix(name, "inputs."); ok {

@@ -113,7 +113,7 @@ func (v *validator) word(field, word string, known []string) {
 	if word == "" || slices.Contains(known, word) {
 		return
 	}
-	v.add(field, "must be %s, got %q%s", oneOf(known), shown(word), didYouMean(word, known))
+	v.add(field, "must be %s, got %q%s", oneOf(known), shown(word), DidYouMean(word, known))
 }
 
 // ownField is a field that only some kind has.
@@ -214,7 +214,7 @@ func (v *validator) kind(field, kind string, known []string) bool {
 		v.add(field, "is missing: %s", oneOf(known))
 		return false
 	}
-	v.add(field, "must be %s, got %q%s", oneOf(known), shown(kind), didYouMean(kind, known))
+	v.add(field, "must be %s, got %q%s", oneOf(known), shown(kind), DidYouMean(kind, known))
 	return false
 }
 

@@ -123,7 +123,7 @@ func (p *problems) loopID(id string) {
 
 func (p *problems) oneOf(field, value string, allowed ...string) {
 	if value != "" && !slices.Contains(allowed, value) {
-		p.add(field, "must be one of %s, got %q%s", strings.Join(allowed, ", "), clip(value, 60), didYouMean(value, allowed))
+		p.add(field, "must be one of %s, got %q%s", strings.Join(allowed, ", "), clip(value, 60), loops.DidYouMean(value, allowed))
 	}
 }
 
@@ -154,39 +154,4 @@ func (p *problems) short(field, text string) {
 	if len(text) > maxShort {
 		p.add(field, "must be at most %d bytes, got %d bytes", maxShort, len(text))
 	}
-}
-
-// didYouMean names the allowed word that shares the most with value, if any is
-// near.
-func didYouMean(value string, allowed []string) string {
-	best, distance := "", 3
-	for _, word := range allowed {
-		if d := editDistance(strings.ToLower(clip(value, 40)), word); d < distance {
-			best, distance = word, d
-		}
-	}
-	if best == "" {
-		return ""
-	}
-	return fmt.Sprintf("; did you mean %s?", best)
-}
-
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		diagonal := row[0]
-		row[0] = i
-		for j := 1; j <= len(b); j++ {
-			change := diagonal
-			if a[i-1] != b[j-1] {
-				change++
-			}
-			diagonal = row[j]
-			row[j] = min(change, row[j]+1, row[j-1]+1)
-		}
-	}
-	return row[len(b)]
 }
