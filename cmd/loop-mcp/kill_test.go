@@ -52,7 +52,9 @@ func TestKilledAtAnyInstant(t *testing.T) {
 	t.Logf("seed %d", *seed)
 	random := rand.New(rand.NewPCG(*seed, 1))
 	b := newBox(t)
-	until := "until: {all: [{kind: predicate, expression: iteration >= 60}]}\nlimits: {max_iterations: 200, max_passes: 200}\nstall: {passes: 0}"
+	// Enough work that it outlasts the kills.
+	target := 60 + 20**kills
+	until := fmt.Sprintf("until: {all: [{kind: predicate, expression: iteration >= %d}]}\nlimits: {max_iterations: %d, max_passes: %[2]d}\nstall: {passes: 0}", target, target+5**kills)
 	var ids []string
 	for n := range 4 {
 		name := fmt.Sprintf("worker%d", n)
@@ -72,10 +74,14 @@ func TestKilledAtAnyInstant(t *testing.T) {
 		told[id] = now
 		return status
 	}
+	hits := 0
 	for range *kills {
 		c := b.connect()
 		for range 1 + random.IntN(60) {
 			check(c, ids[random.IntN(len(ids))])
+		}
+		if check(c, ids[0]) == "running" {
+			hits++
 		}
 		_ = c.cmd.Process.Kill()
 		_ = c.cmd.Wait()
@@ -88,7 +94,15 @@ func TestKilledAtAnyInstant(t *testing.T) {
 				t.Fatal(problem)
 			}
 		}
-		b.auditIterations(c, id, 60)
+		b.auditIterations(c, id, target)
+	}
+	cut := 0
+	for _, id := range ids {
+		cut += int(told[id].starts - told[id].iteration)
+	}
+	t.Logf("%d of %d kills met running loops and cut off %d starts", hits, *kills, cut)
+	if 2*hits < *kills || cut < hits {
+		t.Errorf("too few kills met work: %d of %d, %d starts cut off", hits, *kills, cut)
 	}
 	if status := check(c, resting); status != "paused" {
 		t.Errorf("the paused loop is %s after the restarts", status)
