@@ -122,10 +122,11 @@ func (b *box) write(name, text string) string {
 	return path
 }
 
-// loop writes a loop file whose body is a role of work.
+// loop writes a loop file whose body is a role of work. A program built with the
+// race detector waits a second at its end unless it is told not to.
 func (b *box) loop(name, role, rest string) string {
 	b.t.Helper()
-	return b.write(name+".loop.yaml", fmt.Sprintf("name: %s\ngoal: test\nbody: {kind: command, run: [%q], env: {LOOP_HELPER: %s}}\n%s\n", name, helper, role, rest))
+	return b.write(name+".loop.yaml", fmt.Sprintf("name: %s\ngoal: test\nbody: {kind: command, run: [%q], env: {LOOP_HELPER: %s, GORACE: atexit_sleep_ms=0}}\n%s\n", name, helper, role, rest))
 }
 
 // result is what a finished process left.
