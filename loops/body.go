@@ -32,6 +32,13 @@ type Ender interface {
 	EndLeftovers(id ID, dir string)
 }
 
+// Rester is implemented by a Body that keeps something for a loop from start to
+// start, such as a process. Rest is called when this process stops working on
+// the loop, with the status that it then has.
+type Rester interface {
+	Rest(id ID, status Status)
+}
+
 // BodyFunc makes a function a Body.
 type BodyFunc func(ctx context.Context, t Turn) (Result, error)
 
@@ -57,7 +64,16 @@ type Turn struct {
 	Ledger Ledger // what was spent before this start, the start included
 	Limits Limits
 	Source Source
-	Dir    string // absolute: what relative paths refer to
+	Dir    string            // absolute: what relative paths refer to
+	Models map[string]string // models by the name that the spec has for them, pinned when the loop was created
+
+	// Meter accounts for paid calls.
+	Meter Meter
+	// Keep stores data beside the loop, for good and under the hash of its
+	// content; Fetch returns it. Memory that grows from start to start keeps
+	// its large parts there and holds the references.
+	Keep  func(ctx context.Context, data []byte) (ref string, err error)
+	Fetch func(ctx context.Context, ref string) ([]byte, error)
 
 	// Save stores memory durably inside the iteration: a start that is cut off
 	// is repeated with it. Safe for concurrent use.
@@ -108,9 +124,35 @@ func Transient(err error, after time.Duration) error {
 	return &bodyError{err: err, after: after}
 }
 
+// RateLimited marks an error after which the same start goes on when after, at
+// least a back-off, has passed: the provider asked to wait. It costs no start
+// and no failure; only max_duration bounds it. A condition that returns it is
+// asked again. A nil err gives nil.
+func RateLimited(err error, after time.Duration) error {
+	if err == nil {
+		return nil
+	}
+	return &bodyError{err: err, after: after, limited: true}
+}
+
+// Provider marks an error as that of a model's provider: a loop that it ends
+// has failed with fail.provider instead of fail.body or fail.failures. It is
+// the innermost mark: Permanent(Provider(err)). A nil err gives nil.
+func Provider(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &providerError{err}
+}
+
+type providerError struct{ error }
+
+func (e *providerError) Unwrap() error { return e.error }
+
 type bodyError struct {
 	err       error
 	permanent bool
+	limited   bool // by rate: neither a failure nor a new start
 	after     time.Duration
 }
 

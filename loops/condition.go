@@ -10,7 +10,11 @@ import (
 // called for several loops at once and must return when ctx ends.
 //
 // An error means that the condition could not be asked: it counts as not met,
-// with the error as reason and feedback.
+// with the error as reason and feedback. Three kinds of error are no verdict:
+// one from [Transient] or [RateLimited] has the condition asked again later,
+// and after retry.max_attempts tries in a row pauses the loop
+// (judge_unavailable); one from [Permanent] fails it (fail.judge); a [*CapError]
+// caps it. In all three the judgement stays owed and the body does not run again.
 type StopCondition interface {
 	Judge(ctx context.Context, e Evidence) (Verdict, error)
 }
@@ -39,8 +43,17 @@ type Evidence struct {
 	Elapsed time.Duration  // wall clock since the start
 
 	Source Source
-	Dir    string // absolute: what relative paths refer to
+	Dir    string            // absolute: what relative paths refer to
+	Models map[string]string // models by the name that the spec has for them, pinned when the loop was created
+	Worker string            // the model of the body, pinned; empty: it has none
 	Emit   func(Live)
+
+	// Meter accounts for paid calls.
+	Meter Meter
+	// Saved is what this condition stored last through Save, in this judgement
+	// or an earlier one of the loop. Save stores up to 1 MiB durably.
+	Saved json.RawMessage
+	Save  func(ctx context.Context, saved json.RawMessage) error
 }
 
 // Parts is the menu of an engine: what it can run, by kind. A plain value made
@@ -49,6 +62,23 @@ type Parts struct {
 	Bodies   map[string]Body          // by BodySpec.Kind; "client" needs none
 	Handlers map[string]Body          // by BodySpec.Name, for the kind "handler"
 	Stops    map[string]StopCondition // by Condition.Kind; "human" and "claim" need none
+	Models   Models                   // nil: this program has no models
+}
+
+// Models tells what the names of models in specs stand for. Safe for concurrent
+// use.
+type Models interface {
+	// Resolve returns the model behind a name; an empty name asks for the usual
+	// one of the role (RoleWorker or RoleJudge). The error says what is known
+	// instead and how a model is configured.
+	Resolve(name, role string) (ModelRef, error)
+}
+
+// ModelRef is a model as a loop pins it when it is created.
+type ModelRef struct {
+	Name   string // as specs name it: "smart"
+	ID     string // provider and model: "anthropic/claude-sonnet-4-5"
+	Priced bool   // what it costs is known
 }
 
 // Checker is implemented by a Body or a StopCondition that can refuse settings
@@ -64,6 +94,7 @@ type Setup struct {
 	Config json.RawMessage // the part's fields as JSON, templates expanded for the first iteration
 	Source Source
 	Dir    string
-	Inputs map[string]any // typed, as in [Evidence]
-	Claim  bool           // asked by a process that is about to claim the loop
+	Inputs map[string]any    // typed, as in [Evidence]
+	Models map[string]string // pinned models by name; empty before the loop is created
+	Claim  bool              // asked by a process that is about to claim the loop
 }

@@ -58,14 +58,20 @@ const (
 	BodyClient  = "client"
 	BodyCommand = "command"
 	BodyHandler = "handler"
+	BodyAgent   = "agent"
 )
 
 // BodySpec names the worker of a loop and its settings. Which fields belong to
 // which kind is checked by [Spec.Validate].
 type BodySpec struct {
-	Kind string `json:"kind,omitempty" jsonschema_description:"client, command or handler"`
+	Kind string `json:"kind,omitempty" jsonschema_description:"agent, client, command or handler"`
 
-	Prompt string `json:"prompt,omitempty" jsonschema_description:"client: text of the brief; left out: goal, context, feedback, steering and what is left"`
+	Prompt string `json:"prompt,omitempty" jsonschema_description:"client, agent: text of the brief; left out: goal, context, feedback, steering and what is left"`
+
+	Model   string   `json:"model,omitempty" jsonschema_description:"agent: name of a configured model, such as smart"`
+	System  string   `json:"system,omitempty" jsonschema_description:"agent: instructions that stay the same in every call"`
+	Tools   []string `json:"tools,omitempty" jsonschema_description:"agent: patterns over the tools of the configured MCP servers, such as files__* or !files__write_file; left out: none"`
+	History string   `json:"history,omitempty" jsonschema_description:"agent: fresh (default; each pass starts from goal, note and feedback) or all (one conversation)"`
 
 	Run   []string          `json:"run,omitempty" jsonschema_description:"command: program and arguments, without a shell"`
 	Stdin string            `json:"stdin,omitempty" jsonschema_description:"command: text for standard input; left out: goal, context, feedback, steering and what is left"`
@@ -76,6 +82,12 @@ type BodySpec struct {
 	Name string          `json:"name,omitempty" jsonschema_description:"handler: the registered name"`
 	With json.RawMessage `json:"with,omitempty" jsonschema_description:"handler: settings for it, any JSON"`
 }
+
+// What an agent remembers from pass to pass: BodySpec.History.
+const (
+	HistoryFresh = "fresh"
+	HistoryAll   = "all"
+)
 
 // How a command reports what it spent: BodySpec.Usage.
 const (
@@ -96,6 +108,7 @@ type Until struct {
 const (
 	StopPredicate = "predicate"
 	StopCommand   = "command"
+	StopJudge     = "judge"
 	StopHuman     = "human"
 	StopClaim     = "claim"
 )
@@ -103,7 +116,7 @@ const (
 // Condition is one member of [Until]: a condition (Kind and its fields), a
 // negation (Not), or one nested Any or All. Groups do not nest deeper.
 type Condition struct {
-	Kind string `json:"kind,omitempty" jsonschema_description:"predicate, command, human or claim"`
+	Kind string `json:"kind,omitempty" jsonschema_description:"predicate, command, judge, human or claim"`
 
 	Expression string `json:"expression,omitempty" jsonschema_description:"predicate: CEL expression that must be true; variables output, json, score, memory, iteration, pass, usage, limits, inputs, history, elapsed_seconds"`
 
@@ -112,12 +125,37 @@ type Condition struct {
 	Timeout Duration `json:"timeout,omitempty" min:"1" jsonschema_description:"command: how long it may take (10m)"`
 	Exit    int      `json:"exit,omitempty" jsonschema_description:"command: the exit code that means met (0)"`
 
-	Question string `json:"question,omitempty" jsonschema_description:"human: what the person is asked to approve"`
+	Question string `json:"question,omitempty" jsonschema_description:"human: what the person is asked to approve; judge: what the model decides"`
+
+	Criteria []Criterion `json:"criteria,omitempty" jsonschema_description:"judge: what must be met, one by one; left out: the question"`
+	Evidence []Look      `json:"evidence,omitempty" jsonschema_description:"judge: what is shown to it; left out: the output alone"`
+	Model    string      `json:"model,omitempty" jsonschema_description:"judge: name of a configured model"`
+	Votes    Count       `json:"votes,omitempty" min:"1" jsonschema_description:"judge: how many times in a row it must say done (2)"`
 
 	Not *Condition  `json:"not,omitempty" jsonschema_description:"Met when this condition is not"`
 	Any []Condition `json:"any,omitempty" jsonschema_description:"A nested group: met when one of these is met"`
 	All []Condition `json:"all,omitempty" jsonschema_description:"A nested group: met when all of these are met"`
 }
+
+// Criterion is one thing that a judge decides about.
+type Criterion struct {
+	ID   string `json:"id" jsonschema_description:"Short name: lower-case letters, digits, hyphens and underscores"`
+	Text string `json:"text" jsonschema_description:"What must be true"`
+}
+
+// Look says where the host finds a piece of evidence for a judge.
+type Look struct {
+	Kind string   `json:"kind" jsonschema_description:"output, command or file"`
+	Run  []string `json:"run,omitempty" jsonschema_description:"command: program and arguments, run by the host in the body's working folder"`
+	Path string   `json:"path,omitempty" jsonschema_description:"file: its path, below the body's working folder unless absolute"`
+}
+
+// The kinds of evidence: Look.Kind.
+const (
+	LookOutput  = "output"
+	LookCommand = "command"
+	LookFile    = "file"
+)
 
 // Retry says how often a start is repeated after a transient fault (exit code
 // 75, a timeout, [Transient]) and what follows a crash.

@@ -31,6 +31,8 @@ type Origin struct {
 	RequestID string            `json:"request_id,omitempty"`
 	Parent    ID                `json:"parent,omitempty"`    // the loop below whose body this one was started
 	Protected map[string]string `json:"protected,omitempty"` // file below Dir → SHA-256 at the start
+	Models    map[string]string `json:"models,omitempty"`    // name in the spec → provider and model, pinned
+	Unpriced  []string          `json:"unpriced,omitempty"`  // pinned models whose price is unknown
 	Warnings  []string          `json:"warnings,omitempty"`
 	CreatedAt time.Time         `json:"created_at"`
 }
@@ -73,6 +75,15 @@ type State struct {
 	Stop      *Stop      `json:"stop,omitempty"`
 	Pause     *Pause     `json:"pause,omitempty"`
 	Intent    Intent     `json:"intent,omitzero"`
+
+	Reserved []Reserved                 `json:"reserved,omitempty"` // for calls under way
+	Grants   int                        `json:"grants,omitempty"`   // calls that something was ever set aside for
+	Metered  Usage                      `json:"metered,omitzero"`   // settled calls that no committed iteration shows yet
+	ByModel  []ModelUsage               `json:"by_model,omitempty"` // what the ledger's usage is made of
+	Children map[ID]Drawn               `json:"children,omitempty"` // what loops below this one have drawn
+	Short    *Shortage                  `json:"short,omitempty"`    // a limit that left no room for a call
+	Notes    map[string]json.RawMessage `json:"notes,omitempty"`    // what conditions saved, by their place in the spec
+	Waits    int                        `json:"waits,omitempty"`    // waits for a provider in a row
 
 	Progress Progress  `json:"progress,omitzero"` // stall, error and protection streaks
 	Claim    Claim     `json:"claim,omitzero"`
@@ -158,6 +169,8 @@ const (
 type Judgement struct {
 	First   bool               `json:"first,omitempty"` // check_first: before the first pass
 	Results map[string]Verdict `json:"results,omitempty"`
+	Metered map[string]Usage   `json:"metered,omitempty"` // settled calls of conditions whose verdict is not there yet
+	Tries   int                `json:"tries,omitempty"`   // in a row that did not reach a condition
 }
 
 // Intent is a request written while a worker has the loop. It is obeyed at the
@@ -208,13 +221,23 @@ type Verdict struct {
 	Kind         string    `json:"kind"` // the condition's kind; for the whole: the kind that decided
 	Met          bool      `json:"met"`
 	Reason       string    `json:"reason,omitempty"`
-	Feedback     string    `json:"feedback,omitempty"` // for the next pass
+	Impossible   bool      `json:"impossible,omitempty"` // no work can meet it: blocked.impossible
+	Feedback     string    `json:"feedback,omitempty"`   // for the next pass
+	Criteria     []Ruling  `json:"criteria,omitempty"`   // judge: one each
 	Evidence     []Exhibit `json:"evidence,omitempty"`
 	Model        string    `json:"model,omitempty"`
 	Usage        Usage     `json:"usage,omitzero"`
 	SelfReported bool      `json:"self_reported"` // rests on the worker's own words alone
 	Error        string    `json:"error,omitempty"`
 	Fingerprint  string    `json:"fingerprint,omitempty"` // of the evidence without times and addresses; see stall detection
+}
+
+// Ruling is a verdict on one criterion of a judge.
+type Ruling struct {
+	ID     string   `json:"id"`
+	Status string   `json:"status"` // met, not_met or unknown
+	Quotes []string `json:"quotes,omitempty"`
+	Note   string   `json:"note,omitempty"` // what the host found wrong with it, or what is missing
 }
 
 // Exhibit is one piece of evidence behind a verdict.

@@ -18,9 +18,6 @@ const (
 	no
 )
 
-// StopJudge is the kind of a model's judgement.
-const StopJudge = "judge"
-
 // leaf is one condition of a tree, with its place: "all[0]", "any[1].not".
 type leaf struct {
 	path string
