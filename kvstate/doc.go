@@ -54,5 +54,7 @@
 // message to each hand-out and a sweep for lost ones, and would pay only when
 // many processes on many machines race for the same loops.
 //
-// Bucket LOOPREQ binds request ids to loops.
+// Bucket LOOPREQ binds request ids to loops. Bucket LOOPDATA has the small records
+// of Update, such as a day's spending: one message each, which names its last
+// writes, because others may have written since an acknowledgement was lost.
 package kvstate

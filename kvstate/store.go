@@ -44,6 +44,8 @@ type Store struct {
 	seed     maphash.Seed
 	blobs    blobs
 	request  stream
+	records  stream        // of Update
+	updates  chan struct{} // full while an Update is under way
 	origins  originCache
 	journals journals
 	line     line
@@ -69,13 +71,14 @@ const maxUnderWay = 2
 // of all loops. ctx bounds Open alone. opts may be nil. A damaged loop does not
 // keep Open from working. The caller closes the store, then the connection.
 func Open(ctx context.Context, js jetstream.JetStream, opts *Options) (*Store, error) {
-	s := &Store{js: js, nc: js.Conn(), prefix: apiPrefix(js), seed: maphash.MakeSeed(), turns: make(chan struct{}, maxUnderWay)}
+	s := &Store{js: js, nc: js.Conn(), prefix: apiPrefix(js), seed: maphash.MakeSeed(), turns: make(chan struct{}, maxUnderWay), updates: make(chan struct{}, 1)}
 	if opts != nil {
 		s.opts = *opts
 	}
 	s.defaults()
-	s.request.config, s.blobs.stream.config = s.requestsConfig(), s.blobsConfig()
-	s.request.js, s.blobs.stream.js, s.blobs.js = js, js, js
+	s.request = stream{js: js, config: s.requestsConfig()}
+	s.records = stream{js: js, config: s.recordsConfig()}
+	s.blobs.stream, s.blobs.js = stream{js: js, config: s.blobsConfig()}, js
 	s.projection = projection{
 		entries: map[loops.ID]*entry{},
 		ready: queue{
@@ -84,8 +87,8 @@ func Open(ctx context.Context, js jetstream.JetStream, opts *Options) (*Store, e
 		watch: watchers{all: map[*watcher]bool{}, one: map[loops.ID]map[*watcher]bool{}},
 	}
 	s.line.renew()
-	records := stream{js: js, config: s.loopsConfig()}
-	if err := records.ensure(ctx); err != nil {
+	heads := stream{js: js, config: s.loopsConfig()}
+	if err := heads.ensure(ctx); err != nil {
 		return nil, fmt.Errorf("open the store: %w", err)
 	}
 	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))

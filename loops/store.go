@@ -2,7 +2,11 @@ package loops
 
 import (
 	"context"
+	"fmt"
 	"iter"
+	"slices"
+	"strings"
+	"time"
 )
 
 // Store keeps loops. All methods are safe for concurrent use. After a method
@@ -65,4 +69,40 @@ type Store interface {
 
 	// Blob returns what PutBlob stored. ErrNotFound, ErrDamaged.
 	Blob(ctx context.Context, id ID, ref string) ([]byte, error)
+
+	// Update changes the small record key that is kept beside the loops, by
+	// compare-and-swap: what change returns replaces old, which is nil when
+	// there is none. change is pure, keeps neither slice and does not call the
+	// store: it is called again when somebody else was faster. Its error is
+	// returned as it is, and nothing is stored. When Update returns nil the
+	// change is durable and has been applied once, also when an acknowledgement
+	// was lost on the way. A record is gone when nobody has changed it for
+	// [RecordTTL]. See [CheckKey] and [MaxRecord]; ErrDamaged.
+	Update(ctx context.Context, key string, change func(old []byte) ([]byte, error)) error
+}
+
+// MaxRecord is how many bytes a record of [Store.Update] may have.
+const MaxRecord = 64 << 10
+
+// RecordTTL is how long a record of [Store.Update] is kept after its last change.
+const RecordTTL = 40 * 24 * time.Hour
+
+// maxKey is how many characters the key of a record may have.
+const maxKey = 64
+
+// CheckKey returns an error unless key can name a record of [Store.Update]: 1 to
+// 64 of a-z, 0-9, hyphen and dot, each dot between two others.
+func CheckKey(key string) error {
+	if key == "" || len(key) > maxKey || strings.Trim(key, "abcdefghijklmnopqrstuvwxyz0123456789-.") != "" || slices.Contains(strings.Split(key, "."), "") {
+		return &FieldError{Field: "key", Problem: fmt.Sprintf("must be 1 to %d of a-z, 0-9, - and dots between them, got %q", maxKey, key)}
+	}
+	return nil
+}
+
+// CheckRecord returns an error if data is too large for the record key.
+func CheckRecord(key string, data []byte) error {
+	if len(data) > MaxRecord {
+		return &FieldError{Field: key, Problem: fmt.Sprintf("may have %d bytes, got %d", MaxRecord, len(data))}
+	}
+	return nil
 }

@@ -28,6 +28,7 @@ type shared struct {
 	records  map[loops.ID]*record
 	requests map[string]loops.ID
 	blobs    map[string][]byte // by loop and reference
+	side     map[string][]byte // records of Update, by key
 	runners  map[string]bool   // by name: alive
 	faults   map[loops.ID][]Fault
 	waiters  map[chan struct{}]bool // made by whoever waits, so that they belong to that bubble
@@ -44,7 +45,7 @@ type record struct {
 // NewMemory returns an empty store as the runner "runner-1" sees it.
 func NewMemory() *Memory {
 	s := &shared{
-		records: map[loops.ID]*record{}, requests: map[string]loops.ID{}, blobs: map[string][]byte{},
+		records: map[loops.ID]*record{}, requests: map[string]loops.ID{}, blobs: map[string][]byte{}, side: map[string][]byte{},
 		runners: map[string]bool{}, faults: map[loops.ID][]Fault{},
 		waiters: map[chan struct{}]bool{},
 	}
@@ -72,15 +73,16 @@ func (m *Memory) Kill(runner string) {
 // Close ends this runner; the loops stay for the others.
 func (m *Memory) Close() { m.Kill(m.name) }
 
-// Fault is what one Commit meets. The zero value lets it through.
+// Fault is what one Commit or Update meets. The zero value lets it through.
 type Fault struct {
-	Write  func(s *loops.State) // another writer's change, stored just before the commit
-	Before error                // returned by a commit that was not stored
-	After  error                // returned by a commit that was stored
+	Write  func(s *loops.State)    // another writer's change, stored just before the commit
+	Change func(old []byte) []byte // another writer's change, stored just before the update
+	Before error                   // returned by a write that was not stored
+	After  error                   // returned by a write that was stored
 }
 
-// FailNext makes the next commits of loop id meet the given faults, one each,
-// in order.
+// FailNext makes the next commits of loop id, or the next updates of the record
+// with that key, meet the given faults, one each, in order.
 func (m *Memory) FailNext(id loops.ID, faults ...Fault) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -1,9 +1,11 @@
 package loopstest
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -186,3 +188,57 @@ func (m *Memory) Blob(ctx context.Context, id loops.ID, ref string) ([]byte, err
 }
 
 func blobKey(id loops.ID, ref string) string { return string(id) + "/" + ref }
+
+// Update implements [loops.Store]. Records are kept for ever.
+func (m *Memory) Update(ctx context.Context, key string, change func(old []byte) ([]byte, error)) error {
+	if err := loops.CheckKey(key); err != nil {
+		return fmt.Errorf("update the record %s: %w", key, err)
+	}
+	for {
+		old, err := m.read(ctx, key)
+		if err != nil {
+			return fmt.Errorf("update the record %s: %w", key, err)
+		}
+		data, err := change(slices.Clone(old))
+		if err != nil {
+			return err
+		}
+		if err := loops.CheckRecord(key, data); err != nil {
+			return fmt.Errorf("update the record %s: %w", key, err)
+		}
+		if err := m.swap(ctx, key, old, data); !errors.Is(err, loops.ErrConflict) {
+			return err
+		}
+	}
+}
+
+// read returns the record key, nil when there is none.
+func (m *Memory) read(ctx context.Context, key string) ([]byte, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.side[key], m.usable(ctx)
+}
+
+// swap replaces old by data. ErrConflict when it is not there any more.
+func (m *Memory) swap(ctx context.Context, key string, old, data []byte) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.usable(ctx); err != nil {
+		return fmt.Errorf("update the record %s: %w", key, err)
+	}
+	fault := m.nextFault(loops.ID(key))
+	if fault.Change != nil {
+		m.side[key] = fault.Change(slices.Clone(m.side[key]))
+	}
+	if fault.Before != nil {
+		return fmt.Errorf("update the record %s: %w", key, fault.Before)
+	}
+	if now := m.side[key]; !bytes.Equal(now, old) || (now == nil) != (old == nil) {
+		return loops.ErrConflict
+	}
+	m.side[key] = append([]byte{}, data...)
+	if fault.After != nil {
+		return fmt.Errorf("update the record %s: %w", key, fault.After)
+	}
+	return nil
+}

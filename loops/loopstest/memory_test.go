@@ -3,6 +3,7 @@ package loopstest_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -100,6 +101,35 @@ func TestFaults(t *testing.T) {
 		if s, err = m.Load(t.Context(), "a"); err != nil || s.Why != step.stored {
 			t.Fatalf("stored %q, %v, want %q", s.Why, err, step.stored)
 		}
+	}
+}
+
+func TestFaultsOfUpdates(t *testing.T) {
+	m := loopstest.NewMemory()
+	before, after := errors.New("before"), errors.New("after")
+	m.FailNext("daily.2026-11-21",
+		loopstest.Fault{Change: func(old []byte) []byte { return append(old, 'o') }},
+		loopstest.Fault{},
+		loopstest.Fault{Before: before},
+		loopstest.Fault{After: after})
+	for n, want := range []error{nil, before, after, nil} {
+		err := m.Update(t.Context(), "daily.2026-11-21", func(old []byte) ([]byte, error) { return fmt.Append(old, n), nil })
+		if !errors.Is(err, want) {
+			t.Fatalf("update %d: got error %v, want %v", n, err, want)
+		}
+	}
+	add := func(old []byte) ([]byte, error) {
+		if string(old) != "o023" {
+			t.Errorf("stored %q, want %q", old, "o023")
+		}
+		return old, nil
+	}
+	if err := m.As("runner-2").Update(t.Context(), "daily.2026-11-21", add); err != nil {
+		t.Fatal(err)
+	}
+	m.Close()
+	if err := m.Update(t.Context(), "daily.2026-11-21", add); !errors.Is(err, loops.ErrClosed) {
+		t.Errorf("a dead runner's update: %v", err)
 	}
 }
 

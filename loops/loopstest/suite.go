@@ -47,6 +47,8 @@ func TestStoreIn(t *testing.T, in func(t *testing.T, run func(*testing.T)), open
 		{"watch follows one loop", testWatchOne},
 		{"a slow watcher sees the newest head", testWatchSlow},
 		{"a request is bound once", testReserve},
+		{"a record is changed by one after the other", testUpdate},
+		{"a change that is refused stores nothing", testUpdateRefused},
 		{"blobs come back", testBlobs},
 		{"large values come back", testLarge},
 		{"a settled loop moves again", testReopen},

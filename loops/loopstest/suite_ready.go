@@ -168,6 +168,9 @@ func testContext(t *testing.T, store loops.Store) {
 		"History": func() error { _, err := store.History(ctx, s.ID); return err },
 		"Commit":  func() error { c := s; c.Why = "late"; _, err := store.Commit(ctx, c); return err },
 		"Reserve": func() error { _, err := store.Reserve(ctx, "late", s.ID); return err },
+		"Update": func() error {
+			return store.Update(ctx, "late", func([]byte) ([]byte, error) { return []byte("late"), nil })
+		},
 		"List":    func() error { _, err := store.List(ctx); return err },
 		"Ready":   func() error { _, _, err := store.Ready(ctx); return err },
 		"PutBlob": func() error { _, err := store.PutBlob(ctx, s.ID, []byte("late")); return err },
