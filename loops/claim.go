@@ -12,7 +12,8 @@ func claim(s State, c Claim, now time.Time) (State, bool) {
 	if s.Status.Settled() || s.Status == Paused {
 		return s, false
 	}
-	crashed := s.Open && (s.Claim.Token != "" || s.Status == Queued)
+	held := s.Open && s.Held
+	crashed := s.Open && !held && (s.Claim.Token != "" || s.Status == Queued)
 	early := s.Status == Waiting && now.Before(s.WaitingUntil)
 	s.touch(now)
 	s.endWait(now)
@@ -28,6 +29,7 @@ func claim(s State, c Claim, now time.Time) (State, bool) {
 	if s.Intent.Pause != nil {
 		return s.pause(*s.Intent.Pause, now), true
 	}
+	s = s.writeOff() // nobody settles the calls of a worker that is gone
 	s.Claim, s.Why = c, ""
 	switch {
 	case s.Owed != nil:
@@ -36,6 +38,8 @@ func claim(s State, c Claim, now time.Time) (State, bool) {
 	case s.Origin.Spec.until().CheckFirst && !s.Checked:
 		s.Status, s.Phase, s.Owed = Running, PhaseConditions, &Judgement{First: true, Results: map[string]Verdict{}}
 		return s, true
+	case held:
+		return s.goOn(now), true
 	case crashed:
 		return s.afterCrash(now), true
 	}
@@ -76,7 +80,7 @@ func (s *State) endWait(now time.Time) {
 	if !s.WakeAt.IsZero() && s.WakeAt.Before(now) {
 		until = s.WakeAt
 	}
-	if waited := until.Sub(s.WaitingSince); waited > 0 {
+	if waited := until.Sub(s.WaitingSince); waited > 0 && s.WaitingFor != "rate_limit" {
 		s.Ledger.ActiveSeconds += waited.Seconds()
 	}
 	s.WaitingSince, s.WaitingUntil = time.Time{}, time.Time{}
@@ -94,7 +98,9 @@ func (s State) wake() time.Time {
 	switch {
 	case s.Status == Waiting:
 		sooner(s.WaitingUntil)
-		sooner(s.WaitingSince.Add(time.Duration(s.Limits.MaxActive) - s.Ledger.active()))
+		if s.WaitingFor != "rate_limit" { // that is the provider's time
+			sooner(s.WaitingSince.Add(time.Duration(s.Limits.MaxActive) - s.Ledger.active()))
+		}
 	case s.Status == NeedsInput && s.Attention != nil && s.Origin.Spec.AnswerTimeout > 0:
 		sooner(s.Attention.Since.Add(time.Duration(s.Origin.Spec.AnswerTimeout)))
 	}
@@ -118,7 +124,7 @@ func (s State) expire(now time.Time) (State, bool) {
 func cutOff(s State, cause error, o outcome, now time.Time) State {
 	s.touch(now)
 	s.Elapsed = max(s.Elapsed, o.elapsed)
-	s.Ledger.spend(o.it.Usage, o.active)
+	s = s.account(o)
 	if o.it.Memory != nil {
 		s.Memory = o.it.Memory
 	}

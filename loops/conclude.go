@@ -12,7 +12,7 @@ import (
 func conclude(s State, asked map[string]Verdict, tampered []string, active time.Duration, now time.Time) State {
 	s.touch(now)
 	s.Ledger.ActiveSeconds += active.Seconds()
-	s = s.learn(asked)
+	s = s.learn(asked).writeOff()
 	until := s.Origin.Spec.until()
 	got, by := until.answer(s.Owed.Results)
 	switch {
@@ -58,20 +58,90 @@ func (s State) askApproval(l leaf, now time.Time) State {
 
 // learn adds verdicts to what is owed, and to the journal.
 func (s State) learn(asked map[string]Verdict) State {
-	owed := Judgement{First: s.Owed.First, Results: map[string]Verdict{}}
+	owed := Judgement{First: s.Owed.First, Results: map[string]Verdict{}, Metered: maps.Clone(s.Owed.Metered)}
 	maps.Copy(owed.Results, s.Owed.Results)
+	if len(asked) > 0 {
+		s.Waits, s.Short = 0, nil
+	} else {
+		owed.Tries = s.Owed.Tries
+	}
 	for _, l := range s.Origin.Spec.until().leaves() {
 		v, ok := asked[l.path]
 		if !ok {
 			continue
 		}
 		v.Iteration, v.Pass, v.Kind = s.Iteration, s.Pass, l.cond.Kind
-		s.Ledger.spend(v.Usage, 0)
+		s.spend(roleOf(l.cond.Kind), v.Model, v.Usage)
+		if metered := s.Owed.Metered[l.path]; metered != (Usage{}) {
+			v.Usage = v.Usage.Plus(metered)
+		}
 		owed.Results[l.path] = v
+		delete(owed.Metered, l.path)
 		s.New.Verdicts = append(slices.Clip(s.New.Verdicts), v)
 	}
 	s.Owed = &owed
 	return s
+}
+
+// roleOf is the row of the usage view that a condition belongs to.
+func roleOf(kind string) string {
+	if kind == StopJudge {
+		return RoleJudge
+	}
+	return RoleWorker
+}
+
+// unjudged is the rule for a condition that could not be asked: it is asked
+// again later, a person mends what is wrong, or the loop is over. No pass is
+// charged and no body runs; the judgement stays owed.
+func unjudged(s State, asked map[string]Verdict, f fault, active time.Duration, now time.Time) State {
+	s.touch(now)
+	s.Ledger.ActiveSeconds += active.Seconds()
+	s = s.learn(asked).writeOff()
+	switch {
+	case s.Intent.Cancel != nil:
+		return s.cancelled(now)
+	case f.capped != nil:
+		return s.outOf(*f.capped, false, now)
+	case f.permanent:
+		return s.settle(Failed, FailJudge, f.kind, f.text, now)
+	case f.limited:
+		s.emit(now, EventFailed, "the "+f.kind+" waits: "+firstWords(f.text))
+		return s.awaitProvider(f.after, now)
+	}
+	owed := *s.Owed
+	owed.Tries++
+	s.Owed = &owed
+	s.emit(now, EventFailed, fmt.Sprintf("the %s could not be asked (try %d): %s", f.kind, owed.Tries, firstWords(f.text)))
+	if int64(owed.Tries) < int64(s.Origin.Spec.Retry.MaxAttempts) {
+		return s.wait("back_off", max(f.after, s.Origin.Spec.Retry.delay(owed.Tries)), now)
+	}
+	owed.Tries = 0
+	return s.pause(Pause{Reason: PauseJudgeUnavailable, Detail: f.text}, now)
+}
+
+// fault is why a condition gave no verdict.
+type fault struct {
+	kind      string // of the condition
+	text      string
+	permanent bool
+	limited   bool
+	after     time.Duration
+	capped    *CapError
+}
+
+// hopeless reports whether a condition that nothing can meet decides the whole.
+func (u Until) hopeless(results map[string]Verdict) (Verdict, bool) {
+	for _, l := range u.leaves() {
+		v, ok := results[l.path]
+		if !ok || !v.Impossible || v.Met {
+			continue
+		}
+		if got, _ := u.answer(map[string]Verdict{l.path: v}); got == no {
+			return v, true
+		}
+	}
+	return Verdict{}, false
 }
 
 // checkedFirst goes on after check_first.
@@ -98,6 +168,9 @@ func (s State) endPass(v Verdict, now time.Time) State {
 	s.emit(now, EventVerdict, fmt.Sprintf("pass %d: %s by %s: %s", s.Pass, word, v.Kind, firstWords(v.Reason)))
 	if v.Met {
 		return s.settle(Completed, goalReason(v.Kind), v.Kind, v.Reason, now)
+	}
+	if why, ok := s.Origin.Spec.until().hopeless(results); ok {
+		return s.settle(Blocked, BlockedImpossible, why.Kind, why.Reason, now)
 	}
 	if text, same := s.Progress.predicateError(s.Origin.Spec.until(), results); same >= 3 {
 		return s.settle(Failed, FailPredicate, StopPredicate, fmt.Sprintf("the same error %d passes running: %s", same, text), now)

@@ -16,6 +16,9 @@ type outcome struct {
 	ask       *Ask
 	permanent bool          // the error can't be mended by another start
 	transient bool          // the start may be repeated
+	limited   bool          // the provider asks to wait: the same start goes on
+	provider  bool          // the error is a model provider's
+	capped    *CapError     // a limit left no room for a call
 	after     time.Duration // not before this has passed
 	active    time.Duration // working time of the start
 	elapsed   Duration      // age of the loop when it ended, by a clock that nobody sets
@@ -27,8 +30,13 @@ func decide(s State, o outcome, now time.Time) State {
 	s.touch(now)
 	s.Elapsed = max(s.Elapsed, o.elapsed)
 	s.Open, s.Phase = false, ""
-	s.Ledger.spend(o.it.Usage, o.active)
-	if o.transient && s.mayRepeat() {
+	s = s.account(o)
+	switch {
+	case o.capped != nil:
+		return s.outOf(*o.capped, true, now)
+	case o.limited && s.Intent.Cancel == nil:
+		return s.holdOn(o, now)
+	case o.transient && s.mayRepeat():
 		return s.backOff(o, now)
 	}
 	s = s.record(o, now)
@@ -36,9 +44,9 @@ func decide(s State, o outcome, now time.Time) State {
 	case s.Intent.Cancel != nil:
 		return s.cancelled(now)
 	case o.permanent:
-		return s.settle(Failed, FailBody, "engine", o.it.Error, now)
+		return s.settle(Failed, o.blame(FailBody), "engine", o.it.Error, now)
 	case !o.it.OK && int64(s.Ledger.Failures) >= int64(s.Limits.MaxFailures):
-		return s.settle(Failed, FailFailures, "limit", fmt.Sprintf("%s in a row (max_failures %d); the last: %s",
+		return s.settle(Failed, o.blame(FailFailures), "limit", fmt.Sprintf("%s in a row (max_failures %d); the last: %s",
 			countOf(s.Ledger.Failures, "failed iteration"), s.Limits.MaxFailures, o.it.Error), now)
 	case o.ask != nil:
 		return s.ask(*o.ask, now)
@@ -48,6 +56,81 @@ func decide(s State, o outcome, now time.Time) State {
 		return s
 	}
 	return s.onward(now)
+}
+
+// blame is the stop reason of a failure: the provider's, or usual.
+func (o outcome) blame(usual StopReason) StopReason {
+	if o.provider {
+		return FailProvider
+	}
+	return usual
+}
+
+// account adds what a start spent. Nobody settles the calls that it left open.
+func (s State) account(o outcome) State {
+	s = s.writeOff()
+	s.Ledger.ActiveSeconds += o.active.Seconds()
+	s.spend(RoleWorker, "", o.it.Usage)
+	return s
+}
+
+// holdOn waits for a provider inside the start under way.
+func (s State) holdOn(o outcome, now time.Time) State {
+	if o.it.Memory != nil {
+		s.Memory = o.it.Memory
+	}
+	s.Open, s.Held = true, true
+	s.emit(now, EventFailed, fmt.Sprintf("start %d of iteration %d waits: %s", s.Attempt, s.Iteration+1, firstWords(o.it.Error)))
+	return s.awaitProvider(o.after, now)
+}
+
+// awaitProvider waits as long as the provider asked, at least a back-off that
+// grows while it keeps asking.
+func (s State) awaitProvider(after time.Duration, now time.Time) State {
+	s.Waits++
+	return s.wait("rate_limit", max(after, s.Origin.Spec.Retry.delay(s.Waits)), now)
+}
+
+// goOn continues a start that was held, without another charge.
+func (s State) goOn(now time.Time) State {
+	s.Held = false
+	s.WakeAt, s.WaitingFor, s.Why = time.Time{}, "", ""
+	s.seeSteers(now)
+	s.Status, s.Phase, s.Attention = Running, PhaseBody, nil
+	return s
+}
+
+// outOf ends the movement of a loop whose limits leave no room for a call. A
+// limit that was raised meanwhile lets the same start go on.
+func (s State) outOf(e CapError, body bool, now time.Time) State {
+	if s.Intent.Cancel != nil {
+		return s.cancelled(now)
+	}
+	if limit, own := s.Limits.of(e.Reason); own {
+		if s.Short == nil || s.Short.Reason != e.Reason || s.Short.Limit < limit {
+			s.Short = &Shortage{Reason: e.Reason, Limit: limit}
+		}
+		if e.limit != 0 && limit > e.limit { // raised since the call was refused
+			s.Short, s.Open, s.Held = nil, body, body
+			return s.toWorker()
+		}
+	}
+	return s.settle(Capped, e.Reason, "limit", e.Detail, now)
+}
+
+// of returns the value of the limit behind a cap. ok is false for one that is
+// not the loop's own.
+func (l Limits) of(reason StopReason) (value int64, ok bool) {
+	switch reason {
+	case CapTokens:
+		return int64(l.MaxTotalTokens), true
+	case CapCost:
+		return int64(l.MaxCostUSD), true
+	case CapToolCalls:
+		return int64(l.MaxToolCalls), true
+	default:
+		return 0, false
+	}
 }
 
 // mayRepeat reports whether the iteration under way has another start left.
@@ -62,7 +145,10 @@ func (s State) record(o outcome, now time.Time) State {
 	it := o.it
 	s.Iteration++
 	s.Ledger.Iterations++
-	s.Attempt = 0
+	s.Attempt, s.Waits, s.Short = 0, 0, nil
+	if s.Metered != (Usage{}) {
+		it.Usage, s.Metered = it.Usage.Plus(s.Metered), Usage{}
+	}
 	it.Iteration, it.Pass, it.Epoch, it.EndedAt = s.Iteration, s.Pass, s.Epoch, now
 	it.Done = it.Done && o.ask == nil
 	if it.Memory != nil {

@@ -33,6 +33,7 @@ type Options struct {
 	Defaults  Limits               // for what a spec leaves out; zero fields: DefaultLimits
 	Ceilings  Limits               // that no spec exceeds; zero fields: DefaultCeilings
 	LiveLoops int                  // live loops at once in the store; 0: 1000
+	DailyCost USD                  // what all loops of the store together may spend on one day, in UTC; 0: no such limit
 	Approvals string               // "auto" (default) or "person": whose decision counts
 	RunsWhile string               // what keeps this process, for snapshots: "this client is connected"
 	Parent    ID                   // the loop below whose body this process runs; it and its ancestors are out of reach
@@ -92,6 +93,11 @@ func (e *Engine) Do(ctx context.Context, id ID, r Request) (Outcome, error) {
 	if err := e.checkRequest(ctx, id, r); err != nil {
 		return Outcome{}, err
 	}
+	return e.do(ctx, id, r)
+}
+
+// do carries out a request that has been checked.
+func (e *Engine) do(ctx context.Context, id ID, r Request) (Outcome, error) {
 	r.Message, r.Output = strings.ToValidUTF8(r.Message, "\uFFFD"), strings.ToValidUTF8(r.Output, "\uFFFD")
 	var warnings []string
 	if r.Action == SetLimits {
@@ -121,8 +127,21 @@ func (e *Engine) Do(ctx context.Context, id ID, r Request) (Outcome, error) {
 			return Outcome{}, fmt.Errorf("%s %s: %w", r.Action, id, err)
 		}
 		e.signal(out.State.Head())
-		return out, nil
+		return out, e.after(ctx, out.State, r)
 	}
+}
+
+// after hands up what a request spent, and ends what stood below a loop that it
+// settled.
+func (e *Engine) after(ctx context.Context, s State, r Request) error {
+	var problems []error
+	if r.Action == Submit && r.Usage != nil {
+		problems = append(problems, e.draw(ctx, s, false), e.spendToday(ctx, r.Usage.CostUSD))
+	}
+	if err := errors.Join(append(problems, e.endChildren(ctx, s))...); err != nil {
+		e.opts.Logger.Error("what follows a request was not finished", "loop", s.ID, "request", r.Action, "cause", err)
+	}
+	return nil
 }
 
 // checkRequest checks what does not depend on the loop's state.

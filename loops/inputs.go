@@ -278,6 +278,9 @@ func eachConditionRun(group string, members []Condition, yield func(field, arg s
 	for i, c := range members {
 		at := itemPath(group, i)
 		eachArg(at+".run", c.Run, yield)
+		for j, look := range c.Evidence {
+			eachArg(itemPath(at+".evidence", j)+".run", look.Run, yield)
+		}
 		if c.Not != nil {
 			eachConditionRun(at+".not", []Condition{*c.Not}, func(field, arg string) {
 				yield(strings.Replace(field, ".not[0]", ".not", 1), arg)

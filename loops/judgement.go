@@ -16,6 +16,8 @@ type findings struct {
 	asked    map[string]Verdict
 	tampered []string      // protected files that changed
 	cut      error         // the cause that ended the asking; asked holds what was found before
+	over     error         // the loop above has ended
+	fault    *fault        // why the last condition gave no verdict
 	active   time.Duration // how long it took
 	elapsed  Duration      // age of the loop when it ended
 }
@@ -31,12 +33,23 @@ func (r *run) judge(ctx context.Context, s State) error {
 	if errors.Is(found.cut, errLost) {
 		return errLost
 	}
+	if found.over != nil {
+		return r.refused(found.over)
+	}
+	for _, v := range found.asked {
+		if err := r.drawReport(v.Usage); err != nil {
+			r.e.opts.Logger.Error("what a condition spent was not handed up", "loop", s.ID, "cause", err)
+		}
+	}
 	return r.commit(func(s State) State {
 		now := time.Now()
 		if found.cut != nil {
 			return cutOff(s.learn(found.asked), found.cut, outcome{active: found.active, elapsed: found.elapsed}, now)
 		}
 		s.Elapsed = max(s.Elapsed, found.elapsed)
+		if found.fault != nil {
+			return unjudged(s, found.asked, *found.fault, found.active, now)
+		}
 		return conclude(s, found.asked, found.tampered, found.active, now)
 	})
 }
@@ -67,7 +80,15 @@ func (r *run) ask(ctx context.Context, s State, whole string) (f findings) {
 		if !more || l.cond.Kind == StopHuman {
 			return f
 		}
-		v := r.askOne(ctx, s, l, whole)
+		v, err := r.askOne(ctx, s, l, whole)
+		if errors.Is(err, errParentOver) {
+			f.over = err
+			return f
+		}
+		if f.fault = faultOf(l.cond.Kind, err); f.fault != nil {
+			f.cut = context.Cause(ctx)
+			return f
+		}
 		if f.cut = context.Cause(ctx); f.cut != nil && (v.Error != "" || !v.Met) {
 			return f
 		}
@@ -88,9 +109,9 @@ func changedSince(o Origin) []string {
 }
 
 // askOne asks one condition. An error is a verdict too: not met.
-func (r *run) askOne(ctx context.Context, s State, l leaf, whole string) Verdict {
+func (r *run) askOne(ctx context.Context, s State, l leaf, whole string) (Verdict, error) {
 	if l.cond.Kind == StopClaim {
-		return Verdict{Kind: StopClaim, Met: true, Reason: "the worker says it is done", SelfReported: true}
+		return Verdict{Kind: StopClaim, Met: true, Reason: "the worker says it is done", SelfReported: true}, nil
 	}
 	v, err := r.consult(ctx, s, l, whole)
 	v.Kind = l.cond.Kind
@@ -102,7 +123,25 @@ func (r *run) askOne(ctx context.Context, s State, l leaf, whole string) Verdict
 	if v.Usage.Validate() != nil {
 		v.Usage = Usage{}
 	}
-	return v.bounded()
+	return v.bounded(), err
+}
+
+// faultOf tells an error that is no verdict from one that is.
+func faultOf(kind string, err error) *fault {
+	if err == nil {
+		return nil
+	}
+	f := &fault{kind: kind, text: clean(err.Error(), maxErrorText)}
+	if capped, ok := errors.AsType[*CapError](err); ok {
+		f.capped = capped
+		return f
+	}
+	be, ok := errors.AsType[*bodyError](err)
+	if !ok {
+		return nil
+	}
+	f.permanent, f.limited, f.after = be.permanent, be.limited, be.after
+	return f
 }
 
 // The sizes of a verdict's texts in bytes; longer ones keep head and tail.
@@ -110,11 +149,20 @@ const (
 	maxReason   = 4 << 10
 	maxFeedback = 64 << 10
 	maxExhibits = 64
+	maxQuotes   = 16 // for each criterion
 )
 
 // bounded makes a verdict fit for a record.
 func (v Verdict) bounded() Verdict {
 	v.Reason, v.Feedback, v.Error = clean(v.Reason, maxReason), clean(v.Feedback, maxFeedback), clean(v.Error, maxReason)
+	v.Criteria = slices.Clone(v.Criteria[:min(len(v.Criteria), maxCriteria)])
+	for i, c := range v.Criteria {
+		c.Quotes = slices.Clone(c.Quotes[:min(len(c.Quotes), maxQuotes)])
+		for j, quote := range c.Quotes {
+			c.Quotes[j] = clean(quote, maxReason)
+		}
+		v.Criteria[i] = Ruling{ID: clean(c.ID, maxReason), Status: clean(c.Status, maxReason), Quotes: c.Quotes, Note: clean(c.Note, maxReason)}
+	}
 	v.Model, v.Fingerprint = clean(v.Model, maxReason), clean(v.Fingerprint, maxReason)
 	v.Evidence = slices.Clone(v.Evidence[:min(len(v.Evidence), maxExhibits)])
 	for i, e := range v.Evidence {
@@ -133,14 +181,14 @@ func (r *run) consult(ctx context.Context, s State, l leaf, whole string) (v Ver
 	if stop == nil {
 		return Verdict{}, fmt.Errorf("this process has no condition of the kind %q", l.cond.Kind)
 	}
-	evidence, err := r.evidence(ctx, s, l.cond, whole)
+	evidence, err := r.evidence(ctx, s, l.path, l.cond, whole)
 	if err != nil {
 		return Verdict{}, err
 	}
 	return stop.Judge(ctx, evidence)
 }
 
-func (r *run) evidence(ctx context.Context, s State, c Condition, whole string) (Evidence, error) {
+func (r *run) evidence(ctx context.Context, s State, path string, c Condition, whole string) (Evidence, error) {
 	judged := s // templates speak of the iteration that is judged, not of the next
 	judged.Iteration = max(0, s.Iteration-1)
 	c, err := expandCondition(c, judged)
@@ -157,7 +205,10 @@ func (r *run) evidence(ctx context.Context, s State, c Condition, whole string) 
 			return Evidence{}, err
 		}
 	}
+	m := meter{r: r, start: s.Ledger.Starts, path: path}
 	return Evidence{
+		Models: maps.Clone(s.Origin.Models), Worker: s.Origin.Models[s.Origin.Spec.Body.Model], Meter: m, Saved: slices.Clone(s.Notes[path]),
+		Save: func(ctx context.Context, data json.RawMessage) error { return r.saveNote(ctx, m, data) },
 		Loop: s.ID, Iteration: s.Iteration, Pass: s.Pass, Config: config,
 		Goal: s.Goal(), Output: whole, Score: s.Score, Memory: slices.Clone(s.Memory),
 		Ledger: s.Ledger, Limits: s.Limits, Inputs: typedInputs(s.Origin.Spec, s.Origin.Inputs), History: earlier,

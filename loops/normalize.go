@@ -17,6 +17,9 @@ func (s Spec) Normalize(defaults, ceilings Limits) (Spec, []string) {
 	if s.Body.Kind == BodyCommand {
 		s.Body.Usage = orDefault(s.Body.Usage, UsageNone)
 	}
+	if s.Body.Kind == BodyAgent {
+		s.Body.History = orDefault(s.Body.History, HistoryFresh)
+	}
 	s.Result = orDefault(s.Result, ResultLast)
 	s.Retry = s.Retry.normalized()
 	if s.Stall == nil {
@@ -40,13 +43,10 @@ func orDefault[T comparable](value, usual T) T {
 	return value
 }
 
-// kindAgent is a body of its own package; only its default for stall is here.
-const kindAgent = "agent"
-
 // stallPasses is the default of stall.passes: a command may well print the same
 // line pass after pass while it makes progress elsewhere.
 func stallPasses(kind string) Count {
-	if kind == BodyClient || kind == kindAgent {
+	if kind == BodyClient || kind == BodyAgent {
 		return 3
 	}
 	return 0
@@ -81,6 +81,10 @@ func (s Spec) conditions(group []Condition) []Condition {
 func (s Spec) condition(c Condition) Condition {
 	if c.Kind == StopCommand {
 		c.Timeout = orDefault(c.Timeout, defaultConditionTimeout)
+		c.Cwd = orDefault(c.Cwd, s.Body.Cwd)
+	}
+	if c.Kind == StopJudge {
+		c.Votes = orDefault(c.Votes, 2)
 		c.Cwd = orDefault(c.Cwd, s.Body.Cwd)
 	}
 	if c.Not != nil {

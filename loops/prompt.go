@@ -92,7 +92,8 @@ func (s State) promptLeft() string {
 	}
 	parts := []string{fmt.Sprintf("%d of %d passes and %d of %d iterations, this one included",
 		max(0, int(l.MaxPasses)-used.Passes), l.MaxPasses, max(0, int(l.MaxIterations)-starts), l.MaxIterations)}
-	metered := s.Origin.Spec.Body.Usage != "" && s.Origin.Spec.Body.Usage != UsageNone
+	b := s.Origin.Spec.Body
+	metered := b.Kind == BodyAgent || b.Usage != "" && b.Usage != UsageNone
 	if metered || used.CostUSD > 0 {
 		parts = append(parts, fmt.Sprintf("%s of %s", max(0, l.MaxCostUSD-used.CostUSD).cents(), l.MaxCostUSD.cents()))
 	}

@@ -228,16 +228,21 @@ func (s State) mayMove() error {
 // noRoom reports the limit that keeps a loop from moving on: any for a start,
 // one in time for a judgement that is still owed.
 func (s State) noRoom() (StopReason, string, bool) {
-	if s.Owed != nil {
-		return s.timeUp()
+	if s.Owed == nil {
+		return s.capHit()
 	}
-	return s.capHit()
+	for _, h := range s.hits() {
+		if s.Short != nil && h.reason == s.Short.Reason {
+			return h.reason, h.detail, true
+		}
+	}
+	return s.timeUp()
 }
 
 // move starts a new epoch of a settled loop. The ledger is kept.
 func (s State) move(why string, now time.Time) State {
 	s.Epoch++
-	s.Stop, s.Pause = nil, nil
+	s.Stop, s.Pause, s.Short = nil, nil, nil
 	s.Ledger.Failures = 0
 	s.Progress = Progress{}
 	s.emit(now, EventResumed, fmt.Sprintf("%s: epoch %d", why, s.Epoch))
@@ -254,6 +259,9 @@ func (s State) resume(now time.Time) (State, error) {
 	case Waiting:
 		s.endWait(now)
 		s.emit(now, EventResumed, "the wait was skipped")
+		if s.Owed != nil || s.Open { // a judgement is owed, or a start is under way: a worker's matter
+			return s.toWorker(), nil
+		}
 		return s.begin(now), nil
 	default:
 		if err := s.mayMove(); err != nil {

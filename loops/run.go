@@ -92,6 +92,7 @@ func (r *run) take() (bool, error) {
 
 // loop runs bodies and conditions until the loop rests or is lost.
 func (r *run) loop(ctx context.Context) error {
+	defer r.rest()
 	for {
 		s := r.state()
 		if !r.holds(s) {
@@ -116,6 +117,24 @@ func (r *run) loop(ctx context.Context) error {
 			}
 			return err
 		}
+	}
+}
+
+// rest ends what was kept for the loop while this process worked on it, and
+// what was started below it when it has settled.
+func (r *run) rest() {
+	s := r.state()
+	if keeper, ok := r.e.body(s.Origin.Spec.Body).(Rester); ok {
+		status := s.Status
+		if r.process.Err() != nil {
+			status = Queued // whatever it waits for, another process goes on
+		}
+		keeper.Rest(s.ID, status)
+	}
+	ctx, cancel := r.lasting()
+	defer cancel()
+	if err := r.e.endChildren(ctx, s); err != nil {
+		r.e.opts.Logger.Error("a loop below one that has ended was not cancelled", "loop", s.ID, "cause", err)
 	}
 }
 
@@ -247,7 +266,7 @@ func (r *run) account(u Usage) {
 		if err != nil {
 			return
 		}
-		s.Ledger.spend(u, 0)
+		s.spend(RoleWorker, "", u)
 		if _, err = r.store(ctx, s); !errors.Is(err, ErrConflict) {
 			return
 		}

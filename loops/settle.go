@@ -23,7 +23,7 @@ func (s State) settle(status Status, reason StopReason, by, detail string, now t
 	s.Status, s.Phase, s.Why, s.WaitingFor = status, "", "", ""
 	s.Claim, s.Intent, s.Pause = Claim{}, Intent{}, nil
 	s.WakeAt, s.Attention = time.Time{}, nil
-	s.Open, s.Attempt = false, 0
+	s.Open, s.Held, s.Attempt, s.Waits = false, false, 0, 0
 	s.Stop = &Stop{Reason: reason, Detail: detail, DecidedBy: by, SelfDeclared: reason == GoalClaimed,
 		Resumable: status != Completed && status != Cancelled && reason != FailQuarantined}
 	s.Stop.Actions = s.actions()
@@ -67,6 +67,11 @@ func (s State) hits() []hit {
 	add(int64(u.Passes) >= int64(l.MaxPasses), CapPasses, "%d of %d passes used", u.Passes, l.MaxPasses)
 	add(u.TotalTokens >= int64(l.MaxTotalTokens), CapTokens, "%d of %d used", u.TotalTokens, l.MaxTotalTokens)
 	add(u.CostUSD >= l.MaxCostUSD, CapCost, "%s of %s used", u.CostUSD, l.MaxCostUSD)
+	if s.Short != nil { // less than the next call needs
+		limit, _ := l.of(s.Short.Reason)
+		add(limit <= s.Short.Limit && !slices.ContainsFunc(all, func(h hit) bool { return h.reason == s.Short.Reason }),
+			s.Short.Reason, "what is left is less than the next call needs")
+	}
 	add(u.ToolCalls >= int64(l.MaxToolCalls), CapToolCalls, "%d of %d used", u.ToolCalls, l.MaxToolCalls)
 	add(s.Elapsed >= l.MaxDuration, CapDuration, "%s of %s since the start", wholeSeconds(s.Elapsed), l.MaxDuration)
 	add(u.active() >= time.Duration(l.MaxActive), CapActive, "%s of %s used", seconds(u.ActiveSeconds), l.MaxActive)
@@ -115,8 +120,14 @@ func (s State) used(reason StopReason) string {
 	case CapActive:
 		return seconds(s.Ledger.ActiveSeconds).String()
 	case CapTokens:
+		if s.Short != nil && s.Short.Reason == reason {
+			return fmt.Sprint(s.Short.Limit)
+		}
 		return fmt.Sprint(s.Ledger.TotalTokens)
 	case CapCost:
+		if s.Short != nil && s.Short.Reason == reason {
+			return strings.TrimPrefix(USD(s.Short.Limit).String(), "$")
+		}
 		return strings.TrimPrefix(s.Ledger.CostUSD.String(), "$")
 	default: // CapToolCalls
 		return fmt.Sprint(s.Ledger.ToolCalls)
@@ -144,6 +155,12 @@ func (s State) remedies() []string {
 	case Completed:
 		return []string{"use the output", "call loop_continue with action reopen and a message if something is missing"}
 	case Capped:
+		switch s.Stop.Reason {
+		case CapDailyCost:
+			return []string{resume + " tomorrow (UTC), or ask the operator to raise daily_cost_usd", "use the output as it is"}
+		case CapParent:
+			return []string{"raise the limits of the parent loop " + string(s.Origin.Parent) + " with loop_approve, then " + resume, "use the output as it is"}
+		}
 		if name, ok := limitOf[s.Stop.Reason]; ok {
 			return []string{fmt.Sprintf("raise %s above %s with loop_approve (decision set_limits); the loop then goes on", name, s.used(s.Stop.Reason)),
 				"use the output as it is"}
@@ -179,6 +196,10 @@ func (s State) Enforcements() Enforcements {
 		return Enforcements{MaxCostUSD: e, MaxTotalTokens: e, MaxToolCalls: e}
 	}
 	switch {
+	case b.Kind == BodyAgent && len(s.Origin.Unpriced) > 0:
+		return Enforcements{MaxCostUSD: NotMetered, MaxTotalTokens: PerCall, MaxToolCalls: PerCall}
+	case b.Kind == BodyAgent:
+		return all(PerCall)
 	case b.Kind == BodyClient && s.Ledger.Usage == (Usage{}), b.Kind == BodyCommand && (b.Usage == UsageNone || b.Usage == ""):
 		return all(NotMetered)
 	case b.Kind == BodyCommand && b.Usage == UsageClaudeJSON:
@@ -189,15 +210,14 @@ func (s State) Enforcements() Enforcements {
 	return all(PerIteration)
 }
 
-// spend adds what a run reported. Sums stop at the largest number instead of
+// spend adds what was reported. Sums stop at the largest number instead of
 // wrapping around.
-func (l *Ledger) spend(u Usage, active time.Duration) {
+func (l *Ledger) spend(u Usage) {
 	l.InputTokens = addUp(l.InputTokens, u.InputTokens)
 	l.OutputTokens = addUp(l.OutputTokens, u.OutputTokens)
 	l.TotalTokens = addUp(l.TotalTokens, u.Total())
 	l.CostUSD = USD(addUp(int64(l.CostUSD), int64(u.CostUSD)))
 	l.ToolCalls = addUp(l.ToolCalls, u.ToolCalls)
-	l.ActiveSeconds += active.Seconds()
 }
 
 // Total returns TotalTokens, or the sum of input and output when that is more.

@@ -121,7 +121,7 @@ type Condition struct {
 	Expression string `json:"expression,omitempty" jsonschema_description:"predicate: CEL expression that must be true; variables output, json, score, memory, iteration, pass, usage, limits, inputs, history, elapsed_seconds"`
 
 	Run     []string `json:"run,omitempty" jsonschema_description:"command: program and arguments, without a shell"`
-	Cwd     string   `json:"cwd,omitempty" jsonschema_description:"command: working folder; left out: the body's"`
+	Cwd     string   `json:"cwd,omitempty" jsonschema_description:"command, judge: working folder; left out: the body's"`
 	Timeout Duration `json:"timeout,omitempty" min:"1" jsonschema_description:"command: how long it may take (10m)"`
 	Exit    int      `json:"exit,omitempty" jsonschema_description:"command: the exit code that means met (0)"`
 
@@ -174,7 +174,7 @@ const (
 
 // Stall says after how many passes without progress the worker is nudged; as
 // many again, and the loop is stalled. Passes 0 is off. A nil *Stall means the
-// default: 3 for client, off for command and handler.
+// default: 3 for client and agent, off for command and handler.
 type Stall struct {
 	Passes Count `json:"passes" jsonschema_description:"Passes with the same output, or the same evidence and verdict, before a nudge; 0 is off"`
 }

@@ -68,6 +68,8 @@ type Spent struct {
 type CapError struct {
 	Reason StopReason
 	Detail string
+
+	limit int64 // the value of the limit when the call was refused
 }
 
 // Error returns the detail, which names the limit.
@@ -225,7 +227,8 @@ func (s State) short(c Call, r room, reason StopReason) error {
 			text += fmt.Sprintf("; %s are held back for the judge", held)
 		}
 	}
-	return &CapError{Reason: reason, Detail: limitOf[reason] + ": " + text}
+	limit, _ := l.of(reason)
+	return &CapError{Reason: reason, Detail: limitOf[reason] + ": " + text, limit: limit}
 }
 
 // costOf is tokens at a rate for a million of them, rounded up.
@@ -294,7 +297,7 @@ func (s *State) spend(role, model string, u Usage) {
 	if u == (Usage{}) && model == "" {
 		return
 	}
-	s.Ledger.spend(u, 0)
+	s.Ledger.spend(u)
 	rows := slices.Clone(s.ByModel)
 	i := slices.IndexFunc(rows, func(m ModelUsage) bool { return m.Role == role && m.Model == model })
 	if i < 0 && len(rows) >= maxUsageRows { // a body may name models without end

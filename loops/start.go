@@ -49,7 +49,7 @@ func (e *Engine) Start(ctx context.Context, r StartRequest) (Outcome, error) {
 			id = bound // reserved by a process that died before it created the loop
 		}
 	}
-	if err := e.roomForLoop(ctx); err != nil {
+	if err := errors.Join(e.roomForLoop(ctx), e.mayNest(ctx)); err != nil {
 		return Outcome{}, err
 	}
 	for {
@@ -63,7 +63,7 @@ func (e *Engine) Start(ctx context.Context, r StartRequest) (Outcome, error) {
 		case err != nil:
 			return Outcome{}, fmt.Errorf("create loop %s: %w", id, err)
 		}
-		return Outcome{State: s, Warnings: origin.Warnings}, nil
+		return Outcome{State: s, Warnings: origin.Warnings}, e.draw(ctx, s, false) // the parent knows its child
 	}
 }
 
@@ -155,7 +155,7 @@ func (e *Engine) plan(r StartRequest) (Origin, error) {
 	o.Inputs = inputs
 	o.Spec, o.Warnings = r.Spec.Normalize(e.opts.Defaults, e.opts.Ceilings)
 	o.Spec = o.Spec.inDir(o.Dir)
-	if err := e.checkParts(o); err != nil {
+	if err := errors.Join(e.pinModels(&o, explicit), e.checkParts(o)); err != nil {
 		return Origin{}, err
 	}
 	o.Warnings = append(o.Warnings, notMetered(o.Spec, explicit)...)
@@ -216,7 +216,7 @@ func (s Spec) inDir(dir string) Spec {
 func conditionsIn(list []Condition, dir, fallback string) []Condition {
 	out := make([]Condition, len(list))
 	for i, c := range list {
-		if c.Kind == StopCommand {
+		if c.Kind == StopCommand || c.Kind == StopJudge {
 			if c.Cwd == "" {
 				c.Cwd = fallback
 			}
@@ -273,7 +273,7 @@ func (e *Engine) checkParts(o Origin) error {
 
 // check asks every part that can refuse its settings.
 func (e *Engine) check(s State, claiming bool) error {
-	setup := Setup{Source: s.Origin.Source, Dir: s.Origin.Dir, Inputs: typedInputs(s.Origin.Spec, s.Origin.Inputs), Claim: claiming}
+	setup := Setup{Source: s.Origin.Source, Dir: s.Origin.Dir, Models: s.Origin.Models, Inputs: typedInputs(s.Origin.Spec, s.Origin.Inputs), Claim: claiming}
 	var problems []error
 	if c, ok := e.body(s.Origin.Spec.Body).(Checker); ok {
 		b, err := expandBody(s)

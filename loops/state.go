@@ -59,6 +59,7 @@ type State struct {
 	Epoch     uint64 `json:"epoch"`             // goes up when a settled loop is moved again
 	Attempt   int    `json:"attempt,omitempty"` // starts charged for the iteration under way
 	Open      bool   `json:"open,omitempty"`    // a charged start has neither ended nor been written off
+	Held      bool   `json:"held,omitempty"`    // the open start waits for a provider or a limit and goes on uncharged
 
 	Output   Text            `json:"output"`
 	Score    *float64        `json:"score,omitempty"` // of Output

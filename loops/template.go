@@ -251,6 +251,7 @@ func expandBody(s State) (BodySpec, error) {
 	b := s.Origin.Spec.Body
 	b.Prompt = e.field("prompt", b.Prompt, scopeText, MaxPromptSize)
 	b.Stdin = e.field("stdin", b.Stdin, scopeText, MaxPromptSize)
+	b.System = e.field("system", b.System, scopeSettings, MaxPromptSize)
 	b.Run = e.argv("run", b.Run)
 	b.Cwd = e.field("cwd", b.Cwd, scopeSettings, maxArgument)
 	if b.Env != nil {
@@ -319,6 +320,16 @@ func (e *expander) condition(at string, c Condition) Condition {
 	c.Run = e.argv(fieldPath(at, "run"), c.Run)
 	c.Cwd = e.field(fieldPath(at, "cwd"), c.Cwd, scopeSettings, maxArgument)
 	c.Question = e.field(fieldPath(at, "question"), c.Question, scopeText, MaxGoalSize)
+	c.Criteria = slices.Clone(c.Criteria)
+	for i := range c.Criteria {
+		c.Criteria[i].Text = e.field(itemPath(fieldPath(at, "criteria"), i)+".text", c.Criteria[i].Text, scopeSettings, MaxGoalSize)
+	}
+	c.Evidence = slices.Clone(c.Evidence)
+	for i, look := range c.Evidence {
+		field := itemPath(fieldPath(at, "evidence"), i)
+		c.Evidence[i].Run = e.argv(field+".run", look.Run)
+		c.Evidence[i].Path = e.field(field+".path", look.Path, scopeSettings, maxArgument)
+	}
 	if c.Not != nil {
 		inner := e.condition(fieldPath(at, "not"), *c.Not)
 		c.Not = &inner

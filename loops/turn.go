@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"runtime/debug"
 	"slices"
@@ -69,6 +70,9 @@ func (r *run) start(ctx context.Context, s State) error {
 	if err != nil {
 		return r.unusable(s, err)
 	}
+	if err := r.mayStart(ctx, s); err != nil {
+		return r.refused(err)
+	}
 	began := time.Now()
 	r.emitStart(began)
 	bodyCtx, stop := r.bounded(ctx, s, true)
@@ -80,12 +84,21 @@ func (r *run) start(ctx context.Context, s State) error {
 	if o.it.Usage.Validate() != nil {
 		o.it.Usage = Usage{}
 	}
+	if err := r.drawReport(o.it.Usage); err != nil {
+		r.e.opts.Logger.Error("what a start spent was not handed up", "loop", s.ID, "cause", err)
+	}
 	if checkMemory(result.Memory) == nil { // also of a start that failed: it may hold a running total
 		o.it.Memory = slices.Clone(result.Memory)
 	}
+	capped, isCap := errors.AsType[*CapError](err)
 	switch {
 	case errors.Is(cause, errLost):
 		err = errLost
+	case errors.Is(err, errParentOver):
+		err = r.refused(err)
+	case isCap:
+		o.capped = capped
+		err = r.finish(ctx, o, "")
 	case errors.Is(cause, ErrCancelled), errors.Is(cause, ErrCancelNow), cause != nil && err != nil && !errors.Is(cause, errIterationTime):
 		err = r.cutOff(cause, o)
 	default:
@@ -128,8 +141,10 @@ func (r *run) emitStart(now time.Time) {
 // output.
 func (r *run) read(ctx context.Context, o *outcome, result Result, err error) string {
 	if be, ok := errors.AsType[*bodyError](err); ok {
-		o.permanent, o.transient, o.after = be.permanent, !be.permanent, be.after
+		o.permanent, o.limited, o.after = be.permanent, be.limited, be.after
+		o.transient = !be.permanent && !be.limited
 	}
+	_, o.provider = errors.AsType[*providerError](err)
 	if err == nil {
 		err = checkResult(result)
 	}
@@ -258,9 +273,12 @@ func (r *run) turn(ctx context.Context, s State) (Turn, error) {
 		Loop: s.ID, Iteration: s.Iteration + 1, Pass: s.Pass, Epoch: s.Epoch, Attempt: s.Attempt,
 		Config: config, Prompt: s.prompt(), Goal: s.Goal(), Context: s.expandedContext(), Feedback: s.Feedback,
 		Steer: s.joinedSteers(), Answer: s.Answer, Output: output, Memory: slices.Clone(s.Memory),
-		Ledger: s.Ledger, Limits: s.Limits, Source: s.Origin.Source, Dir: s.Origin.Dir,
-		Save: func(ctx context.Context, memory json.RawMessage) error { return r.save(ctx, s.Ledger.Starts, memory) },
-		Emit: func(l Live) { r.emit(s.Ledger.Starts, l) },
+		Ledger: s.Ledger, Limits: s.Limits, Source: s.Origin.Source, Dir: s.Origin.Dir, Models: maps.Clone(s.Origin.Models),
+		Meter: meter{r: r, start: s.Ledger.Starts},
+		Keep:  func(ctx context.Context, data []byte) (string, error) { return r.e.store.PutBlob(ctx, s.ID, data) },
+		Fetch: func(ctx context.Context, ref string) ([]byte, error) { return r.e.store.Blob(ctx, s.ID, ref) },
+		Save:  func(ctx context.Context, memory json.RawMessage) error { return r.save(ctx, s.Ledger.Starts, memory) },
+		Emit:  func(l Live) { r.emit(s.Ledger.Starts, l) },
 	}, nil
 }
 

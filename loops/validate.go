@@ -2,6 +2,7 @@ package loops
 
 import (
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -17,8 +18,8 @@ func (s Spec) Validate() error { return s.validateKinds(nil, nil) }
 func (s Spec) validateKinds(bodies, stops []string) error {
 	v := &validator{
 		spec:   s,
-		bodies: withKinds([]string{BodyClient, BodyCommand, BodyHandler}, bodies),
-		stops:  withKinds([]string{StopPredicate, StopCommand, StopHuman, StopClaim}, stops),
+		bodies: withKinds([]string{BodyAgent, BodyClient, BodyCommand, BodyHandler}, bodies),
+		stops:  withKinds([]string{StopPredicate, StopCommand, StopJudge, StopHuman, StopClaim}, stops),
 	}
 	v.words()
 	v.inputs()
@@ -122,14 +123,32 @@ type ownField struct {
 	set bool
 }
 
-// foreign reports fields of kind other in a part that is of kind kind.
-func (v *validator) foreign(at, part, kind, other string, fields []ownField) {
-	for _, f := range fields {
-		if !f.set || kind == other {
-			continue
-		}
-		v.add(fieldPath(at, f.key), "belongs to the kind %s, this %s is %s", other, part, kind)
+// foreign reports fields that belong to other kinds than the part's own. shown
+// is how the part's kind is called in the message.
+func (v *validator) foreign(at, part, kind, shown string, own map[string][]ownField) {
+	mine := map[string]bool{}
+	for _, f := range own[kind] {
+		mine[f.key] = true
 	}
+	for _, other := range slices.Sorted(maps.Keys(own)) {
+		for _, f := range own[other] {
+			if f.set && !mine[f.key] {
+				v.add(fieldPath(at, f.key), "belongs to the kind %s, this %s is %s", kindsWith(own, f.key), part, shown)
+				mine[f.key] = true // once
+			}
+		}
+	}
+}
+
+// kindsWith names the kinds that have a field.
+func kindsWith(own map[string][]ownField, key string) string {
+	var kinds []string
+	for _, kind := range slices.Sorted(maps.Keys(own)) {
+		if slices.ContainsFunc(own[kind], func(f ownField) bool { return f.key == key }) {
+			kinds = append(kinds, kind)
+		}
+	}
+	return strings.Join(kinds, " or ")
 }
 
 // argv checks a command line without a shell.

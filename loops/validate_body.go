@@ -16,6 +16,8 @@ func (v *validator) body() {
 	}
 	own := map[string][]ownField{
 		BodyClient: {{"prompt", b.Prompt != ""}},
+		BodyAgent: {{"prompt", b.Prompt != ""}, {"model", b.Model != ""}, {"system", b.System != ""},
+			{"tools", len(b.Tools) > 0}, {"history", b.History != ""}},
 		BodyCommand: {{"run", len(b.Run) > 0}, {"stdin", b.Stdin != ""}, {"cwd", b.Cwd != ""},
 			{"env", len(b.Env) > 0}, {"usage", b.Usage != ""}},
 		BodyHandler: {{"name", b.Name != ""}, {"with", len(b.With) > 0}},
@@ -25,11 +27,7 @@ func (v *validator) body() {
 		if b.Kind == "" {
 			shownKind = "client (kind is left out)"
 		}
-		for _, other := range []string{BodyClient, BodyCommand, BodyHandler} {
-			if other != kind {
-				v.foreign("body", "body", shownKind, other, own[other])
-			}
-		}
+		v.foreign("body", "body", kind, shownKind, own)
 	}
 	v.bodyFields(kind)
 }
@@ -50,6 +48,35 @@ func (v *validator) bodyFields(kind string) {
 	}
 	v.text("body.name", b.Name, maxExpressionSize)
 	v.with()
+	v.agent(b)
+}
+
+// agent checks the settings of an agent. Which models and tools exist is the
+// program's affair.
+func (v *validator) agent(b BodySpec) {
+	v.modelName("body.model", b.Model)
+	v.template("body.system", b.System, MaxPromptSize, scopeSettings)
+	v.word("body.history", b.History, []string{HistoryFresh, HistoryAll})
+	if len(b.Tools) > maxListItems {
+		v.add("body.tools", "has %d items, at most %d are allowed", len(b.Tools), maxListItems)
+		return
+	}
+	for i, pattern := range b.Tools {
+		if field := itemPath("body.tools", i); strings.TrimLeft(pattern, "!") == "" {
+			v.add(field, "must be a pattern such as files__*, got %q", shown(pattern))
+		} else {
+			v.plain(field, pattern, maxExpressionSize)
+		}
+	}
+}
+
+var modelAlias = regexp.MustCompile(`\A[A-Za-z0-9][A-Za-z0-9._/:@-]{0,127}\z`)
+
+// modelName checks the shape of a model's name; empty means the usual one.
+func (v *validator) modelName(field, name string) {
+	if name != "" && !modelAlias.MatchString(name) {
+		v.add(field, "must be the name of a configured model such as smart, got %q", shown(name))
+	}
 }
 
 // with checks a handler's settings: JSON, whose texts may hold templates.

@@ -46,7 +46,7 @@ func TestValidateNamesEveryProblem(t *testing.T) {
 			`protect[4]: must be relative to the loop's folder, got "C:/x"`, `protect[5]: must be relative to the loop's folder, got "~/x"`,
 			`protect[6]: must name files, got "./"`, "protect[7]: {{ inputs.a }} is not expanded here"}},
 
-		"kind":          {func(s *Spec) { s.Body.Kind = "comand" }, []string{`body.kind: must be client, command or handler, got "comand", did you mean command?`}},
+		"kind":          {func(s *Spec) { s.Body.Kind = "comand" }, []string{`body.kind: must be agent, client, command or handler, got "comand", did you mean command?`}},
 		"foreign field": {func(s *Spec) { s.Body = BodySpec{Kind: BodyClient, Run: []string{"a"}, Usage: "json"} }, []string{"body.run: belongs to the kind command, this body is client", "body.usage: belongs to the kind command, this body is client"}},
 		"kind left out": {func(s *Spec) { s.Body.Run = []string{"go"} }, []string{"body.run: belongs to the kind command, this body is client (kind is left out)"}},
 		"no run":        {func(s *Spec) { s.Body.Kind = BodyCommand }, []string{`body.run: is missing: a list of program and arguments, for example ["claude", "-p"]; no shell is used`}},
@@ -69,7 +69,7 @@ func TestValidateNamesEveryProblem(t *testing.T) {
 		"until empty": {func(s *Spec) { s.Until = &Until{} }, []string{`until: needs any or all with at least one condition, ` + untilExample}},
 		"until both": {func(s *Spec) { s.Until = &Until{Any: []Condition{{Kind: "claim"}}, All: []Condition{{Kind: "clam"}}} }, []string{
 			"until: has both any and all: write one of them, and the other as a member of it",
-			`until.all[0].kind: must be predicate, command, human or claim, got "clam", did you mean claim?`}},
+			`until.all[0].kind: must be predicate, command, judge, human or claim, got "clam", did you mean claim?`}},
 		"members": {func(s *Spec) {
 			claim, inner := Condition{Kind: "claim"}, Condition{Any: []Condition{{Kind: "claim"}}}
 			s.Until = &Until{All: []Condition{
@@ -82,13 +82,13 @@ func TestValidateNamesEveryProblem(t *testing.T) {
 				{Not: &Condition{}},
 			}}
 		}, []string{
-			"until.all[0].kind: is missing: predicate, command, human or claim",
+			"until.all[0].kind: is missing: predicate, command, judge, human or claim",
 			"until.all[1]: must be exactly one of a kind, not, any and all",
 			"until.all[2].any[0].any: is nested too deep: only the first level of until may hold a group",
 			"until.all[3].all: needs at least one condition",
 			"until.all[4].not: must be a condition with a kind; groups and not can't be negated",
 			"until.all[5].question: can't stand beside not",
-			"until.all[6].not.kind: is missing: predicate, command, human or claim"}},
+			"until.all[6].not.kind: is missing: predicate, command, judge, human or claim"}},
 		"conditions": {func(s *Spec) {
 			s.Until = &Until{Any: []Condition{
 				{Kind: "predicate"}, {Kind: "predicate", Expression: strings.Repeat("x", 5000)}, {Kind: "predicate", Expression: "{{ output }} == 1"},
@@ -103,7 +103,7 @@ func TestValidateNamesEveryProblem(t *testing.T) {
 			"until.any[4].exit: must be an exit code from 0 to 255, got 256",
 			"until.any[5].timeout: must not be negative, got -1s", "until.any[5].exit: must be an exit code from 0 to 255, got -1",
 			"until.any[6].question: is missing: what the person is asked to approve",
-			"until.any[7].expression: belongs to the kind predicate, this condition is human", "until.any[7].exit: belongs to the kind command, this condition is human",
+			"until.any[7].exit: belongs to the kind command, this condition is human", "until.any[7].expression: belongs to the kind predicate, this condition is human",
 			"until.any[8].timeout: belongs to the kind command, this condition is claim"}},
 		"check first": {func(s *Spec) { s.Until = &Until{CheckFirst: true, Any: []Condition{{Kind: "claim"}}} }, []string{
 			"until.check_first: has nothing to ask before the first pass: no condition is a predicate or a command"}},
@@ -154,12 +154,37 @@ func TestValidateNamesEveryProblem(t *testing.T) {
 }
 
 func TestValidateKindsOfParts(t *testing.T) {
-	s := Spec{Goal: "g", Body: BodySpec{Kind: "agent", Prompt: "{{ nope }}"}, Until: &Until{Any: []Condition{{Kind: "judge", Question: "done?"}}}}
+	s := Spec{Goal: "g", Body: BodySpec{Kind: "robot", Prompt: "{{ nope }}"}, Until: &Until{Any: []Condition{{Kind: "poll", Question: "done?"}}}}
 	wantProblems(t, s.Validate(),
-		`body.kind: must be client, command or handler, got "agent"`, `until.any[0].kind: must be predicate, command, human or claim, got "judge"`)
-	wantProblems(t, s.validateKinds([]string{"agent", "command"}, []string{"judge"}), `body.prompt: unknown name in {{ nope }}; for the braces themselves write {{"{{"}}`)
-	s.Body = BodySpec{Kind: "agen"}
-	wantProblems(t, s.validateKinds([]string{"agent", "command"}, []string{"judge"}), `body.kind: must be client, command, handler or agent, got "agen", did you mean agent?`)
+		`body.kind: must be agent, client, command or handler, got "robot"`, `until.any[0].kind: must be predicate, command, judge, human or claim, got "poll"`)
+	wantProblems(t, s.validateKinds([]string{"robot", "command"}, []string{"poll"}), `body.prompt: unknown name in {{ nope }}; for the braces themselves write {{"{{"}}`)
+	s.Body = BodySpec{Kind: "robo"}
+	wantProblems(t, s.validateKinds([]string{"robot", "command"}, []string{"poll"}), `body.kind: must be agent, client, command, handler or robot, got "robo", did you mean robot?`)
+}
+
+func TestValidateAgentAndJudge(t *testing.T) {
+	good := Spec{Goal: "g", Body: BodySpec{Kind: BodyAgent, Model: "smart", System: "Be brief.", Prompt: "{{ goal }}", Tools: []string{"files__*", "!files__write_file"}, History: HistoryAll},
+		Until: &Until{All: []Condition{{Kind: StopJudge, Criteria: []Criterion{{ID: "c1", Text: "cited"}}, Model: "fast", Votes: 3, Cwd: "x",
+			Evidence: []Look{{Kind: LookOutput}, {Kind: LookCommand, Run: []string{"go", "vet"}}, {Kind: LookFile, Path: "a.md"}}}}}}
+	wantProblems(t, good.Validate())
+	bad := good
+	bad.Body = BodySpec{Kind: BodyAgent, Model: "a b", System: "{{ feedback }}", Tools: []string{"!"}, History: "some", Stdin: "x"}
+	bad.Until = &Until{All: []Condition{{Kind: StopJudge, Votes: 9, Exit: 1, Criteria: []Criterion{{ID: "C", Text: "x"}, {ID: "a"}, {ID: "a", Text: "x"}},
+		Evidence: []Look{{Kind: "web"}, {Kind: LookFile}, {Kind: LookCommand, Path: "x"}, {Kind: LookOutput, Run: []string{"x"}}}}, {Kind: StopJudge}}}
+	wantProblems(t, bad.Validate(),
+		"body.stdin: belongs to the kind command, this body is agent",
+		`body.model: must be the name of a configured model such as smart, got "a b"`,
+		"body.system: {{ feedback }} is not allowed here, only inputs, loop_id, iteration, pass, limits and left are; put it in prompt or stdin",
+		`body.history: must be fresh or all, got "some"`, `body.tools[0]: must be a pattern such as files__*, got "!"`,
+		"until.all[0].exit: belongs to the kind command, this condition is judge",
+		"until.all[0].votes: must be between 1 and 5, got 9",
+		`until.all[0].criteria[0].id: must be lower-case letters, digits, - and _, a letter first, got "C"`,
+		"until.all[0].criteria[1].text: is missing: what must be true", "until.all[0].criteria[2].id: is there twice: a",
+		`until.all[0].evidence[0].kind: must be output, command or file, got "web"`, "until.all[0].evidence[1].path: is missing: the file to show",
+		"until.all[0].evidence[2].path: belongs to the kind file, this evidence is command",
+		`until.all[0].evidence[2].run: is missing: a list of program and arguments, for example ["go", "vet", "./..."]; no shell is used`,
+		"until.all[0].evidence[3].run: belongs to the kind command, this evidence is output",
+		"until.all[1]: needs a question or criteria: what the model is to decide")
 }
 
 func TestResolveInputs(t *testing.T) {

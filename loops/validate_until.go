@@ -1,6 +1,9 @@
 package loops
 
-import "strings"
+import (
+	"regexp"
+	"strings"
+)
 
 const untilExample = `for example {"any": [{"kind": "command", "run": ["go", "test", "./..."]}]}`
 
@@ -94,11 +97,13 @@ func (v *validator) nested(at string, c Condition, groups bool) {
 
 // alone reports fields of a condition beside not, any or all.
 func (v *validator) alone(at, key string, c Condition) {
+	seen := map[string]bool{}
 	for _, fields := range conditionFields(c) {
 		for _, f := range fields {
-			if f.set {
+			if f.set && !seen[f.key] {
 				v.add(fieldPath(at, f.key), "can't stand beside %s", key)
 			}
+			seen[f.key] = seen[f.key] || f.set
 		}
 	}
 }
@@ -109,7 +114,9 @@ func conditionFields(c Condition) map[string][]ownField {
 		StopPredicate: {{"expression", c.Expression != ""}},
 		StopCommand:   {{"run", len(c.Run) > 0}, {"cwd", c.Cwd != ""}, {"timeout", c.Timeout != 0}, {"exit", c.Exit != 0}},
 		StopHuman:     {{"question", c.Question != ""}},
-		StopClaim:     {},
+		StopJudge: {{"question", c.Question != ""}, {"criteria", len(c.Criteria) > 0}, {"evidence", len(c.Evidence) > 0},
+			{"model", c.Model != ""}, {"votes", c.Votes != 0}, {"cwd", c.Cwd != ""}},
+		StopClaim: {},
 	}
 }
 
@@ -119,9 +126,7 @@ func (v *validator) condition(at string, c Condition) {
 	}
 	own := conditionFields(c)
 	if _, builtIn := own[c.Kind]; builtIn {
-		for _, other := range []string{StopPredicate, StopCommand, StopHuman} {
-			v.foreign(at, "condition", c.Kind, other, own[other])
-		}
+		v.foreign(at, "condition", c.Kind, c.Kind, own)
 	}
 	switch c.Kind {
 	case StopPredicate:
@@ -133,6 +138,7 @@ func (v *validator) condition(at string, c Condition) {
 			v.add(at+".question", "is missing: what the person is asked to approve")
 		}
 	}
+	v.judge(at, c)
 	if c.Kind != StopCommand && len(c.Run) > 0 {
 		v.argv(at+".run", c.Run, "")
 	}
@@ -141,6 +147,70 @@ func (v *validator) condition(at string, c Condition) {
 	v.notNegative(at+".timeout", c.Timeout)
 	if c.Exit < 0 || c.Exit > 255 {
 		v.add(at+".exit", "must be an exit code from 0 to 255, got %d", c.Exit)
+	}
+}
+
+// maxCriteria bounds what one judge decides about.
+const maxCriteria = 20
+
+// maxVotes bounds how often a judge must repeat itself.
+const maxVotes = 5
+
+// judge checks the settings of a model's judgement.
+func (v *validator) judge(at string, c Condition) {
+	if c.Kind == StopJudge && strings.TrimSpace(c.Question) == "" && len(c.Criteria) == 0 {
+		v.add(at, "needs a question or criteria: what the model is to decide")
+	}
+	v.modelName(at+".model", c.Model)
+	if c.Votes < 0 || c.Votes > maxVotes {
+		v.add(at+".votes", "must be between 1 and %d, got %d", maxVotes, c.Votes)
+	}
+	if len(c.Criteria) > maxCriteria {
+		v.add(at+".criteria", "has %d items, at most %d are allowed", len(c.Criteria), maxCriteria)
+		return
+	}
+	seen := map[string]bool{}
+	for i, one := range c.Criteria {
+		field := itemPath(at+".criteria", i)
+		switch {
+		case !criterionID.MatchString(one.ID):
+			v.add(field+".id", "must be lower-case letters, digits, - and _, a letter first, got %q", shown(one.ID))
+		case seen[one.ID]:
+			v.add(field+".id", "is there twice: %s", one.ID)
+		}
+		seen[one.ID] = true
+		if strings.TrimSpace(one.Text) == "" {
+			v.add(field+".text", "is missing: what must be true")
+		}
+		v.template(field+".text", one.Text, maxExpressionSize, scopeSettings)
+	}
+	v.looks(at, c.Evidence)
+}
+
+var criterionID = regexp.MustCompile(`\A[a-z][a-z0-9_-]{0,39}\z`)
+
+// looks checks where a judge's evidence comes from.
+func (v *validator) looks(at string, evidence []Look) {
+	if len(evidence) > maxConditions {
+		v.add(at+".evidence", "has %d items, at most %d are allowed", len(evidence), maxConditions)
+		return
+	}
+	for i, e := range evidence {
+		field := itemPath(at+".evidence", i)
+		if !v.kind(field+".kind", e.Kind, []string{LookOutput, LookCommand, LookFile}) {
+			continue
+		}
+		own := map[string][]ownField{LookOutput: {}, LookCommand: {{"run", len(e.Run) > 0}}, LookFile: {{"path", e.Path != ""}}}
+		v.foreign(field, "evidence", e.Kind, e.Kind, own)
+		switch e.Kind {
+		case LookCommand:
+			v.argv(field+".run", e.Run, `["go", "vet", "./..."]`)
+		case LookFile:
+			if strings.TrimSpace(e.Path) == "" {
+				v.add(field+".path", "is missing: the file to show")
+			}
+			v.template(field+".path", e.Path, maxArgument, scopeSettings)
+		}
 	}
 }
 

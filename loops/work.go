@@ -23,6 +23,11 @@ func (e *Engine) Run(ctx context.Context) error {
 	skipped := newSkipList(e.store)
 	workers.Go(func() { e.follow(ctx) })
 	workers.Go(func() { skipped.run(ctx) })
+	workers.Go(func() {
+		if err := e.endOrphans(ctx); err != nil && ctx.Err() == nil {
+			e.opts.Logger.Error("loops below ones that have ended were not all cancelled", "cause", err)
+		}
+	})
 	slots := make(chan struct{}, e.opts.Workers)
 	for {
 		select {

@@ -39,7 +39,8 @@ func flat(t reflect.Type) *jsonschema.Schema {
 	case reflect.TypeFor[loops.USD]():
 		return &jsonschema.Schema{Type: "number"}
 	case reflect.TypeFor[json.RawMessage](), reflect.TypeFor[map[string]any](), reflect.TypeFor[loops.Retry](),
-		reflect.TypeFor[loops.Stall](), reflect.TypeFor[usageArgs](), reflect.TypeFor[limitsArgs]():
+		reflect.TypeFor[loops.Stall](), reflect.TypeFor[usageArgs](), reflect.TypeFor[limitsArgs](),
+		reflect.TypeFor[loops.Criterion](), reflect.TypeFor[loops.Look]():
 		return &jsonschema.Schema{Type: "object"}
 	case reflect.TypeFor[loops.Until]():
 		return untilSchema()
@@ -135,26 +136,34 @@ func shorten(s *jsonschema.Schema, path string) {
 }
 
 var shortTexts = map[string]string{
-	"body.kind":   "client, command or handler",
-	"body.prompt": "client: own brief",
-	"body.run":    "command: argv, no shell",
-	"body.stdin":  "command: own input",
-	"body.cwd":    "command: folder",
-	"body.env":    "command: variables",
-	"body.usage":  "command: none, json, claude-json, codex-json",
-	"body.name":   "handler: its name",
-	"body.with":   "handler: settings",
+	"body.kind":    "agent, client, command, handler",
+	"body.prompt":  "client, agent: own brief",
+	"body.model":   "agent: e.g. smart",
+	"body.system":  "agent: standing instructions",
+	"body.tools":   "agent: e.g. files__*",
+	"body.history": "agent: fresh or all",
+	"body.run":     "command: argv, no shell",
+	"body.stdin":   "command: own input",
+	"body.cwd":     "command: folder",
+	"body.env":     "command: variables",
+	"body.usage":   "command: none, json, claude-json, codex-json",
+	"body.name":    "handler: its name",
+	"body.with":    "handler: settings",
 
 	"until.check_first":    "Ask before pass 1",
 	"until.any":            "One must hold; as in all",
 	"until.all":            "All must hold",
-	"until.all.kind":       "predicate, command, human or claim",
+	"until.all.kind":       "predicate, command, judge, human, claim",
 	"until.all.expression": "predicate: CEL, e.g. output.contains('ok')",
 	"until.all.run":        "command: argv",
 	"until.all.cwd":        "command: folder",
 	"until.all.timeout":    `command: "10m"`,
 	"until.all.exit":       "command: exit code (0)",
-	"until.all.question":   "human: what to approve",
+	"until.all.question":   "human, judge: what to decide",
+	"until.all.criteria":   `judge: {"id":"c1","text":"Cited"}`,
+	"until.all.evidence":   `judge: {"kind":"file","path":"a.md"}, command, output`,
+	"until.all.model":      "judge: e.g. fast",
+	"until.all.votes":      "judge: 2",
 	"until.all.not":        "Negated",
 	"until.all.any":        "Nested group",
 	"until.all.all":        "Nested group",

@@ -1,6 +1,7 @@
 package loopfile
 
 import (
+	"slices"
 	"strings"
 
 	"example.com/loop-mcp/loops"
@@ -18,6 +19,9 @@ type variant struct {
 
 func bodies() []variant {
 	return []variant{
+		{kind: loops.BodyAgent, summary: "A model with tools: one iteration is one call of the model and the tool calls that it asked for",
+			fields:  []string{"model", "system", "prompt", "tools", "history"},
+			example: map[string]any{"kind": "agent", "model": "smart", "tools": []string{"files__*", "!files__write_file"}}},
 		{kind: loops.BodyClient, summary: "Nothing runs here: the MCP client's own agent works and hands in each iteration",
 			fields: []string{"prompt"}, example: map[string]any{"kind": "client"}},
 		{kind: loops.BodyCommand, summary: "A process, run without a shell; its standard output is the output of the iteration",
@@ -37,11 +41,40 @@ func stops() []variant {
 		{kind: loops.StopCommand, summary: "Met when a command of the host ends with the wanted exit code; the tail of its output is the next feedback",
 			fields: []string{"run", "cwd", "timeout", "exit"}, required: []string{"run"},
 			example: map[string]any{"kind": "command", "run": []string{"go", "test", "./..."}, "timeout": "10m"}},
+		{kind: loops.StopJudge, summary: "Met when a model finds every criterion met, with quotes that the host finds in the evidence",
+			fields: []string{"question", "criteria", "evidence", "cwd", "model", "votes"},
+			example: map[string]any{"kind": "judge", "criteria": []any{map[string]any{"id": "cited", "text": "Every claim names its source"}},
+				"evidence": []any{map[string]any{"kind": "output"}, map[string]any{"kind": "file", "path": "sources.md"}}}},
 		{kind: loops.StopHuman, summary: "Met when a person approves",
 			fields: []string{"question"}, example: map[string]any{"kind": "human", "question": "Publish this text?"}},
 		{kind: loops.StopClaim, summary: "Met when the worker says so; nothing checks it",
 			example: map[string]any{"kind": "claim"}},
 	}
+}
+
+// example is the example of one kind.
+func example(kinds []variant, kind string) map[string]any {
+	for _, v := range kinds {
+		if v.kind == kind {
+			return v.example
+		}
+	}
+	return nil
+}
+
+// ofKind keeps of "human: what to approve; judge: what it decides" the part of
+// one kind. A text for several kinds names them all: "client, agent: …".
+func ofKind(text, kind string) string {
+	for part := range strings.SplitSeq(text, "; ") {
+		kinds, rest, found := strings.Cut(part, ": ")
+		if found && slices.Contains(strings.Split(kinds, ", "), kind) {
+			if whole, ok := strings.CutPrefix(text, part+"; "); ok && !strings.Contains(whole, ": ") {
+				return rest + "; " + whole
+			}
+			return rest
+		}
+	}
+	return strings.TrimPrefix(text, kind+": ")
 }
 
 // variants splits the flat schema of a Go struct into one schema a kind, so
@@ -53,7 +86,7 @@ func variants(flat *jsonschema.Schema, kinds []variant) *jsonschema.Schema {
 		s.Properties.Set("kind", &jsonschema.Schema{Const: v.kind, Description: "The kind: " + v.kind})
 		for _, name := range v.fields {
 			field := *property(flat, name)
-			field.Description = strings.TrimPrefix(field.Description, v.kind+": ")
+			field.Description = ofKind(field.Description, v.kind)
 			s.Properties.Set(name, &field)
 		}
 		s.Required = append([]string{"kind"}, v.required...)
@@ -91,7 +124,7 @@ func conditions(defs jsonschema.Definitions) {
 		s.Examples = nil
 	}
 	until.Description = "When the goal is met: exactly one of any and all"
-	until.Examples = []any{map[string]any{"check_first": true, "all": []any{stops()[1].example}}}
+	until.Examples = []any{map[string]any{"check_first": true, "all": []any{example(stops(), loops.StopCommand)}}}
 	defs["Until"] = until
 }
 
@@ -124,15 +157,15 @@ func fileExamples() []any {
 	return []any{
 		map[string]any{
 			"name": "fix-build", "goal": "Make `go test ./...` succeed at the cause of each failure.",
-			"body":    bodies()[1].example,
+			"body":    example(bodies(), loops.BodyCommand),
 			"protect": []string{"**/*_test.go"},
-			"until":   map[string]any{"check_first": true, "all": []any{stops()[1].example}},
+			"until":   map[string]any{"check_first": true, "all": []any{example(stops(), loops.StopCommand)}},
 			"limits":  map[string]any{"max_passes": 10, "max_duration": "1h", "max_cost_usd": 3},
 		},
 		map[string]any{
 			"name": "refine-draft", "goal": "Improve the draft until its score is at least 90.",
-			"body":   bodies()[0].example,
-			"until":  map[string]any{"any": []any{stops()[0].example, stops()[2].example}},
+			"body":   example(bodies(), loops.BodyClient),
+			"until":  map[string]any{"any": []any{example(stops(), loops.StopPredicate), example(stops(), loops.StopHuman)}},
 			"limits": map[string]any{"max_passes": 8, "max_total_tokens": "200k"},
 		},
 	}
