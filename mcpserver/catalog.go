@@ -27,7 +27,7 @@ func (t *tools) all() []server.ServerTool {
 		offer(t, t.inspect, entry{
 			name: "loop_inspect", title: "Look into a loop", output: answerSchema(),
 			hints: hints{readOnly: true, idempotent: true},
-			text:  `Shows a loop in any status and changes nothing. view chooses the items: whole output, iterations, verdicts with evidence, events, spec, why it stands where it does, live text. Lists go on with page.`,
+			text:  `Shows a loop in any status and changes nothing. view chooses the items: whole output, iterations, verdicts with evidence, events, usage by model, spec, why it stands where it does, live text. Lists go on with page.`,
 		}),
 		offer(t, t.resume, entry{
 			name: "loop_continue", title: "Hand in, answer, steer or resume", output: answerSchema(),

@@ -19,13 +19,14 @@ const (
 	viewIteration  = "iteration"
 	viewVerdicts   = "verdicts"
 	viewEvents     = "events"
+	viewUsage      = "usage"
 	viewSpec       = "spec"
 	viewWhy        = "why"
 	viewLive       = "live"
 )
 
 var (
-	views      = []string{viewSummary, viewOutput, viewIterations, viewIteration, viewVerdicts, viewEvents, viewSpec, viewWhy, viewLive}
+	views      = []string{viewSummary, viewOutput, viewIterations, viewIteration, viewVerdicts, viewEvents, viewUsage, viewSpec, viewWhy, viewLive}
 	pagedViews = []string{viewOutput, viewIterations, viewVerdicts, viewEvents}
 )
 
@@ -141,6 +142,8 @@ func (t *tools) view(ctx context.Context, e engineAPI, s loops.State, a inspectA
 		return page{}, nil
 	case viewSpec:
 		return page{items: []any{shortSpec(s.Origin.Spec, w.chars)}}, nil
+	case viewUsage:
+		return page{items: usageItems(s)}, nil
 	case viewWhy:
 		return page{items: []whyItem{why(s, t.person())}}, nil
 	case viewLive:

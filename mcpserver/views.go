@@ -127,22 +127,30 @@ func noIteration(l loops.Loop, n int) error {
 }
 
 type verdictItem struct {
-	Iteration    int           `json:"iteration"`
-	Pass         int           `json:"pass"`
-	Kind         string        `json:"kind"`
-	Met          bool          `json:"met"`
-	Reason       string        `json:"reason,omitempty"`
-	Feedback     string        `json:"feedback,omitempty"`
-	Evidence     []exhibitItem `json:"evidence,omitempty"`
-	Model        string        `json:"model,omitempty"`
-	CostUSD      loops.USD     `json:"cost_usd"`
-	SelfReported bool          `json:"self_reported"`
+	Iteration    int             `json:"iteration"`
+	Pass         int             `json:"pass"`
+	Kind         string          `json:"kind"`
+	Met          bool            `json:"met"`
+	Reason       string          `json:"reason,omitempty"`
+	Feedback     string          `json:"feedback,omitempty"`
+	Criteria     []criterionItem `json:"criteria,omitempty"`
+	Evidence     []exhibitItem   `json:"evidence,omitempty"`
+	Model        string          `json:"model,omitempty"`
+	CostUSD      loops.USD       `json:"cost_usd"`
+	SelfReported bool            `json:"self_reported"`
 }
 
 type exhibitItem struct {
 	Source   string `json:"source"`
 	Observed bool   `json:"observed"`
 	Text     string `json:"text,omitempty"`
+}
+
+type criterionItem struct {
+	ID     string   `json:"id"`
+	Status string   `json:"status"`
+	Quotes []string `json:"quotes,omitempty"`
+	Note   string   `json:"note,omitempty"`
 }
 
 func verdictsPage(l loops.Loop, w window) (page, error) {
@@ -181,6 +189,14 @@ func verdictItemOf(v loops.Verdict, chars int) verdictItem {
 		CostUSD: v.Usage.CostUSD, SelfReported: v.SelfReported, Reason: clip(reason, chars/3),
 	}
 	out.Feedback, _ = clipMiddle(v.Feedback, chars/3)
+	for _, c := range v.Criteria {
+		room := chars / 3 / len(v.Criteria)
+		item := criterionItem{ID: c.ID, Status: c.Status, Note: clip(c.Note, room/2)}
+		for _, quote := range c.Quotes {
+			item.Quotes = append(item.Quotes, clip(quote, room/2/len(c.Quotes)))
+		}
+		out.Criteria = append(out.Criteria, item)
+	}
 	for _, x := range v.Evidence {
 		text, _ := clipMiddle(x.Text, chars/3/len(v.Evidence))
 		out.Evidence = append(out.Evidence, exhibitItem{Source: clip(x.Source, maxLine), Observed: x.Observed, Text: text})
@@ -205,6 +221,14 @@ func eventsPage(l loops.Loop, w window) page {
 		p.dropped = &dropped
 	}
 	return p
+}
+
+// usageItems are the rows that the ledger's sums are made of.
+func usageItems(s loops.State) []loops.ModelUsage {
+	if s.ByModel == nil {
+		return []loops.ModelUsage{}
+	}
+	return s.ByModel
 }
 
 // specItem is a spec whose longest texts are clipped.

@@ -31,6 +31,10 @@ type importRule struct {
 // of them.
 var importRules = []importRule{
 	{path: "loops", why: "the hub is what everything depends on: with the standard library alone, any program can hold it"},
+	{path: "loops/model", why: "what a model is must not depend on who makes one, nor on loops: any program can use it"},
+	{path: "loops/model/script", ours: []string{"loops/model"}, why: "a provider brings its vendor's library and nothing else"},
+	{path: "loops/modelcall", ours: []string{"loops", "loops/model"}, why: "the one place where a paid call meets the ledger; agent and judge share it, so it knows neither"},
+	{path: "loops/agent", ours: []string{"loops", "loops/model", "loops/modelcall"}, why: "a body knows the contract of bodies, not the store, the server or other parts"},
 	{path: "loops/command", ours: []string{"loops"}, others: []string{"golang.org/x/sys"}, why: "a body knows the contract of bodies, not the store, the server or other parts"},
 	{path: "loops/loopfile", ours: []string{"loops"}, others: []string{"github.com/goccy/go-yaml", "github.com/invopop/jsonschema"}, why: "a file format is not to bring a server or a store with it"},
 	{path: "loops/agent", ours: []string{"loops", "loops/model", "loops/modelcall"}, why: "a body knows the contract of bodies and of models, not a vendor, a store or how tools are reached"},
