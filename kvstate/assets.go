@@ -101,6 +101,13 @@ func (s *stream) ensure(ctx context.Context) error {
 	}
 }
 
+// forget makes the next ensure look again.
+func (s *stream) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.made = false
+}
+
 func (s *stream) make(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
 	defer cancel()

@@ -57,4 +57,18 @@
 // Bucket LOOPREQ binds request ids to loops. Bucket LOOPDATA has the small records
 // of Update, such as a day's spending: one message each, which names its last
 // writes, because others may have written since an acknowledgement was lost.
+//
+// # Live text
+//
+// What running bodies say is published without acknowledgement on loop.log.<id>,
+// one JSON [loops.LiveLine] a message of at most 8 KiB:
+//
+//	{"at":"2026-11-21T10:00:00.123Z","start":3,"text":"Let me look at the test."}
+//	{"at":"2026-11-21T10:00:00.211Z","start":3,"tool":"read_file"}
+//
+// The first piece goes at once; then pieces are joined for 50 ms, and what does
+// not fit is cut with a remark. Stream LOOPLOG keeps the last minute in memory.
+// A reader subscribes, reads what is kept and drops what it has had twice: no
+// consumer, so nothing is left behind, and the subscription outlives a restart of
+// the server. The stream does not; it is made again with the next piece.
 package kvstate

@@ -53,6 +53,7 @@ func (s *Store) watchLine(ctx context.Context, changes chan nats.Status) {
 				return
 			}
 			s.line.renew()
+			s.liveLog.forget() // it is gone if the server has ended
 		}
 	}
 }

@@ -46,6 +46,8 @@ type Store struct {
 	request  stream
 	records  stream        // of Update
 	updates  chan struct{} // full while an Update is under way
+	liveLog  stream
+	live     speakers
 	origins  originCache
 	journals journals
 	line     line
@@ -78,6 +80,8 @@ func Open(ctx context.Context, js jetstream.JetStream, opts *Options) (*Store, e
 	s.defaults()
 	s.request = stream{js: js, config: s.requestsConfig()}
 	s.records = stream{js: js, config: s.recordsConfig()}
+	s.liveLog = stream{js: js, config: s.liveConfig()}
+	s.live = speakers{all: map[loops.ID]*speaker{}, wake: make(chan struct{}, 1)}
 	s.blobs.stream, s.blobs.js = stream{js: js, config: s.blobsConfig()}, js
 	s.projection = projection{
 		entries: map[loops.ID]*entry{},
@@ -102,6 +106,7 @@ func Open(ctx context.Context, js jetstream.JetStream, opts *Options) (*Store, e
 		s.tasks.Go(func() { s.every(s.opts.Recheck, s.projection.recheck) })
 	}
 	s.tasks.Go(s.keepClean)
+	s.tasks.Go(s.speak)
 	return s, nil
 }
 

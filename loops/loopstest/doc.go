@@ -1,7 +1,8 @@
 // Package loopstest helps to test what is built on package loops: [TestStore]
-// is the suite that every [loops.Store] passes, [Memory] a store without a
-// disk, [Script] a body that does what it is told, [NewModel] a model that says
-// what it is told and keeps count of what it billed.
+// is the suite that every [loops.Store] passes, [TestLiveLog] that of every
+// [loops.LiveLog]; [Memory] is both without a disk, [Script] a body that does what
+// it is told, [NewModel] a model that says what it is told and keeps count of what
+// it billed.
 //
 // A Memory is honest: what goes in and comes out is copied through JSON, so a
 // test cannot change a stored loop by accident and notices a field that JSON

@@ -29,7 +29,9 @@ type shared struct {
 	requests map[string]loops.ID
 	blobs    map[string][]byte // by loop and reference
 	side     map[string][]byte // records of Update, by key
-	runners  map[string]bool   // by name: alive
+	live     map[loops.ID][]said
+	said     uint64          // lines of live text
+	runners  map[string]bool // by name: alive
 	faults   map[loops.ID][]Fault
 	waiters  map[chan struct{}]bool // made by whoever waits, so that they belong to that bubble
 }
@@ -46,7 +48,7 @@ type record struct {
 func NewMemory() *Memory {
 	s := &shared{
 		records: map[loops.ID]*record{}, requests: map[string]loops.ID{}, blobs: map[string][]byte{}, side: map[string][]byte{},
-		runners: map[string]bool{}, faults: map[loops.ID][]Fault{},
+		live: map[loops.ID][]said{}, runners: map[string]bool{}, faults: map[loops.ID][]Fault{},
 		waiters: map[chan struct{}]bool{},
 	}
 	return (&Memory{shared: s}).As("runner-1")

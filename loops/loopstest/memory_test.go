@@ -18,6 +18,13 @@ func TestMemory(t *testing.T) { loopstest.TestStore(t, open) }
 
 func TestMemoryAllInBubbles(t *testing.T) { loopstest.TestStoreIn(t, synctest.Test, open) }
 
+func TestMemoryLive(t *testing.T) {
+	loopstest.TestLiveLog(t, func(*testing.T) (here, there loops.LiveLog) {
+		m := loopstest.NewMemory()
+		return m, m.As("runner-2")
+	})
+}
+
 func TestMemoryInBubble(t *testing.T) {
 	m := loopstest.NewMemory() // made outside, as a helper of several bubbles would be
 	for n := range 2 {
