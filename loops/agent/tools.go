@@ -1,5 +1,3 @@
-// Package agent is the body that thinks with a model: one iteration is one call
-// of the model and the tool calls that it asked for.
 package agent
 
 import (

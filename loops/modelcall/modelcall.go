@@ -13,6 +13,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 
 	"example.com/loop-mcp/loops"
 	"example.com/loop-mcp/loops/model"
@@ -34,18 +35,22 @@ type Call struct {
 	Request model.Request // MaxTok is what is wanted; what is granted may be less
 
 	MinOutput int64            // tokens; 0: 256
-	Known     Known            // of an earlier call of the same conversation
 	Live      func(loops.Live) // may be nil
+	// Known, unless nil, is of an earlier call of the same conversation. When the
+	// model answers, it is replaced by what this call counted, its answer
+	// included, before Saved is called.
+	Known *Known
 	// Saved returns what is to be stored in the same step as the call's
 	// settlement; nil: nothing.
 	Saved func(model.Answer) json.RawMessage
 }
 
-// Known is what a provider counted: Tokens for a request of Bytes, by [Size].
-// Valid while the conversation only grows.
+// Known is what a provider counted: at most Tokens for the first Bytes, by
+// [Size], of a conversation with Model. Valid while the conversation only grows.
 type Known struct {
-	Tokens int64 `json:"tokens,omitempty"`
-	Bytes  int64 `json:"bytes,omitempty"`
+	Model  string `json:"model,omitempty"` // model.Info.ID; another one counts otherwise
+	Tokens int64  `json:"tokens,omitempty"`
+	Bytes  int64  `json:"bytes,omitempty"`
 }
 
 // The bounds of a call.
@@ -83,13 +88,23 @@ func sizeOf(m model.Message) int {
 	return n
 }
 
-// bound is the most tokens that a request can have.
-func bound(r model.Request, k Known) int64 {
+// bound is the most tokens that a request to the model id can have.
+func bound(r model.Request, k *Known, id string) int64 {
 	size := Size(r)
-	if k.Bytes > 0 && k.Bytes <= size {
+	if k != nil && k.Model == id && k.Bytes > 0 && k.Bytes <= size {
 		return min(size, k.Tokens+size-k.Bytes+partOverhead)
 	}
 	return size
+}
+
+// counted is what is known after an answer: what came out goes in again with the
+// next call.
+func counted(r model.Request, a model.Answer, id string) Known {
+	if a.Usage.AllInput() <= 0 {
+		return Known{} // this provider does not count
+	}
+	r.Messages = append(slices.Clip(r.Messages), a.Message)
+	return Known{Model: id, Tokens: a.Usage.Total(), Bytes: Size(r)}
 }
 
 // Do makes the call with the first model that answers. It returns the model
@@ -128,7 +143,7 @@ func replaceable(err error) bool {
 
 func one(ctx context.Context, meter loops.Meter, c Call, m model.Model) (model.Answer, error) {
 	info := m.Info()
-	call := loops.Call{Role: c.Role, Model: info.ID, Input: bound(c.Request, c.Known), Output: wanted(c.Request, info), MinOutput: c.MinOutput}
+	call := loops.Call{Role: c.Role, Model: info.ID, Input: bound(c.Request, c.Known, info.ID), Output: wanted(c.Request, info), MinOutput: c.MinOutput}
 	if call.MinOutput <= 0 {
 		call.MinOutput = minOutput
 	}
@@ -148,9 +163,15 @@ func one(ctx context.Context, meter loops.Meter, c Call, m model.Model) (model.A
 		unbilled := ok && e.Unbilled
 		return model.Answer{}, errors.Join(err, meter.Settle(ctx, grant, loops.Spent{Unknown: !unbilled}, nil))
 	}
+	if c.Known != nil {
+		*c.Known = counted(r, answer, info.ID)
+	}
 	var saved json.RawMessage
 	if c.Saved != nil {
 		saved = c.Saved(answer)
+	}
+	if answer.Usage.Total() == 0 && answer.Cost == nil { // not reported: at most this
+		answer.Usage = model.Usage{Input: call.Input, Output: min(grant.Output, int64(max(len(answer.Message.Native), sizeOf(answer.Message))))}
 	}
 	return answer, meter.Settle(ctx, grant, loops.Spent{Usage: Usage(answer, info)}, saved)
 }

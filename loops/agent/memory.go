@@ -1,0 +1,236 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"example.com/loop-mcp/loops"
+	"example.com/loop-mcp/loops/model"
+	"example.com/loop-mcp/loops/modelcall"
+)
+
+// memoryVersion goes up when an older program could not read what is written.
+const memoryVersion = 1
+
+// memory is what the agent keeps from start to start. Its JSON may gain fields
+// and never renames or retypes one.
+type memory struct {
+	Version int    `json:"agent"`
+	Pass    int    `json:"pass"`             // that the conversation is about
+	Prefix  string `json:"prefix,omitempty"` // hash of what every request begins with
+
+	Note    held `json:"note,omitzero"`    // the tool note
+	Summary held `json:"summary,omitzero"` // of the tool finish, at the end of the last pass
+	Prompt  held `json:"prompt,omitzero"`  // the body's own prompt, as this conversation began with it
+	Partial held `json:"partial,omitzero"` // texts of answers that were cut off, until the answer is whole
+
+	Sealed []string `json:"sealed,omitempty"` // references to the older entries
+	Tail   []entry  `json:"tail,omitempty"`   // the newer ones
+	News   []held   `json:"news,omitempty"`   // for the model, not in an entry yet
+	Answer *answer  `json:"answer,omitempty"` // the last one; nil: all that it asked for is done
+
+	Known modelcall.Known `json:"known,omitzero"` // of the conversation
+	Base  modelcall.Known `json:"base,omitzero"`  // of what every request begins with
+
+	Heard   heard    `json:"heard,omitzero"`
+	Handles handles  `json:"handles,omitzero"`
+	Archive []string `json:"archive,omitempty"` // references to transcripts before a compaction, newest last
+
+	old []entry // what Sealed refers to
+}
+
+// heard is what of a start's news the memory has. Steering, answer and failure
+// come again with each start until an iteration is committed.
+type heard struct {
+	Steer    string `json:"steer,omitempty"` // hash of its first SteerLen bytes
+	SteerLen int    `json:"steer_len,omitempty"`
+	Answer   string `json:"answer,omitempty"`   // hash
+	Failure  string `json:"failure,omitempty"`  // hash of the feedback after a failed iteration
+	Standing string `json:"standing,omitempty"` // hash of the feedback that the pass began with
+	StandLen int    `json:"standing_len,omitempty"`
+}
+
+// held is a text that is kept beside the loop when it is long.
+type held struct {
+	Text string `json:"text,omitempty"`
+	Ref  string `json:"ref,omitempty"` // unless empty, stored instead of Text
+}
+
+// MarshalJSON writes the reference or the text.
+func (h held) MarshalJSON() ([]byte, error) {
+	type plain held
+	if h.Ref != "" {
+		h.Text = ""
+	}
+	return json.Marshal(plain(h))
+}
+
+// entry is one message of the conversation.
+type entry struct {
+	model.Message
+	Refs map[int]string `json:"refs,omitempty"` // of results that are kept beside the loop, by block
+}
+
+// MarshalJSON writes references instead of the texts that have one.
+func (e entry) MarshalJSON() ([]byte, error) {
+	type plain entry
+	if len(e.Refs) > 0 {
+		e.Blocks = append([]model.Block(nil), e.Blocks...)
+		for i := range e.Refs {
+			r := *e.Blocks[i].Result
+			r.Text = ""
+			e.Blocks[i].Result = &r
+		}
+	}
+	return json.Marshal(plain(e))
+}
+
+// entries is the whole conversation.
+func (m *memory) entries() []entry {
+	return append(m.old[:len(m.old):len(m.old)], m.Tail...)
+}
+
+func (m *memory) last() *entry {
+	if len(m.Tail) > 0 {
+		return &m.Tail[len(m.Tail)-1]
+	}
+	if len(m.old) > 0 {
+		return &m.old[len(m.old)-1]
+	}
+	return nil
+}
+
+// forget drops the conversation. What is carried over stays.
+func (m *memory) forget() {
+	m.Prompt, m.Partial = held{}, held{}
+	m.Sealed, m.Tail, m.News, m.Answer, m.old = nil, nil, nil, nil, nil
+	m.Known, m.Heard = m.Base, heard{}
+}
+
+// The sizes that decide what is kept beside the loop, in bytes.
+const (
+	inlineText = 4 << 10 // a longer text is kept beside the loop
+	inlineTail = 8 << 10 // and so are entries that take more than this together
+)
+
+// decodeMemory reads what an earlier start kept. What another kind of body kept
+// is not the agent's and is left alone.
+func decodeMemory(ctx context.Context, raw json.RawMessage, k keeper) (*memory, error) {
+	m := &memory{}
+	var version struct {
+		Agent int `json:"agent"`
+	}
+	if json.Unmarshal(raw, &version) != nil || version.Agent == 0 {
+		m.Version = memoryVersion
+		return m, nil
+	}
+	if version.Agent > memoryVersion {
+		return nil, loops.Permanent(fmt.Errorf("the loop's memory has version %d and this program reads %d; use the newer program", version.Agent, memoryVersion))
+	}
+	if err := json.Unmarshal(raw, m); err != nil {
+		return nil, loops.Permanent(fmt.Errorf("read the agent's memory: %w", err))
+	}
+	if err := m.fetch(ctx, k); err != nil {
+		return nil, fmt.Errorf("read the agent's conversation: %w", err)
+	}
+	return m, nil
+}
+
+// fetch fills in what is kept beside the loop.
+func (m *memory) fetch(ctx context.Context, k keeper) error {
+	for _, ref := range m.Sealed {
+		data, err := k.get(ctx, ref)
+		if err != nil {
+			return err
+		}
+		var part []entry
+		if err := json.Unmarshal([]byte(data), &part); err != nil {
+			return fmt.Errorf("entries %s: %w", ref, err)
+		}
+		m.old = append(m.old, part...)
+	}
+	for _, list := range [][]entry{m.old, m.Tail} {
+		for _, e := range list {
+			for i, ref := range e.Refs {
+				text, err := k.get(ctx, ref)
+				if err != nil {
+					return err
+				}
+				if i < 0 || i >= len(e.Blocks) || e.Blocks[i].Result == nil {
+					return fmt.Errorf("block %d of an entry is no result", i)
+				}
+				e.Blocks[i].Result.Text = text
+			}
+		}
+	}
+	for _, h := range m.texts() {
+		if h.Ref != "" {
+			text, err := k.get(ctx, h.Ref)
+			if err != nil {
+				return err
+			}
+			h.Text = text
+		}
+	}
+	return nil
+}
+
+// texts are the texts outside the conversation.
+func (m *memory) texts() []*held {
+	all := []*held{&m.Note, &m.Summary, &m.Prompt, &m.Partial}
+	for i := range m.News {
+		all = append(all, &m.News[i])
+	}
+	if m.Answer != nil {
+		for i := range m.Answer.Calls {
+			all = append(all, &m.Answer.Calls[i].Result)
+		}
+	}
+	return all
+}
+
+// encode writes the memory; long texts and older entries go beside the loop
+// first. What can't be kept there now stays inline and goes with the next one.
+func (m *memory) encode(ctx context.Context, k keeper) (json.RawMessage, error) {
+	inline := 0
+	for _, h := range m.texts() {
+		if inline += len(h.Text); h.Ref == "" && (len(h.Text) > inlineText || inline > inlineTail && len(h.Text) > inlineText/8) {
+			h.Ref = k.put(ctx, h.Text)
+		}
+		if h.Ref != "" {
+			inline -= len(h.Text)
+		}
+	}
+	if err := m.seal(ctx, k); err != nil {
+		return nil, err
+	}
+	raw, err := json.Marshal(m)
+	if err != nil {
+		return nil, fmt.Errorf("write the agent's memory: %w", err)
+	}
+	return raw, nil
+}
+
+// seal moves the entries of the tail beside the loop when they are long. A
+// message of the user at the end may still grow and stays.
+func (m *memory) seal(ctx context.Context, k keeper) error {
+	n := len(m.Tail)
+	if n > 0 && m.Tail[n-1].Role == model.User {
+		n--
+	}
+	data, err := json.Marshal(m.Tail[:n])
+	if err != nil {
+		return fmt.Errorf("write the agent's conversation: %w", err)
+	}
+	if len(data) <= inlineTail {
+		return nil
+	}
+	ref := k.put(ctx, string(data))
+	if ref == "" {
+		return nil
+	}
+	m.Sealed, m.old = append(m.Sealed, ref), append(m.old, m.Tail[:n]...)
+	m.Tail = append([]entry(nil), m.Tail[n:]...)
+	return nil
+}
