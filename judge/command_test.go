@@ -209,7 +209,7 @@ func TestCommandLineIsForReading(t *testing.T) {
 }
 
 func TestStopsFillTheMenu(t *testing.T) {
-	got := Stops(command.Policy{}, nil)
+	got := Stops(command.Policy{}, nil, nil)
 	for _, kind := range []string{loops.StopPredicate, loops.StopCommand} {
 		if _, ok := got[kind].(loops.Checker); !ok {
 			t.Errorf("%s: %T is no Checker", kind, got[kind])

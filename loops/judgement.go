@@ -163,7 +163,7 @@ func (v Verdict) bounded() Verdict {
 		}
 		v.Criteria[i] = Ruling{ID: clean(c.ID, maxReason), Status: clean(c.Status, maxReason), Quotes: c.Quotes, Note: clean(c.Note, maxReason)}
 	}
-	v.Model, v.Fingerprint = clean(v.Model, maxReason), clean(v.Fingerprint, maxReason)
+	v.Model, v.Fingerprint, v.PromptHash = clean(v.Model, maxReason), clean(v.Fingerprint, maxReason), clean(v.PromptHash, maxReason)
 	v.Evidence = slices.Clone(v.Evidence[:min(len(v.Evidence), maxExhibits)])
 	for i, e := range v.Evidence {
 		v.Evidence[i] = Exhibit{Source: clean(e.Source, maxReason), Observed: e.Observed, Text: clean(e.Text, maxFeedback), Hash: clean(e.Hash, maxReason)}

@@ -227,6 +227,7 @@ type Verdict struct {
 	Criteria     []Ruling  `json:"criteria,omitempty"`   // judge: one each
 	Evidence     []Exhibit `json:"evidence,omitempty"`
 	Model        string    `json:"model,omitempty"`
+	PromptHash   string    `json:"prompt_hash,omitempty"` // of the fixed text that a model was asked with
 	Usage        Usage     `json:"usage,omitzero"`
 	SelfReported bool      `json:"self_reported"` // rests on the worker's own words alone
 	Error        string    `json:"error,omitempty"`

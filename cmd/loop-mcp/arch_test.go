@@ -40,7 +40,7 @@ var importRules = []importRule{
 	{path: "loops/agent", ours: []string{"loops", "loops/model", "loops/modelcall"}, why: "a body knows the contract of bodies and of models, not a vendor, a store or how tools are reached"},
 	{path: "loops/modelcall", ours: []string{"loops", "loops/model"}, why: "what every paid call goes through serves agent and judge alike, with any vendor's model"},
 	{path: "loops/loopstest", ours: []string{"loops", "loops/model"}, others: []string{"github.com/google/go-cmp"}, why: "the suite for stores must not favour one of them"},
-	{path: "judge", ours: []string{"loops", "loops/command"}, others: []string{"cel.dev/cel-go"}, why: "conditions are asked by the engine; where loops are stored or shown is not their business"},
+	{path: "judge", ours: []string{"loops", "loops/command", "loops/model", "loops/modelcall"}, others: []string{"cel.dev/cel-go"}, why: "conditions are asked by the engine; where loops are stored or shown is not their business"},
 	{path: "kvstate", ours: []string{"loops"}, others: []string{"github.com/nats-io/nats.go", "github.com/klauspost/compress"}, why: "a store keeps loops and knows nothing of who runs or shows them; the server comes from embed or from outside"},
 	{path: "kvstate/embed", others: []string{"github.com/nats-io", "github.com/gofrs/flock", "golang.org/x/sys"}, why: "the embedded server knows nothing of loops, so that it can be replaced by a cluster"},
 	{path: "mcpserver", ours: []string{"loops"}, others: []string{"github.com/mark3labs/mcp-go", "github.com/invopop/jsonschema"}, why: "the tools talk to the engine alone: the same for every store and body"},

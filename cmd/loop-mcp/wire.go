@@ -33,7 +33,7 @@ func (s settings) engine(store loops.Store, o engineOptions) *loops.Engine {
 		Bodies: map[string]loops.Body{
 			loops.BodyCommand: &command.Body{Policy: policy, Runner: runner},
 		},
-		Stops: judge.Stops(policy, runner),
+		Stops: judge.Stops(policy, runner, nil),
 	}
 	return loops.New(store, parts, &loops.Options{
 		Workers:   int(s.Workers),
