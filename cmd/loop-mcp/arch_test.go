@@ -32,6 +32,7 @@ type importRule struct {
 var importRules = []importRule{
 	{path: "loops", why: "the hub is what everything depends on: with the standard library alone, any program can hold it"},
 	{path: "loops/command", ours: []string{"loops"}, others: []string{"golang.org/x/sys"}, why: "a body knows the contract of bodies, not the store, the server or other parts"},
+	{path: "loops/model/prices", ours: []string{"loops/model"}, why: "a table of numbers: who looks up which model is decided where the configuration is read"},
 	{path: "loops/loopfile", ours: []string{"loops"}, others: []string{"github.com/goccy/go-yaml", "github.com/invopop/jsonschema"}, why: "a file format is not to bring a server or a store with it"},
 	{path: "loops/agent", ours: []string{"loops", "loops/model", "loops/modelcall"}, why: "a body knows the contract of bodies and of models, not a vendor, a store or how tools are reached"},
 	{path: "loops/modelcall", ours: []string{"loops", "loops/model"}, why: "what every paid call goes through serves agent and judge alike, with any vendor's model"},
