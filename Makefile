@@ -36,6 +36,11 @@ golden: ## Write the golden files and the generated parts of the documentation a
 	go test ./judge ./loops ./loops/loopfile ./mcpserver ./mcpserver/stdio -update
 	go test ./cmd/loop-mcp -run TestGeneratedParts -update
 
+.PHONY: prices
+prices: ## The table of prices anew, from the npm package that the tests have installed
+	go generate ./loops/model/prices
+	go test ./loops/model/prices -update
+
 .PHONY: demo
 demo: ## The main job
 	go run ./cmd/loop-mcp run examples/fix-build/fix-build.loop.yaml

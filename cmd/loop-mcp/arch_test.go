@@ -36,6 +36,7 @@ var importRules = []importRule{
 	{path: "loops/modelcall", ours: []string{"loops", "loops/model"}, why: "the one place where a paid call meets the ledger; agent and judge share it, so it knows neither"},
 	{path: "loops/agent", ours: []string{"loops", "loops/model", "loops/modelcall"}, why: "a body knows the contract of bodies, not the store, the server or other parts"},
 	{path: "loops/command", ours: []string{"loops"}, others: []string{"golang.org/x/sys"}, why: "a body knows the contract of bodies, not the store, the server or other parts"},
+	{path: "loops/model/prices", ours: []string{"loops/model"}, why: "a table of numbers: who looks up which model is decided where the configuration is read"},
 	{path: "loops/loopfile", ours: []string{"loops"}, others: []string{"github.com/goccy/go-yaml", "github.com/invopop/jsonschema"}, why: "a file format is not to bring a server or a store with it"},
 	{path: "loops/agent", ours: []string{"loops", "loops/model", "loops/modelcall"}, why: "a body knows the contract of bodies and of models, not a vendor, a store or how tools are reached"},
 	{path: "loops/modelcall", ours: []string{"loops", "loops/model"}, why: "what every paid call goes through serves agent and judge alike, with any vendor's model"},

@@ -143,11 +143,15 @@ type Usage struct {
 	Reasoning    int64 `json:"reasoning,omitempty"`
 }
 
-// AllInput is every token that went in, cached ones included.
-func (u Usage) AllInput() int64 { return u.Input + u.CacheRead + u.CacheWrite + u.CacheWrite1h }
+// AllInput is every token that went in, cached ones included. Sums stop at the
+// largest number, and a negative count is none: a server that counts nonsense
+// must not lower what a loop has spent.
+func (u Usage) AllInput() int64 {
+	return add(add(u.Input, u.CacheRead), add(u.CacheWrite, u.CacheWrite1h))
+}
 
 // Total is every token in and out.
-func (u Usage) Total() int64 { return u.AllInput() + u.Output }
+func (u Usage) Total() int64 { return add(u.AllInput(), u.Output) }
 
 // Live is a piece of an answer as it arrives.
 type Live struct {

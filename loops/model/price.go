@@ -37,7 +37,8 @@ func (p Price) At(input int64) Rates {
 	return r
 }
 
-// Cost is what a call cost, in micro-dollars, rounded up.
+// Cost is what a call cost, in micro-dollars, rounded up. It is never negative;
+// what is too large to count is the largest number.
 func (p Price) Cost(u Usage) int64 {
 	r := p.At(u.AllInput())
 	sum := mul(u.Input, r.Input)
@@ -60,24 +61,28 @@ func (p Price) Worst(input int64) (in, out int64) {
 	return in, out
 }
 
-// perMillion divides by a million and rounds up.
+// perMillion divides by a million and rounds up. A sum that stopped at the
+// largest number stays there.
 func perMillion(sum int64) int64 {
 	if sum > math.MaxInt64-999_999 {
-		return sum / 1_000_000
+		return math.MaxInt64
 	}
 	return (sum + 999_999) / 1_000_000
 }
 
-// mul and add stop at the largest number instead of wrapping around.
+// mul and add stop at the largest number instead of wrapping around, and take a
+// negative number, which no provider can mean, for nothing.
 func mul(a, b int64) int64 {
-	if a > 0 && b > 0 && a > math.MaxInt64/b {
+	a, b = max(0, a), max(0, b)
+	if a > 0 && b > math.MaxInt64/a {
 		return math.MaxInt64
 	}
 	return a * b
 }
 
 func add(a, b int64) int64 {
-	if b > 0 && a > math.MaxInt64-b {
+	a, b = max(0, a), max(0, b)
+	if b > math.MaxInt64-a {
 		return math.MaxInt64
 	}
 	return a + b
