@@ -1,0 +1,127 @@
+package wire
+
+import (
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"strings"
+	"time"
+
+	"example.com/loop-mcp/loops/model"
+)
+
+// Fault is what an adapter knows of a failed call.
+type Fault struct {
+	Model   string     // Info.ID
+	Err     error      // what the library returned
+	Problem Problem    // what the provider said within its stream
+	Kind    model.Kind // of what the adapter itself found; empty: to be told from the rest
+	Content bool       // a part of the answer had come
+	Secret  string     // the key, which no text may show
+}
+
+// Fail returns what the failure means, always a [*model.Error]. The error of a
+// context that ended is wrapped in it.
+func (c *Call) Fail(f Fault) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e := &model.Error{Model: f.Model, Status: c.status, Err: f.Err}
+	refused := c.status >= 400
+	switch {
+	case refused:
+		p := ParseProblem(c.refusal)
+		e.Kind, e.Err, e.RequestID = KindOf(c.status, p), p.err(c.status), p.RequestID
+	case c.ended() != nil:
+		e.Kind, e.Err = model.Network, c.ended()
+	case f.Problem != (Problem{}):
+		e.Kind, e.Err, e.RequestID = KindOf(c.status, f.Problem), f.Problem.err(c.status), f.Problem.RequestID
+	case f.Kind != "":
+		e.Kind = f.Kind
+	default:
+		e.Kind, e.Err = c.broken(f.Err)
+	}
+	e.Unbilled = c.unbilled(e.Kind, f)
+	if refused || f.Problem != (Problem{}) {
+		e.RetryAfter = retryAfter(e, c.header, time.Now())
+	}
+	if id := requestID(c.header); id != "" {
+		e.RequestID = id
+	}
+	e.Err = redact(e.Err, f.Secret)
+	return e
+}
+
+// broken tells what it means that the library gave up without a word of the
+// provider.
+func (c *Call) broken(err error) (model.Kind, error) {
+	_, redirected := errors.AsType[*redirectError](err)
+	switch {
+	case redirected:
+		return model.BadRequest, unwrapURL(err)
+	case errors.Is(err, errTooLarge):
+		return model.Malformed, errTooLarge
+	case c.status != 0 && !c.streamed():
+		return model.Malformed, errors.New("the server answered with " + clip(c.header.Get("Content-Type"), 60) + " and not with a stream of events; check base_url")
+	case c.status != 0:
+		return model.Incomplete, err
+	case !c.begun:
+		return model.BadRequest, err // the library refused to send it
+	}
+	return model.Network, err
+}
+
+// streamed reports whether the answer says that it is a stream of events.
+func (c *Call) streamed() bool {
+	kind, _, _ := mime.ParseMediaType(c.header.Get("Content-Type"))
+	return kind == "" || kind == "text/event-stream"
+}
+
+// unbilled reports whether the provider can't have charged. A gateway that gave
+// up waiting does not know what became of the request.
+func (c *Call) unbilled(kind model.Kind, f Fault) bool {
+	_, redirected := errors.AsType[*redirectError](f.Err)
+	switch {
+	case redirected || !c.sent(f.Err):
+		return true
+	case c.status == http.StatusRequestTimeout:
+		return false
+	case c.status >= 400:
+		return c.status <= http.StatusInternalServerError || c.status == http.StatusServiceUnavailable || c.status == 529
+	case f.Problem == (Problem{}) || f.Content:
+		return false
+	}
+	return kind != model.ServerError && kind != model.Refused
+}
+
+func unwrapURL(err error) error {
+	if e, ok := errors.AsType[*redirectError](err); ok {
+		return e
+	}
+	return err
+}
+
+// redact hides the key in what a server or library says, should it repeat it.
+func redact(err error, secret string) error {
+	if err == nil || len(secret) < 8 || !strings.Contains(err.Error(), secret) {
+		return err
+	}
+	return errors.New(strings.ReplaceAll(err.Error(), secret, "***"))
+}
+
+// Cut is the error of a stream that ended without the event that ends it.
+func Cut(err error, missing string) error {
+	if err == nil || errors.Is(err, io.EOF) {
+		return errors.New("the stream closed without " + missing)
+	}
+	return err
+}
+
+// NoKey is the error of a call that can't be made for want of a key.
+func NoKey(info model.Info) error {
+	why := "no key is configured; name the variable that holds it in api_key_env"
+	if info.KeyEnv != "" {
+		why = "the environment variable " + info.KeyEnv + " is not set"
+	}
+	return &model.Error{Kind: model.BadKey, Model: info.ID, Unbilled: true, Err: errors.New(why)}
+}
