@@ -73,7 +73,7 @@ func (b *Body) Run(ctx context.Context, t loops.Turn) (loops.Result, error) {
 }
 
 // EndLeftovers implements [loops.Ender].
-func (b *Body) EndLeftovers(id loops.ID, dir string) { b.runner().EndLeftovers(owner(id, dir)) }
+func (b *Body) EndLeftovers(id loops.ID, dir string) { b.runner().EndLeftovers(Owner(id, dir)) }
 
 // Check refuses settings that no run could use: programs that are not there or
 // not allowed, and folders out of reach.

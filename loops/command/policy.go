@@ -64,10 +64,11 @@ func (p Policy) Prepare(j Job) (Command, error) {
 	if err := errors.Join(runErr, dirErr, envErr); err != nil {
 		return Command{}, err
 	}
-	return Command{Argv: j.Run, Path: path, Dir: dir, Env: env, Owner: owner(j.Loop, j.Dir)}, nil
+	return Command{Argv: j.Run, Path: path, Dir: dir, Env: env, Owner: Owner(j.Loop, j.Dir)}, nil
 }
 
-func owner(id loops.ID, dir string) string { return string(id) + "@" + dir }
+// Owner is the Command.Owner of everything that runs for a loop in its folder.
+func Owner(id loops.ID, dir string) string { return string(id) + "@" + dir }
 
 func hasNUL(text string) bool { return strings.IndexByte(text, 0) >= 0 }
 

@@ -182,15 +182,15 @@ func (p *process) supervise(ctx context.Context, timeout time.Duration) (Outcome
 func (p *process) end(gently bool) {
 	if gently {
 		p.tree.ask()
-		p.await()
+		p.await(grace)
 	}
 	p.tree.kill()
 	<-p.exited
 }
 
-// await returns when nothing of the tree is left, or after the grace.
-func (p *process) await() {
-	over := time.NewTimer(grace)
+// await returns when nothing of the tree is left, or after patience.
+func (p *process) await(patience time.Duration) {
+	over := time.NewTimer(patience)
 	defer over.Stop()
 	poll := time.NewTicker(pollEvery)
 	defer poll.Stop()

@@ -12,22 +12,32 @@ import (
 	"example.com/loop-mcp/loops"
 )
 
-// start starts c with pipes of our own: exec's would make Wait depend on who
-// else holds them.
+// start starts c for a run.
 func start(c Command) (*process, error) {
-	p := &process{
+	p, outRead, errRead, err := launch(c, c.Stdin != "")
+	if err != nil {
+		return nil, err
+	}
+	p.serve(c, outRead, errRead)
+	return p, nil
+}
+
+// launch starts c with pipes of our own: exec's would make Wait depend on who
+// else holds them. errRead is nil when both streams are one.
+func launch(c Command, stdin bool) (p *process, outRead, errRead *os.File, err error) {
+	p = &process{
 		exited:  make(chan struct{}),
 		flooded: make(chan struct{}),
 		served:  make(chan struct{}),
 		live:    newLiveLines(c.Emit),
 	}
 	var theirs []*os.File
-	fail := func(err error) (*process, error) {
+	fail := func(err error) (*process, *os.File, *os.File, error) {
 		closeAll(theirs)
 		closeAll(p.reads)
 		closeAll([]*os.File{p.stdin})
 		p.live.close()
-		return nil, &StartError{Program: c.Argv[0], Err: err, Passing: passing(err)}
+		return nil, nil, nil, &StartError{Program: c.Argv[0], Err: err, Passing: passing(err)}
 	}
 
 	path := c.Path
@@ -50,14 +60,14 @@ func start(c Command) (*process, error) {
 	if err != nil {
 		return fail(err)
 	}
-	var errRead, childIn *os.File
+	var childIn *os.File
 	errWrite := outWrite
 	if !c.Merge {
 		if errRead, errWrite, err = output(); err != nil {
 			return fail(err)
 		}
 	}
-	if c.Stdin != "" {
+	if stdin {
 		if childIn, p.stdin, err = os.Pipe(); err != nil {
 			return fail(err)
 		}
@@ -75,8 +85,7 @@ func start(c Command) (*process, error) {
 		return fail(err)
 	}
 	closeAll(theirs)
-	p.serve(c, outRead, errRead)
-	return p, nil
+	return p, outRead, errRead, nil
 }
 
 // startTree starts the program. A file that was written a moment ago may still
@@ -119,13 +128,17 @@ func (p *process) serve(c Command, outRead, errRead *os.File) {
 			p.stdin.Close()
 		})
 	}
-	go func() {
-		_ = p.cmd.Wait() // the state says it all
-		close(p.exited)
-	}()
+	p.reap()
 	go func() {
 		serving.Wait()
 		close(p.served)
+	}()
+}
+
+func (p *process) reap() {
+	go func() {
+		_ = p.cmd.Wait() // the state says it all
+		close(p.exited)
 	}()
 }
 

@@ -132,7 +132,7 @@ func TestARepeatedStartEndsLeftovers(t *testing.T) {
 	if _, err := b.Run(t.Context(), tn); err != nil {
 		t.Fatal(err)
 	}
-	pid := dyingWorker(t, owner(tn.Loop, tn.Dir))
+	pid := dyingWorker(t, Owner(tn.Loop, tn.Dir))
 	tn.Attempt = 2
 	if _, err := b.Run(t.Context(), tn); err != nil || lives(t, pid) {
 		t.Errorf("it lives: %t, %v", lives(t, pid), err)
