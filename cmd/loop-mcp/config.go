@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"example.com/loop-mcp/loops"
+	"example.com/loop-mcp/loops/agent/mcptools"
 	"example.com/loop-mcp/loops/loopfile"
 )
 
@@ -28,6 +29,11 @@ type config struct {
 	Durability    string         `json:"durability"`
 	Retention     days           `json:"retention"`
 	MaxWait       loops.Duration `json:"max_wait"`
+	DailyCostUSD  loops.USD      `json:"daily_cost_usd" min:"1"`
+
+	Models     map[string]modelConfig     `json:"models"`
+	Judge      judgeConfig                `json:"judge"`
+	MCPServers map[string]mcptools.Server `json:"mcp_servers"`
 
 	later
 }
@@ -40,14 +46,10 @@ type limitsConfig struct {
 // later are words that this version knows and has no feature for. They are
 // refused: a setting that does nothing would be believed in.
 type later struct {
-	Models       laterWord `json:"models"`
-	Judge        laterWord `json:"judge"`
-	MCPServers   laterWord `json:"mcp_servers"`
-	DailyCostUSD laterWord `json:"daily_cost_usd"`
-	Notify       laterWord `json:"notify"`
-	NATS         laterWord `json:"nats"`
-	HTTP         laterWord `json:"http"`
-	Telemetry    laterWord `json:"telemetry"`
+	Notify    laterWord `json:"notify"`
+	NATS      laterWord `json:"nats"`
+	HTTP      laterWord `json:"http"`
+	Telemetry laterWord `json:"telemetry"`
 }
 
 type laterWord struct{}
@@ -100,6 +102,8 @@ func (c *config) check() error {
 		oneOf("durability", c.Durability, durabilityPower, durabilityProcess),
 		between("max_wait", time.Duration(c.MaxWait), time.Second, maxWait),
 		between("retention", time.Duration(c.Retention), time.Minute, 100*365*24*time.Hour),
+		c.checkModels(),
+		mcptools.Config{Servers: c.MCPServers}.Validate(),
 	)
 }
 

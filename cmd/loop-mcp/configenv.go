@@ -27,7 +27,7 @@ func (c *config) overlay(env func(string) string) error {
 		into any
 	}{
 		{"workers", &c.Workers}, {"live_loops", &c.LiveLoops}, {"approvals", &c.Approvals},
-		{"durability", &c.Durability}, {"retention", &c.Retention}, {"max_wait", &c.MaxWait},
+		{"durability", &c.Durability}, {"retention", &c.Retention}, {"max_wait", &c.MaxWait}, {"daily_cost_usd", &c.DailyCostUSD},
 	}
 	for _, v := range values {
 		text := env(variable(v.key))
@@ -41,9 +41,6 @@ func (c *config) overlay(env func(string) string) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", variable(v.key), err)
 		}
-	}
-	if env(variable("daily_cost_usd")) != "" {
-		return fmt.Errorf("%s: %w", variable("daily_cost_usd"), errLater)
 	}
 	if c.Workers < 0 || env(variable("workers")) == "0" || env(variable("live_loops")) == "0" {
 		return fmt.Errorf("%s and %s must be at least 1", variable("workers"), variable("live_loops"))
