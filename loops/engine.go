@@ -21,6 +21,8 @@ type Engine struct {
 	parts Parts
 	opts  Options
 
+	feed feed // what the loops of this process say
+
 	working atomic.Int32 // calls of Run under way
 
 	mu      sync.Mutex // guards running; never held while calling out
@@ -39,6 +41,9 @@ type Options struct {
 	Parent    ID                   // the loop below whose body this process runs; it and its ancestors are out of reach
 	NewID     func(name string) ID // nil: name and four random characters
 	Logger    *slog.Logger         // nil: discards
+
+	// LiveLog carries live text between processes; nil: it stays in this one.
+	LiveLog LiveLog
 
 	// MayRead says why files below an absolute folder may not be read for a loop
 	// of that source; nil allows all. Asked for the folder of protect.

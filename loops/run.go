@@ -20,6 +20,7 @@ var errEarly = errors.New("the loop's time has not come")
 type run struct {
 	e       *Engine
 	claim   Claim
+	claimed ID              // the loop
 	process context.Context // of the engine's Run
 	ctx     context.Context // ends earlier when the loop is cancelled or lost
 	ended   context.CancelCauseFunc
@@ -39,7 +40,7 @@ type run struct {
 func newRun(process context.Context, e *Engine, s State) *run {
 	var token [8]byte
 	_, _ = rand.Read(token[:]) // never fails: see crypto/rand.Read
-	r := &run{e: e, s: s, process: process, claim: Claim{Owner: e.store.Runner(), Token: hex.EncodeToString(token[:])}}
+	r := &run{e: e, s: s, claimed: s.ID, process: process, claim: Claim{Owner: e.store.Runner(), Token: hex.EncodeToString(token[:])}}
 	r.ctx, r.ended = context.WithCancelCause(process)
 	return r
 }
@@ -277,9 +278,22 @@ func (r *run) account(u Usage) {
 // a start that is over is dropped.
 func (r *run) emit(n int, l Live) {
 	l.Text, l.Tool = clip(l.Text, 4<<10), clip(l.Tool, 128)
+	now := time.Now()
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.s.Ledger.Starts == n {
-		r.live, r.heard = l, time.Now()
+	mine := r.s.Ledger.Starts == n
+	if mine {
+		r.heard = now
+	}
+	if mine && l != (Live{}) {
+		r.live = l
+	}
+	r.mu.Unlock()
+	if !mine || l == (Live{}) {
+		return
+	}
+	line := LiveLine{At: now, Start: n, Live: l}
+	r.e.feed.Publish(r.claimed, line)
+	if r.e.opts.LiveLog != nil {
+		r.e.opts.LiveLog.Publish(r.claimed, line)
 	}
 }

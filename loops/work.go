@@ -24,6 +24,11 @@ func (e *Engine) Run(ctx context.Context) error {
 	workers.Go(func() { e.follow(ctx) })
 	workers.Go(func() { skipped.run(ctx) })
 	workers.Go(func() {
+		for sleep(ctx, liveFor) {
+			e.feed.forget(time.Now(), e.worksOn)
+		}
+	})
+	workers.Go(func() {
 		if err := e.endOrphans(ctx); err != nil && ctx.Err() == nil {
 			e.opts.Logger.Error("loops below ones that have ended were not all cancelled", "cause", err)
 		}
