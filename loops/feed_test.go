@@ -28,6 +28,7 @@ func TestLiveTextOfTheLastMinuteAndWhatFollows(t *testing.T) {
 	story(t, loopstest.Script(speaks), func(w *world) {
 		id := w.start(nil)
 		time.Sleep(2*time.Minute + time.Millisecond)
+		synctest.Wait()
 		recent, err := w.Recent(w.t.Context(), id)
 		if diff := cmp.Diff("Let me look.\n› files__read\n", loops.Said(recent)); diff != "" || err != nil {
 			w.t.Error(diff, err)
