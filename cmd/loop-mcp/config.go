@@ -87,7 +87,7 @@ func loadConfig(path string, explicit bool, env func(string) string) (config, er
 	if err := c.check(); err != nil {
 		return config{}, inFile(path, err)
 	}
-	return c, c.resolve(env)
+	return c, c.resolve(filepath.Dir(path), env)
 }
 
 func (c *config) decode(data []byte, env func(string) string) error {
@@ -125,12 +125,22 @@ func between(field string, value, low, high time.Duration) error {
 }
 
 // resolve fills in the defaults and makes folders absolute.
-func (c *config) resolve(env func(string) string) error {
+// Scripts of models stand beside the configuration that names them.
+func (c *config) resolve(dir string, env func(string) string) error {
 	if c.Roots == nil {
 		c.Roots = []string{"~"}
 	}
 	if c.LoopDirs == nil {
 		c.LoopDirs = []string{".loops"}
+	}
+	for name, m := range c.Models {
+		if m.APIKeyEnv == "" && m.BaseURL == "" {
+			m.APIKeyEnv = usualKeys[m.Provider]
+		}
+		if m.Script != "" && !filepath.IsAbs(m.Script) {
+			m.Script = filepath.Join(dir, m.Script)
+		}
+		c.Models[name] = m
 	}
 	for i, root := range c.Roots {
 		abs, err := absolute(root, env)

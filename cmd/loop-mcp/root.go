@@ -124,6 +124,7 @@ func (a *app) logger() (*slog.Logger, error) {
 // settings are the configuration and where its files are.
 type settings struct {
 	config
+	env   func(string) string
 	dir   string // of the configuration
 	data  string // of the store
 	allow allowList
@@ -148,7 +149,7 @@ func (a *app) settings() (settings, error) {
 	if err != nil {
 		return settings{}, err
 	}
-	return settings{config: c, dir: dir, data: data,
+	return settings{config: c, env: a.env, dir: dir, data: data,
 		allow: allowList{path: filepath.Join(dir, "allow")},
 		trust: trustStore{path: filepath.Join(dir, "trust.json"), own: filepath.Join(dir, "loops")}}, nil
 }

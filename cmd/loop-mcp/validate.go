@@ -79,7 +79,11 @@ func (a *app) checkFile(ctx context.Context, s settings, path string) (loopfile.
 	if err != nil {
 		return file, nil, err
 	}
-	_, warnings, err := s.engine(nil, engineOptions{log: log}).DryRun(ctx, loops.StartRequest{
+	tools, err := s.toolbox()
+	if err != nil {
+		return file, nil, err
+	}
+	_, warnings, err := s.engine(nil, engineOptions{log: log, tools: tools}).DryRun(ctx, loops.StartRequest{
 		Spec: withoutRequired(file.Spec), Dir: file.Dir, Source: loops.SourceCommandLine})
 	return file, warnings, file.Locate(err)
 }

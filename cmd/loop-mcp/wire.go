@@ -13,6 +13,8 @@ import (
 	"example.com/loop-mcp/kvstate"
 	"example.com/loop-mcp/kvstate/embed"
 	"example.com/loop-mcp/loops"
+	"example.com/loop-mcp/loops/agent"
+	"example.com/loop-mcp/loops/agent/mcptools"
 	"example.com/loop-mcp/loops/command"
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -23,23 +25,34 @@ type engineOptions struct {
 	parent    loops.ID
 	runsWhile string
 	accept    func(loops.State) error // which loops are worked on; nil: all
+	tools     *mcptools.Toolbox       // nil: agents have no tools of MCP servers
+	live      loops.LiveLog           // nil: live text stays in this process
 }
 
 // engine puts the parts on the menu of an engine.
 func (s settings) engine(store loops.Store, o engineOptions) *loops.Engine {
 	policy := command.Policy{Allow: s.allowed(o.log), Roots: s.Roots, PassEnv: s.PassEnv}
 	runner := &command.Runner{}
+	models := newCatalog(s.config, s.env, dialer(s.env))
+	worker := &agent.Body{Book: models}
+	if o.tools != nil {
+		worker.Tools = o.tools
+	}
 	parts := loops.Parts{
 		Bodies: map[string]loops.Body{
 			loops.BodyCommand: &command.Body{Policy: policy, Runner: runner},
+			loops.BodyAgent:   worker,
 		},
-		Stops: judge.Stops(policy, runner, nil),
+		Stops:  judge.Stops(policy, runner, models),
+		Models: models,
 	}
 	return loops.New(store, parts, &loops.Options{
 		Workers:   int(s.Workers),
 		Defaults:  s.Limits.Defaults,
 		Ceilings:  s.Limits.Ceilings,
 		LiveLoops: int(s.LiveLoops),
+		DailyCost: s.DailyCostUSD,
+		LiveLog:   o.live,
 		Approvals: s.Approvals,
 		RunsWhile: o.runsWhile,
 		Parent:    o.parent,
@@ -69,6 +82,7 @@ type host struct {
 
 	nats  *embed.Host
 	store *kvstate.Store
+	tools *mcptools.Toolbox // nil: no MCP servers are configured
 	log   *slog.Logger
 
 	only    loops.ID           // the one loop that is worked on; empty: all
@@ -85,6 +99,9 @@ func (s settings) open(ctx context.Context, o engineOptions) (*host, error) {
 		return nil, err
 	}
 	h := &host{settings: s, nats: nats, log: o.log}
+	if h.tools, err = s.toolbox(); err != nil {
+		return nil, errors.Join(err, nats.Close())
+	}
 	js, err := jetstream.New(nats.Conn())
 	if err == nil {
 		h.store, err = kvstate.Open(ctx, js, &kvstate.Options{Retention: time.Duration(s.Retention), Logger: o.log})
@@ -92,9 +109,24 @@ func (s settings) open(ctx context.Context, o engineOptions) (*host, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open the store in %s: %w", s.data, err), nats.Close())
 	}
-	o.accept = h.accept
+	o.accept, o.live = h.accept, h.store
+	o.tools = h.tools
 	h.Engine = s.engine(h.store, o)
 	return h, nil
+}
+
+// toolbox has the tools of the configured MCP servers; nil when there are none.
+// It starts nothing before a loop uses it.
+func (s settings) toolbox() (*mcptools.Toolbox, error) {
+	if len(s.MCPServers) == 0 {
+		return nil, nil
+	}
+	version, _ := build()
+	tools, err := mcptools.New(mcptools.Config{Servers: s.MCPServers, PassEnv: s.PassEnv}, &mcptools.Options{Version: version})
+	if err != nil {
+		return nil, fmt.Errorf("the MCP servers of the configuration: %w", err)
+	}
+	return tools, nil
 }
 
 // health logs what happens to the store's server.
@@ -153,6 +185,11 @@ func (h *host) rest() {
 // close ends the work, then the store.
 func (h *host) close() {
 	h.rest()
+	if h.tools != nil {
+		if err := h.tools.Close(context.Background()); err != nil {
+			h.log.Error("the MCP servers of agents did not end well", "error", err)
+		}
+	}
 	if err := errors.Join(h.store.Close(), h.nats.Close()); err != nil {
 		h.log.Error("the store closed with an error", "error", err)
 	}
