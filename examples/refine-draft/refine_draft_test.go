@@ -21,3 +21,14 @@ func TestRefineDraft(t *testing.T) {
 		t.Errorf("the result is %q, want %q", s.Output, want)
 	}
 }
+
+func TestJudgedByAModel(t *testing.T) {
+	program := exampletest.Build(t).Without("ANTHROPIC_API_KEY")
+	s, code := program.Run(t, "--config", "config.yaml", "judged.loop.yaml")
+	if code != 0 || s.Status != "completed" || s.Stop.Reason != "goal.judge" || s.Pass != 3 {
+		t.Errorf("exit code %d, %+v; want 0, completed by its judge in pass 3", code, s)
+	}
+	if want := "The new cache is faster: a lookup takes 3 µs instead of 40 µs."; s.Output != want {
+		t.Errorf("the result is %q, want %q", s.Output, want)
+	}
+}

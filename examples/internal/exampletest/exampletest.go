@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -57,6 +58,19 @@ type Snapshot struct {
 	Stop      struct {
 		Reason string `json:"reason"`
 	} `json:"stop"`
+	Usage struct {
+		CostUSD   float64 `json:"cost_usd"`
+		ToolCalls int     `json:"tool_calls"`
+	} `json:"usage"`
+}
+
+// Without returns the program with variables taken out of its environment.
+func (p Program) Without(names ...string) Program {
+	p.Env = slices.DeleteFunc(slices.Clone(p.Env), func(pair string) bool {
+		name, _, _ := strings.Cut(pair, "=")
+		return slices.Contains(names, name)
+	})
+	return p
 }
 
 // Run runs `loop-mcp run --json` and returns the snapshot and the exit code.

@@ -1,0 +1,2 @@
+// Package research holds the test of the example; README.md says what it shows.
+package research

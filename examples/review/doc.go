@@ -1,0 +1,2 @@
+// Package review holds the test of the example; README.md says what it shows.
+package review
