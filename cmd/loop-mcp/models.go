@@ -76,7 +76,8 @@ func (c *catalog) nameFor(name, role string) (string, error) {
 func (c *catalog) names() []string { return slices.Sorted(maps.Keys(c.configs)) }
 
 // chain returns the model behind a name, then its fallbacks: those that have
-// their key.
+// their key. A script takes the place of a model that can't be asked at all, for
+// trying things out, and never that of one whose provider is down.
 func (c *catalog) chain(name string) ([]model.Model, error) {
 	if _, ok := c.configs[name]; !ok {
 		return nil, fmt.Errorf("no model %q is configured%s; configured are: %s", clip(name, 60), loops.DidYouMean(name, c.names()), strings.Join(c.names(), ", "))
@@ -87,6 +88,9 @@ func (c *catalog) chain(name string) ([]model.Model, error) {
 		key := c.configs[next].APIKeyEnv
 		if key != "" && c.env(key) == "" {
 			missing = append(missing, key)
+			continue
+		}
+		if c.configs[next].Provider == providerScript && len(chain) > 0 {
 			continue
 		}
 		m, err := c.model(next)
