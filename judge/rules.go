@@ -163,7 +163,7 @@ var aboutJudging = anyOf(
 // bareClaim matches passages of the worker's output that claim success or give
 // up instead of showing something.
 var bareClaim = anyOf(
-	`^\W*(i|we)\s+(have\s+|'ve\s+)?(now\s+|already\s+|successfully\s+|fully\s+)*(completed?|finished|done|verified|checked|confirmed|tested|ensured|made sure|implemented|fixed|addressed|double-checked)\b`,
+	`^\W*(i|we)(\s+have|['’]ve)?\s+(now\s+|already\s+|successfully\s+|fully\s+)*(completed?|finished|done|verified|checked|confirmed|tested|ensured|made sure|implemented|fixed|addressed|double-checked)\b`,
 	`\b(the|this|your|my|our|all|every)\s+(\w+\s+)?(tasks?|goals?|work|job|requests?|objectives?|items?|steps?|todos?)\s+(is|are|was|were|has been|have been|got)\s+(now\s+|all\s+|fully\s+|successfully\s+)*(complete|completed|done|finished|achieved|met|accomplished|implemented|resolved)\b`,
 	`\b(all|every|each)\s+(of\s+the\s+)?(\w+\s+){0,2}(tests?|checks?|builds?|examples?|links?|specs?)\s+(now\s+)?(pass(es|ed|ing)?|succeed(s|ed)?|is\s+(green|passing)|are\s+(green|passing)|ran|work)\b`,
 	`\b(tests?|build|checks?|ci|lint(er)?)\s+(now\s+)?(passes|pass|passed|is green|are green|succeeds|succeeded|is clean|are clean)\b`,

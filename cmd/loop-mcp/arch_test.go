@@ -37,6 +37,7 @@ var importRules = []importRule{
 	{path: "loops/agent", ours: []string{"loops", "loops/model", "loops/modelcall"}, why: "a body knows the contract of bodies, not the store, the server or other parts"},
 	{path: "loops/command", ours: []string{"loops"}, others: []string{"golang.org/x/sys"}, why: "a body knows the contract of bodies, not the store, the server or other parts"},
 	{path: "loops/model/prices", ours: []string{"loops/model"}, why: "a table of numbers: who looks up which model is decided where the configuration is read"},
+	{path: "loops/agent/mcptools", ours: []string{"loops", "loops/agent", "loops/command"}, others: []string{"github.com/mark3labs/mcp-go"}, why: "tools of other servers for the agent; their processes end the way command's do, and nothing else of us concerns them"},
 	{path: "loops/loopfile", ours: []string{"loops"}, others: []string{"github.com/goccy/go-yaml", "github.com/invopop/jsonschema"}, why: "a file format is not to bring a server or a store with it"},
 	{path: "loops/loopstest", ours: []string{"loops", "loops/model"}, others: []string{"github.com/google/go-cmp"}, why: "the suite for stores must not favour one of them"},
 	{path: "judge", ours: []string{"loops", "loops/command", "loops/model", "loops/modelcall"}, others: []string{"cel.dev/cel-go"}, why: "conditions are asked by the engine; where loops are stored or shown is not their business"},

@@ -93,7 +93,7 @@ func (w *work) askQuestions(list []model.ToolCall, at []int) *loops.Ask {
 		question, _ := textOf(args["question"])
 		switch question = strings.TrimSpace(question); {
 		case s.At == atQuestion && w.reply != "":
-			s.done(answerText(w.reply), false)
+			s.done(strings.TrimSpace(answerText(w.reply)), false)
 		case problem != "":
 			s.done(problem, true)
 		case question == "":

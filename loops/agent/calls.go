@@ -119,23 +119,27 @@ func (w *work) answerCall(ctx context.Context, c model.ToolCall, s *state) (*loo
 	case !known:
 		s.done(fmt.Sprintf("There is no tool %q. Call one of those that are listed.", shortened(c.Name, 100)), true)
 	default:
-		return w.useTool(ctx, tool, c.Args, s)
+		return w.useTool(ctx, tool, given(c), s)
 	}
 	return nil, nil
 }
 
-// arguments checks that the arguments of a call are an object.
+// arguments checks that the arguments of a call are an object. None are an empty
+// one.
 func arguments(c model.ToolCall) (args map[string]json.RawMessage, problem string) {
-	raw := c.Args
-	if len(raw) == 0 {
-		raw = json.RawMessage("{}")
-	}
-	var text string
-	if json.Unmarshal(raw, &text) == nil {
+	if text, ok := textOf(c.Args); ok {
 		return nil, fmt.Sprintf("Not called: the arguments are not valid JSON: %s", shortened(text, 200))
 	}
-	if json.Unmarshal(raw, &args) != nil || args == nil {
+	if json.Unmarshal(given(c), &args) != nil {
 		return nil, "Not called: the arguments must be a JSON object."
 	}
 	return args, ""
+}
+
+// given is the arguments of a call as an object.
+func given(c model.ToolCall) json.RawMessage {
+	if len(c.Args) == 0 || string(c.Args) == "null" {
+		return json.RawMessage("{}")
+	}
+	return c.Args
 }
