@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"sync"
@@ -122,6 +124,14 @@ func (c *court) verdict() loops.Verdict {
 		c.t.Fatalf("the judge: %v", err)
 	}
 	return v
+}
+
+// file writes a file below the loop's folder.
+func (c *court) file(name, text string) {
+	c.t.Helper()
+	if err := os.WriteFile(filepath.Join(c.e.Dir, name), []byte(text), 0o644); err != nil {
+		c.t.Fatal(err)
+	}
 }
 
 func (c *court) calls() int { return len(c.first.Requests()) }

@@ -54,7 +54,7 @@ func repeats(text string, b brief) bool {
 // filler are words that make "The task has been completed successfully!" and
 // "Here is the final answer:" in the usual languages.
 var filler = words(`
-	a all already an and answer are as asked been below best can complete completed completely completing completion correct correctly criteria criterion
+	a all already an and answer are as asked been below best by can complete completed completely completing completion correct correctly criteria criterion
 	did do does done each end every everything final finally finish finished follows following fulfilled fully goal goals good great has have here
 	i implemented in is it job let looks ll made me met my need needed now of ok okay our output passes passed perfect perfectly please problem process
 	ready requested requirement requirements response result results s satisfied see solution solve solved step steps success successful successfully

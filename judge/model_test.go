@@ -318,43 +318,6 @@ func TestTheJudgeIsSeenAtWork(t *testing.T) {
 	}
 }
 
-func TestJudgeCheck(t *testing.T) {
-	inside := t.TempDir()
-	m := Model{Book: shelf{"fast": {loopstest.NewModel(model.Info{})}}}
-	m.Policy.Roots, m.Policy.Allow = []string{inside}, func() []string { return []string{"true"} }
-	long := strings.Repeat("x", maxCriterion+1)
-	tests := []struct {
-		name string
-		c    loops.Condition
-		want []string
-	}{
-		{"fine", loops.Condition{Question: "Is it good?", Model: "fast", Evidence: []loops.Look{{Kind: "output"}, {Kind: "command", Run: []string{"true"}}, {Kind: "file", Path: "later/report.md"}}}, nil},
-		{"nothing to decide", loops.Condition{Model: "fast"}, []string{"question"}},
-		{"no such model", loops.Condition{Question: "x", Model: "fsat"}, []string{"model"}},
-		{"shapes", loops.Condition{Model: "fast", Criteria: []loops.Criterion{{ID: "C1", Text: "x"}, {ID: "b", Text: " "}, {ID: "b", Text: long}}}, []string{"criteria[0].id", "criteria[1].text", "criteria[2].id", "criteria[2].text"}},
-		{"too many", loops.Condition{Model: "fast", Criteria: make([]loops.Criterion, maxCriteria+1)}, []string{"criteria"}},
-		{"too long", loops.Condition{Model: "fast", Question: strings.Repeat("x", maxQuestion+1)}, []string{"question"}},
-		{"votes", loops.Condition{Model: "fast", Question: "x", Votes: 6}, []string{"votes"}},
-		{"evidence", loops.Condition{Model: "fast", Question: "x", Evidence: []loops.Look{{Kind: "photo"}, {Kind: "file"}, {Kind: "output"}, {Kind: "output"}}}, []string{"evidence[0].kind", "evidence[1].path", "evidence[3]"}},
-		{"too much evidence", loops.Condition{Model: "fast", Question: "x", Evidence: make([]loops.Look, maxLooks+1)}, []string{"evidence"}},
-		{"not allowed", loops.Condition{Model: "fast", Question: "x", Evidence: []loops.Look{{Kind: "command", Run: []string{"false"}}, {Kind: "command"}}}, []string{"evidence[0].run", "evidence[1].run"}},
-		{"outside", loops.Condition{Model: "fast", Question: "x", Cwd: t.TempDir(), Evidence: []loops.Look{{Kind: "file", Path: "x.md"}, {Kind: "file", Path: "/etc/passwd"}, {Kind: "command", Run: []string{"true"}}}},
-			[]string{"evidence[0].path", "evidence[1].path", "cwd"}},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			var fields []string
-			err := m.Check(loops.Setup{Config: config(t, tt.c), Source: loops.SourceTool, Dir: inside})
-			for _, e := range loops.FieldErrors(err) {
-				fields = append(fields, e.Field)
-			}
-			if !slices.Equal(fields, tt.want) || (err == nil) != (tt.want == nil) {
-				t.Errorf("got %q (%v), want %q", fields, err, tt.want)
-			}
-		})
-	}
-}
-
 func TestCheckKnowsThePinnedModel(t *testing.T) {
 	m := Model{Book: shelf{"fast": {loopstest.NewModel(model.Info{ID: "north/one"})}}}
 	c := config(t, loops.Condition{Question: "x", Model: "fast"})
@@ -362,14 +325,5 @@ func TestCheckKnowsThePinnedModel(t *testing.T) {
 		if err := m.Check(loops.Setup{Config: c, Models: map[string]string{"fast": pin}, Claim: true}); (err == nil) != ok {
 			t.Errorf("%s: %v", pin, err)
 		}
-	}
-}
-
-func TestEvidenceOfTheHostIsNotSelfReported(t *testing.T) {
-	spec := tidesJudge()
-	spec.Evidence = []loops.Look{{Kind: "command", Run: []string{"echo", "the moon raises tides; sources: harbour office"}}}
-	c := newCourt(t, spec, "I wrote the report.", replies(say("done", "", [4]string{"cause", "met", "E1", "the moon raises tides"}, [4]string{"sources", "met", "E1", "sources: harbour office"}))...)
-	if v := c.verdict(); !v.Met || v.SelfReported {
-		t.Errorf("%+v", v)
 	}
 }

@@ -6,19 +6,15 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 
 	"github.com/klauspost/compress/s2"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-
-	"example.com/loop-mcp/loops"
 )
 
 // blobs is the object store. Objects are named "<loop id>/<what>".
@@ -148,52 +144,4 @@ func (b *blobs) remove(ctx context.Context, name string) error {
 		return nil
 	}
 	return err
-}
-
-// PutBlob implements [loops.Store]. A reference is the SHA-256 of the data.
-func (s *Store) PutBlob(ctx context.Context, id loops.ID, data []byte) (string, error) {
-	end, err := s.begin(ctx)
-	if err != nil {
-		return "", fmt.Errorf("store a blob of %s: %w", id, err)
-	}
-	defer end()
-	if !valid(id) {
-		return "", fmt.Errorf("store a blob of %q: %w", id, loops.ErrNotFound)
-	}
-	ref := reference(data)
-	if err := s.blobs.put(ctx, string(id)+"/"+ref, data); err != nil {
-		return "", fmt.Errorf("store a blob of %s: %w", id, err)
-	}
-	return ref, nil
-}
-
-// Blob implements [loops.Store].
-func (s *Store) Blob(ctx context.Context, id loops.ID, ref string) ([]byte, error) {
-	end, err := s.begin(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("read a blob of %s: %w", id, err)
-	}
-	defer end()
-	if !valid(id) || !isReference(ref) {
-		return nil, fmt.Errorf("blob %q of loop %q: %w", ref, id, loops.ErrNotFound)
-	}
-	data, err := s.blobs.get(ctx, string(id)+"/"+ref)
-	switch {
-	case errors.Is(err, errNoObject):
-		return nil, fmt.Errorf("blob %s of loop %s: %w", ref, id, loops.ErrNotFound)
-	case errors.Is(err, jetstream.ErrDigestMismatch) || errors.Is(err, s2.ErrCorrupt) || err == nil && reference(data) != ref:
-		return nil, fmt.Errorf("blob %s of loop %s has another checksum: %w", ref, id, loops.ErrDamaged)
-	case err != nil:
-		return nil, fmt.Errorf("blob %s of loop %s: %w", ref, id, err)
-	}
-	return data, nil
-}
-
-func reference(data []byte) string {
-	sum := sha256.Sum256(data)
-	return hex.EncodeToString(sum[:])
-}
-
-func isReference(ref string) bool {
-	return len(ref) == 2*sha256.Size && strings.Trim(ref, "0123456789abcdef") == ""
 }

@@ -17,6 +17,25 @@ type checkpoint struct {
 	From   origins         `json:"from,omitzero"`
 }
 
+// encode writes the checkpoint as JSON. Origin and memory are valid already;
+// package json would read them again, which takes longer than all the rest.
+func (c *checkpoint) encode() ([]byte, error) {
+	st, memory := c.State, c.State.Memory
+	st.Memory = nil
+	state, err := json.Marshal(&st)
+	if err != nil {
+		return nil, err
+	}
+	w := &writer{b: append(make([]byte, 0, len(c.Origin)+len(state)+len(memory)+100), '{')}
+	w.entry("origin", c.Origin)
+	w.entry("state", state)
+	w.within("memory", memory)
+	if c.From != (origins{}) {
+		w.other("from", c.From)
+	}
+	return append(w.b, '}'), w.err
+}
+
 // origins say where the large values of a checkpoint are: 0 in the checkpoint,
 // own in the iteration of the same record, else in the record of that revision.
 type origins struct {
@@ -95,6 +114,20 @@ func place(now *value, known value, inIteration bool) int64 {
 		return int64(known.rev)
 	}
 	return 0
+}
+
+// checkMemory returns an error unless the memories of st are JSON. One that is
+// stored already was checked before.
+func (s *Store) checkMemory(st loops.State, known values) error {
+	hash := s.hashBytes(st.Memory)
+	checked := len(st.Memory) == 0 || hash != 0 && hash == known.memory.hash || isJSON(st.Memory)
+	if it := st.New.Iteration; checked && it != nil && !bytes.Equal(it.Memory, st.Memory) {
+		checked = len(it.Memory) == 0 || isJSON(it.Memory)
+	}
+	if !checked {
+		return &loops.FieldError{Field: "memory", Problem: "is not JSON"}
+	}
+	return nil
 }
 
 // at returns the values with the revision of the record that was written.

@@ -61,6 +61,9 @@ func (s *Store) Create(ctx context.Context, st loops.State) (loops.State, error)
 
 func (s *Store) create(ctx context.Context, st loops.State) (loops.State, error) {
 	st.Rev = 0
+	if err := s.checkMemory(st, values{}); err != nil {
+		return st, err
+	}
 	raw, err := json.Marshal(st.Origin)
 	if err != nil {
 		return st, fmt.Errorf("encode the origin: %w", err)
@@ -130,6 +133,9 @@ func (s *Store) commit(ctx context.Context, st loops.State) (loops.State, error)
 	if it := st.New.Iteration; it != nil && it.Iteration != st.Iteration {
 		return st, fmt.Errorf("the new iteration has the number %d, the state %d", it.Iteration, st.Iteration)
 	}
+	if err := s.checkMemory(st, known); err != nil {
+		return st, err
+	}
 	w, err := s.compose(ctx, st, prev, known)
 	if err != nil {
 		return st, err
@@ -163,7 +169,7 @@ func (s *Store) compose(ctx context.Context, st loops.State, prev header, known 
 		return nil, fmt.Errorf("encode the journal: %w", err)
 	}
 	w.parts[partJournal], w.values = w.delta.encode(), v
-	if w.parts[partCheckpoint], err = json.Marshal(&checkpoint{State: trimmed, From: from}); err != nil {
+	if w.parts[partCheckpoint], err = (&checkpoint{State: trimmed, From: from}).encode(); err != nil {
 		return nil, fmt.Errorf("encode the state: %w", err)
 	}
 	w.Since = prev.Since + int64(len(w.parts[0])+len(w.parts[1]))
@@ -210,7 +216,7 @@ func (s *Store) snapshot(st loops.State, j journal, prev header, o *knownOrigin)
 	w.header.Origin = o.sum
 	w.parts[partJournal] = j.encode()
 	var err error
-	if w.parts[partCheckpoint], err = json.Marshal(&checkpoint{Origin: o.raw, State: st}); err != nil {
+	if w.parts[partCheckpoint], err = (&checkpoint{Origin: o.raw, State: st}).encode(); err != nil {
 		return nil, fmt.Errorf("encode the state: %w", err)
 	}
 	w.BaseSize = int64(len(w.parts[0]) + len(w.parts[1]))

@@ -1,6 +1,7 @@
 package kvstate_test
 
 import (
+	"encoding/json"
 	"errors"
 	"strings"
 	"testing"
@@ -154,6 +155,7 @@ func TestRetention(t *testing.T) {
 				s = must[loops.State](t)(store.Commit(t.Context(), iterate(s, noiseOf(200_000))))
 			}
 			must[string](t)(store.PutBlob(t.Context(), id, []byte("a blob of "+id)))
+			must[string](t)(store.PutBlob(t.Context(), id, []byte(noiseOf(300_000))))
 			must[loops.ID](t)(store.Reserve(t.Context(), "request of "+string(id), id))
 			s.Status = loops.Completed
 			return must[loops.State](t)(store.Commit(t.Context(), s))
@@ -165,8 +167,11 @@ func TestRetention(t *testing.T) {
 		time.Sleep(2 * time.Hour)
 		again.Status = loops.Paused
 		again = must[loops.State](t)(store.Commit(t.Context(), again))
-		if n := objectsOf(t, js, gone.ID); n != 2 { // its journal and its blob
+		if n := objectsOf(t, js, gone.ID); n != 2 { // its journal and its large blob
 			t.Errorf("a settled loop has %d objects", n)
+		}
+		if n := keptOf(t, js, gone.ID); n != 1 {
+			t.Errorf("a settled loop has %d small blobs", n)
 		}
 		time.Sleep(2 * time.Hour)
 		for _, store := range []*kvstate.Store{store, other} {
@@ -177,11 +182,11 @@ func TestRetention(t *testing.T) {
 		if _, err := store.Load(t.Context(), gone.ID); !errors.Is(err, loops.ErrNotFound) {
 			t.Errorf("Load: %v", err)
 		}
-		if n := objectsOf(t, js, gone.ID); n != 0 {
-			t.Errorf("a loop that is gone has %d objects", n)
+		if n := objectsOf(t, js, gone.ID) + keptOf(t, js, gone.ID); n != 0 {
+			t.Errorf("a loop that is gone has %d objects and blobs", n)
 		}
-		if n := objectsOf(t, js, again.ID); n != 2 {
-			t.Errorf("a loop that is there has %d objects", n)
+		if n := objectsOf(t, js, again.ID) + keptOf(t, js, again.ID); n != 3 {
+			t.Errorf("a loop that is there has %d objects and blobs", n)
 		}
 		if id := must[loops.ID](t)(store.Reserve(t.Context(), "request of gone-aaaa", "new-aaaa")); id != "new-aaaa" {
 			t.Errorf("the request of a loop that is gone is bound to %s", id)
@@ -218,6 +223,58 @@ func objectsOf(t *testing.T, js jetstream.JetStream, id loops.ID) int {
 	return n
 }
 
+// keptOf counts a loop's small blobs.
+func keptOf(t *testing.T, js jetstream.JetStream, id loops.ID) int {
+	t.Helper()
+	st := must[jetstream.Stream](t)(js.Stream(t.Context(), "KV_LOOPKEPT"))
+	info := must[*jetstream.StreamInfo](t)(st.Info(t.Context(), jetstream.WithSubjectFilter("$KV.LOOPKEPT."+string(id)+".>")))
+	return len(info.State.Subjects)
+}
+
+// A body keeps what it says in blobs that nothing but its memory names.
+func TestBlobsThatOnlyMemoryNamesStayAsLongAsTheirLoop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		js := stream(t, host(t, t.TempDir(), embed.Process))
+		store := open(t, js, &kvstate.Options{Retention: 3 * time.Hour, Sweep: 10 * time.Minute})
+		sizes := []int{0, 10, 20_000, 256 << 10, 256<<10 + 1, 900_000}
+		keep := func(id loops.ID) (refs []string) {
+			for _, size := range sizes {
+				refs = append(refs, must[string](t)(store.PutBlob(t.Context(), id, []byte(noiseOf(size)))))
+			}
+			return refs
+		}
+		check := func(when string, id loops.ID, refs []string, want error) {
+			t.Helper()
+			for i, ref := range refs {
+				data, err := store.Blob(t.Context(), id, ref)
+				if !errors.Is(err, want) || err == nil && string(data) != noiseOf(sizes[i]) {
+					t.Errorf("%s, blob of %d bytes: %d bytes, %v", when, sizes[i], len(data), err)
+				}
+			}
+		}
+		s := must[loops.State](t)(store.Create(t.Context(), newLoop("long-aaaa")))
+		refs := keep(s.ID)
+		orphans := keep("none-aaaa")
+		raw := must[[]byte](t)(json.Marshal(refs))
+		s.Memory, s.Notes = raw[:len(raw):len(raw)], map[string]json.RawMessage{"all[0]": raw}
+		s.Status = loops.NeedsInput
+		s = must[loops.State](t)(store.Commit(t.Context(), s))
+		time.Sleep(6 * time.Hour)
+		check("after six hours", s.ID, refs, nil)
+		check("of a loop that never was", "none-aaaa", orphans, loops.ErrNotFound)
+		s.Memory, s.Notes = nil, nil // the next start may still go back to them
+		for range 3 {                // snapshots replace the records that named them
+			s = must[loops.State](t)(store.Commit(t.Context(), iterate(s, noiseOf(100_000))))
+		}
+		s.Status = loops.Completed
+		s = must[loops.State](t)(store.Commit(t.Context(), s))
+		time.Sleep(2 * time.Hour)
+		check("after it settled", s.ID, refs, nil)
+		time.Sleep(3 * time.Hour)
+		check("when the loop is gone", s.ID, refs, loops.ErrNotFound)
+	})
+}
+
 // TestRetentionOff keeps what has settled.
 func TestRetentionOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -242,7 +299,8 @@ func TestChunksOfACutOffObjectAreRemoved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store, js := fresh(t, &kvstate.Options{Sweep: 30 * time.Minute})
 		s := must[loops.State](t)(store.Create(t.Context(), newLoop("cut-aaaa")))
-		ref := must[string](t)(store.PutBlob(t.Context(), s.ID, []byte("whole")))
+		whole := noiseOf(300_000)
+		ref := must[string](t)(store.PutBlob(t.Context(), s.ID, []byte(whole)))
 		must[*jetstream.PubAck](t)(js.Publish(t.Context(), "$O.LOOPBLOBS.C.CUTOFF", []byte("a part")))
 		messages := func() uint64 {
 			stream := must[jetstream.Stream](t)(js.Stream(t.Context(), "OBJ_LOOPBLOBS"))
@@ -255,8 +313,8 @@ func TestChunksOfACutOffObjectAreRemoved(t *testing.T) {
 		if n := messages(); n != 2 {
 			t.Errorf("%d messages after the sweep, want the object's two", n)
 		}
-		if data := must[[]byte](t)(store.Blob(t.Context(), s.ID, ref)); string(data) != "whole" {
-			t.Errorf("the blob is %q", data)
+		if data := must[[]byte](t)(store.Blob(t.Context(), s.ID, ref)); string(data) != whole {
+			t.Errorf("the blob has %d bytes", len(data))
 		}
 	})
 }

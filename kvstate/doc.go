@@ -21,6 +21,10 @@
 // checkpoint names the record that has it. Parts of a record over 256 KiB go to
 // the object store LOOPBLOBS before the record that names them.
 //
+// What a body or a condition keeps beside its loop goes to bucket LOOPKEPT, one
+// message each, and over 256 KiB to LOOPBLOBS. Nothing counts who refers to a
+// blob: it stays as long as its loop.
+//
 // The journal since the last snapshot of a loop that this process writes stays
 // in memory, as it was encoded and up to a bound, so that the next snapshot reads
 // nothing back. It counts only for the record that it ends with.

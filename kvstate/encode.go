@@ -81,6 +81,15 @@ func (w *writer) entry(name string, raw json.RawMessage) {
 	}
 }
 
+// within adds a member to the object that was written last, which has others.
+func (w *writer) within(name string, raw json.RawMessage) {
+	if len(raw) > 0 && len(w.b) > 0 {
+		w.b = w.b[:len(w.b)-1]
+		w.entry(name, raw)
+		w.b = append(w.b, '}')
+	}
+}
+
 func (w *writer) entries(name string, list []json.RawMessage) {
 	if len(list) == 0 {
 		return

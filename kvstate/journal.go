@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"example.com/loop-mcp/loops"
 )
@@ -91,7 +92,10 @@ func encodeDelta(d loops.Delta) (rawDelta, error) {
 	if d.Iteration != nil {
 		it := *d.Iteration
 		it.Verdict = nil // joined from the decision when it is read
-		raw.Iteration = entry(&it)
+		it.Memory = nil
+		w := &writer{b: slices.Grow(entry(&it), len(d.Iteration.Memory)+20)}
+		w.within("memory", d.Iteration.Memory)
+		raw.Iteration = w.b
 	}
 	for i := range d.Verdicts {
 		raw.Verdicts = append(raw.Verdicts, entry(&d.Verdicts[i]))

@@ -43,6 +43,7 @@ type Store struct {
 	log      *slog.Logger
 	seed     maphash.Seed
 	blobs    blobs
+	kept     stream // small blobs
 	request  stream
 	records  stream        // of Update
 	updates  chan struct{} // full while an Update is under way
@@ -80,6 +81,7 @@ func Open(ctx context.Context, js jetstream.JetStream, opts *Options) (*Store, e
 	s.defaults()
 	s.request = stream{js: js, config: s.requestsConfig()}
 	s.records = stream{js: js, config: s.recordsConfig()}
+	s.kept = stream{js: js, config: s.keptConfig()}
 	s.liveLog = stream{js: js, config: s.liveConfig()}
 	s.live = speakers{all: map[loops.ID]*speaker{}, wake: make(chan struct{}, 1)}
 	s.blobs.stream, s.blobs.js = stream{js: js, config: s.blobsConfig()}, js

@@ -55,7 +55,7 @@ func (s *Store) sweep(ctx context.Context) error {
 		return err
 	}
 	floors := s.projection.floors(time.Now())
-	return errors.Join(s.sweepBlobs(ctx, floors), s.sweepRequests(ctx, floors))
+	return errors.Join(s.sweepBlobs(ctx, floors), s.sweepKept(ctx, floors), s.sweepRequests(ctx, floors))
 }
 
 // floors returns, for every loop, from which revision on its records count.

@@ -71,7 +71,9 @@ func (s State) learn(asked map[string]Verdict) State {
 			continue
 		}
 		v.Iteration, v.Pass, v.Kind = s.Iteration, s.Pass, l.cond.Kind
-		s.spend(roleOf(l.cond.Kind), v.Model, v.Usage)
+		if v.Usage != (Usage{}) { // else its calls went through the meter, or there were none
+			s.spend(roleOf(l.cond.Kind), v.Model, v.Usage)
+		}
 		if metered := s.Owed.Metered[l.path]; metered != (Usage{}) {
 			v.Usage = v.Usage.Plus(metered)
 		}

@@ -283,7 +283,7 @@ func TestPartOfTheBudgetIsHeldBackForTheJudge(t *testing.T) {
 			if err != nil {
 				return loops.Verdict{}, err
 			}
-			return loops.Verdict{Reason: "not yet"}, e.Meter.Settle(ctx, g, used(0, 10_000, 150_000), nil)
+			return loops.Verdict{Reason: "not yet", Model: "test/m"}, e.Meter.Settle(ctx, g, used(0, 10_000, 150_000), nil)
 		})
 		menu := loops.Parts{Handlers: map[string]loops.Body{"worker": body}, Stops: map[string]loops.StopCondition{loops.StopJudge: judge}, Models: book{"fast": "test/j"}}
 		w := liveWith(t, loopstest.NewMemory(), menu, nil)
@@ -295,6 +295,9 @@ func TestPartOfTheBudgetIsHeldBackForTheJudge(t *testing.T) {
 		s := w.settled(out.ID, loops.Capped, loops.CapCost)
 		if s.Ledger.CostUSD != 930_000 || !strings.Contains(s.Stop.Detail, "held back for the judge") {
 			t.Errorf("spent %s: %s", s.Ledger.CostUSD, s.Stop.Detail)
+		}
+		if calls := s.ByModel[len(s.ByModel)-1].Calls; len(s.ByModel) != 2 || calls != 1 {
+			t.Errorf("the judge made %d calls, want 1: %+v", calls, s.ByModel)
 		}
 	})
 }

@@ -43,6 +43,7 @@ var importRules = []importRule{
 	{path: "judge", ours: []string{"loops", "loops/command", "loops/model", "loops/modelcall"}, others: []string{"cel.dev/cel-go"}, why: "conditions are asked by the engine; where loops are stored or shown is not their business"},
 	{path: "loops/model/wire", ours: []string{"loops/model"}, why: "what providers share is HTTP, which needs no library"},
 	{path: "loops/model/anthropic", ours: []string{"loops/model", "loops/model/wire"}, others: []string{"github.com/anthropics/anthropic-sdk-go"}, why: "a provider brings its vendor's library and knows nothing of loops"},
+	{path: "loops/model/openai", ours: []string{"loops/model", "loops/model/wire"}, others: []string{"github.com/sashabaranov/go-openai"}, why: "a provider brings its library and knows nothing of loops"},
 	{path: "kvstate", ours: []string{"loops"}, others: []string{"github.com/nats-io/nats.go", "github.com/klauspost/compress"}, why: "a store keeps loops and knows nothing of who runs or shows them; the server comes from embed or from outside"},
 	{path: "kvstate/embed", others: []string{"github.com/nats-io", "github.com/gofrs/flock", "golang.org/x/sys"}, why: "the embedded server knows nothing of loops, so that it can be replaced by a cluster"},
 	{path: "mcpserver", ours: []string{"loops"}, others: []string{"github.com/mark3labs/mcp-go", "github.com/invopop/jsonschema"}, why: "the tools talk to the engine alone: the same for every store and body"},

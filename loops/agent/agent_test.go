@@ -179,6 +179,28 @@ func TestToolThatNeedsApproval(t *testing.T) {
 	}
 }
 
+// TestTheSameWordsTwice are two decisions, and guidance twice.
+func TestTheSameWordsTwice(t *testing.T) {
+	two := loopstest.Uses(loopstest.Use("files__delete", `{"path":"a"}`), loopstest.Use("files__delete", `{"path":"b"}`))
+	slow := use("files__read", "{}")
+	slow.Takes = time.Minute
+	story(t, replies(two, slow, slow, finish("ok")), func(w *world) {
+		id := w.start(nil)
+		for range 2 {
+			w.do(id, loops.Request{Action: loops.Approve, AttentionID: w.asked(id, loops.AttentionApproval, "files__delete").ID})
+		}
+		for range 2 {
+			time.Sleep(30 * time.Second)
+			w.do(id, loops.Request{Action: loops.SteerIt, Message: "hurry"})
+			time.Sleep(30 * time.Second)
+		}
+		w.settled(id, loops.Completed, loops.GoalPredicate)
+		if runs := w.box.runs(); len(runs) != 4 || strings.Count(w.request(4), "hurry") != 2 {
+			w.t.Errorf("ran %v; the last call was shown\n%s", runs, w.request(4))
+		}
+	})
+}
+
 func TestNoteIsCarriedToTheNextPass(t *testing.T) {
 	story(t, replies(use("note", `{"text":"first"}`), use("note", `{"text":"second: the key is 42"}`), use("finish", `{"result":"no","summary":"tried twice"}`), finish("ok")), func(w *world) {
 		w.settled(w.start(nil), loops.Completed, loops.GoalPredicate)
@@ -204,6 +226,31 @@ func TestSteeringInTheMiddleOfAPassIsToldOnce(t *testing.T) {
 			if got := strings.Count(w.request(n+1), "use the blue one"); got != want {
 				t.Errorf("call %d shows the guidance %d times, want %d:\n%s", n+1, got, want, w.request(n+1))
 			}
+		}
+	})
+}
+
+// TestGuidanceComesAgainWithARepeatedStart and is told once; what came meanwhile
+// is told too, although that start has had its answer.
+func TestGuidanceComesAgainWithARepeatedStart(t *testing.T) {
+	first := use("files__read", "{}")
+	first.Takes = time.Minute
+	story(t, replies(first, use("files__write", "{}"), finish("ok")), func(w *world) {
+		w.box.run = func(context.Context, string, json.RawMessage) (agent.Outcome, error) {
+			if len(w.box.runs()) == 2 {
+				return agent.Outcome{}, fmt.Errorf("%w: no connection", agent.ErrNotSent)
+			}
+			return agent.Outcome{Text: "done"}, nil
+		}
+		id := w.start(func(s *loops.Spec) { s.Retry.Initial = loops.Duration(time.Hour); s.Retry.Max = loops.Duration(time.Hour) })
+		synctest.Wait()
+		w.do(id, loops.Request{Action: loops.SteerIt, Message: "use the blue one"})
+		time.Sleep(10 * time.Minute) // the second start waits for the tool's server
+		w.do(id, loops.Request{Action: loops.SteerIt, Message: "and a red one"})
+		s := w.settled(id, loops.Completed, loops.GoalPredicate)
+		last := w.request(3)
+		if strings.Count(last, "use the blue one") != 1 || strings.Count(last, "and a red one") != 1 || s.Ledger.Starts != 4 || len(w.model.Requests()) != 3 {
+			w.t.Errorf("%d starts, %d calls; the last one was shown\n%s", s.Ledger.Starts, len(w.model.Requests()), last)
 		}
 	})
 }

@@ -118,7 +118,9 @@ func TestOwnPromptTakesThePlaceOfGoalAndContext(t *testing.T) {
 func TestGuidanceInTheOwnPrompt(t *testing.T) {
 	long := "use the blue one from the third shelf, the one with the small dent on its left side"
 	story(t, replies(finish("no"), finish("no"), finish("ok")), func(w *world) {
-		id := w.start(func(s *loops.Spec) { s.Body.Prompt, s.Delay, s.Limits.MaxActive = "{{ goal }} {{ steer }}", loops.Duration(time.Hour), loops.Duration(10*time.Hour) })
+		id := w.start(func(s *loops.Spec) {
+			s.Body.Prompt, s.Delay, s.Limits.MaxActive = "{{ goal }} {{ steer }}", loops.Duration(time.Hour), loops.Duration(10*time.Hour)
+		})
 		w.wait(id, loops.ForChange)
 		synctest.Wait()
 		w.do(id, loops.Request{Action: loops.SteerIt, Message: long})

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"sync"
 	"testing"
@@ -293,4 +294,65 @@ func TestCancelDuringATool(t *testing.T) {
 			w.t.Errorf("%+v, reserved %v", s.Ledger, s.Reserved)
 		}
 	})
+}
+
+// TestBilledNeverExceedsTheCaps, whatever models cost, whatever they answer and
+// wherever processes die.
+func TestBilledNeverExceedsTheCaps(t *testing.T) {
+	for seed := range uint64(60) {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { spendAtRandom(t, rand.New(rand.NewPCG(seed, 1))) })
+		})
+	}
+}
+
+// spendAtRandom lets a loop spend until a limit ends it; its processes die now
+// and then.
+func spendAtRandom(t *testing.T, random *rand.Rand) {
+	in, out, dense := 1+random.Int64N(30_000_000), 1+random.Int64N(90_000_000), 1+random.Int64N(4)
+	m := loopstest.NewModel(model.Info{ContextWindow: 50_000, Price: &model.Price{PerRun: random.Int64N(50), Tiers: []model.Tier{{Rates: model.Rates{Input: in, CacheRead: in / 10, CacheWrite: in * 5 / 4, Output: out}}}}},
+		loopstest.Reply{Do: func(_ context.Context, r model.Request) (model.Answer, error) {
+			used := model.Usage{CacheWrite: int64(len(shown(r))) / dense, Output: random.Int64N(r.MaxTok + 1)}
+			a := use("files__write", fmt.Sprintf(`{"text":%q}`, strings.Repeat("x", random.IntN(int(min(used.Output*dense, 5000))+1)))).Answer
+			a.Usage, a.Message.Blocks[0].Call.ID = used, fmt.Sprint("id", random.Int())
+			if random.IntN(8) == 0 {
+				return model.Answer{Usage: used}, &model.Error{Kind: model.Network}
+			}
+			return a, nil
+		}})
+	b, memory := &box{tools: usualTools()}, loopstest.NewMemory()
+	limits := loops.Limits{MaxCostUSD: loops.USD(1 + random.Int64N(2_000_000)), MaxTotalTokens: loops.Count(1000 + random.Int64N(400_000)), MaxToolCalls: 1000, MaxIterations: 1000, MaxPasses: 1000, MaxFailures: 1000}
+	out1, err := loops.New(memory.As("starter"), partsOf(b, m), nil).Start(t.Context(), loops.StartRequest{Spec: agentSpec(func(s *loops.Spec) { s.Limits = limits }), Dir: "/"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := 1; ; n++ {
+		writes, name := 0, fmt.Sprint("runner-", n)
+		w := live(t, mortal{memory.As(name), &sync.Mutex{}, &writes, 1 + random.IntN(60), random.IntN(2) == 0}, partsOf(b, m))
+		time.Sleep(10 * time.Minute)
+		memory.Kill(name)
+		w.stop()
+		s, err := memory.As("looker").Load(t.Context(), out1.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		usage, cost := m.Billed()
+		if cost > int64(limits.MaxCostUSD) || usage.Total() > int64(limits.MaxTotalTokens) {
+			t.Fatalf("billed %d and %d tokens under %s and %d", cost, usage.Total(), limits.MaxCostUSD, limits.MaxTotalTokens)
+		}
+		if s.Status.Settled() {
+			if cost > int64(s.Ledger.CostUSD) || usage.Total() > s.Ledger.TotalTokens || s.Status != loops.Capped {
+				t.Fatalf("%s (%s): the ledger has %s and %d tokens, billed were %d and %d", s.Status, s.Stop.Detail, s.Ledger.CostUSD, s.Ledger.TotalTokens, cost, usage.Total())
+			}
+			return
+		}
+		if s.Status == loops.NeedsInput {
+			if _, err := loops.New(memory.As("starter"), partsOf(b, m), nil).Do(t.Context(), out1.ID, loops.Request{Action: loops.Deny}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n > 300 {
+			t.Fatalf("no end: %s", s.Summary())
+		}
+	}
 }

@@ -20,8 +20,7 @@ func (w *work) useTool(ctx context.Context, tool Tool, args json.RawMessage, s *
 		s.At = atAgain
 		return askAgain(tool, args), nil
 	case s.At == atAllow || s.At == atAgain:
-		answer := decisionOf(w.reply)
-		w.reply = "" // it was about this call alone
+		answer := decisionOf(w.reply) // no other call can wait for one at the same time
 		switch {
 		case answer.denied:
 			s.done(answer.refusal(s.At), true)

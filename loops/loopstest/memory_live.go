@@ -20,7 +20,7 @@ type said struct {
 // What a Memory keeps of a loop's live text.
 const (
 	keptTime  = time.Minute
-	keptLines = 2000
+	keptLines = 10_000
 )
 
 // Publish implements [loops.LiveLog]. Pieces are not joined.

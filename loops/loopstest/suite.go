@@ -31,6 +31,7 @@ func TestStoreIn(t *testing.T, in func(t *testing.T, run func(*testing.T)), open
 		{"an id is taken once", testExists},
 		{"an unknown loop is not found", testNotFound},
 		{"a commit is a compare and swap", testCommit},
+		{"every field of a commit comes back", testFields},
 		{"one of many writers wins", testRace},
 		{"the origin stays", testOrigin},
 		{"what was returned is a copy", testCopies},

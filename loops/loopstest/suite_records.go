@@ -1,6 +1,7 @@
 package loopstest
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -64,6 +65,40 @@ func testCommit(t *testing.T, store loops.Store) {
 	first.Rev = second.Rev + 1000
 	_, err = store.Commit(t.Context(), first)
 	wantError(t, "Commit of a future revision", err, loops.ErrConflict)
+}
+
+// testFields commits states in which every field is set, and others in which
+// each map and list has several members.
+func testFields(t *testing.T, store loops.Store) {
+	s := create(t, store, queued("fields-aaaa"))
+	for n := range 12 { // more than a snapshot's worth
+		next := Sample(s.ID)
+		next.Origin, next.Rev = s.Origin, s.Rev
+		next.Grants = n
+		next.Memory = fmt.Appendf(nil, `{"n":%d,"talk":%q}`, n/3, noise(n%2*20_000)) // at times the same as before
+		for m := range n {
+			key := fmt.Sprintf("all[%d]", m)
+			next.Reserved = append(next.Reserved, loops.Reserved{ID: fmt.Sprint("g", m), Role: loops.RoleJudge, Path: key, Usage: loops.Usage{CostUSD: loops.USD(m)}})
+			next.ByModel = append(next.ByModel, loops.ModelUsage{Role: loops.RoleWorker, Model: key, Calls: int64(m)})
+			next.Children[loopID(m)] = loops.Drawn{Spent: loops.Usage{TotalTokens: int64(m)}, Aside: loops.Usage{CostUSD: loops.USD(n)}}
+			next.Notes[key] = noteOf(m)
+			next.Owed.Metered[key] = loops.Usage{OutputTokens: int64(m)}
+			next.Owed.Results[key] = loops.Verdict{Kind: loops.StopJudge, Criteria: []loops.Ruling{{ID: key, Quotes: []string{"<&>", "\u2028"}}}}
+		}
+		if n > 8 { // what a loop had may be gone
+			next.Memory, next.Notes, next.Children, next.Owed, next.Short, next.Best = nil, nil, nil, nil, nil, nil
+		}
+		s = commit(t, store, next)
+		next.Rev = s.Rev
+		same(t, "what Commit returned", next, s)
+		same(t, "what Load returned", next, load(t, store, s.ID))
+		same(t, "what History returned", next, history(t, store, s.ID).State)
+	}
+}
+
+func noteOf(n int) json.RawMessage {
+	data, _ := json.Marshal(strings.Repeat("a judge's note ", n*100)) // a text: cannot fail
+	return data
 }
 
 func testRace(t *testing.T, store loops.Store) {

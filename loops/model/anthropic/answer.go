@@ -129,8 +129,8 @@ func (a *assembly) answer(info model.Info, requestID string) model.Answer {
 	msg := model.Message{Role: model.Assistant, Wire: wireName}
 	var native []json.RawMessage
 	stop := a.reason()
-	for _, b := range a.blocks {
-		cut := stop == model.StopLength
+	for i, b := range a.blocks {
+		cut := stop == model.StopLength && i == len(a.blocks)-1
 		if raw := b.native(cut); raw != nil {
 			native = append(native, raw)
 		}
