@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"example.com/loop-mcp/loops"
+	"example.com/loop-mcp/loops/agent/mcptools"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -48,6 +49,10 @@ approvals: person
 durability: process
 retention: 7d
 max_wait: 20s
+daily_cost_usd: 12.5
+models: { smart: { provider: openai, model: m, price: { input: 0.1, output: 2, cache_read: 0 }, context_window: 200k } }
+judge: { model: smart }
+mcp_servers: { files: { command: npx, args: [-y, files, "${EXTRA:-.}"] } }
 `)
 	env := environment{"HOME": "/home/me", "LOOP_MCP_WORKERS": "8", "LOOP_MCP_PASS_ENV": "A, B", "LOOP_MCP_NOPE": "x"}
 	got, err := loadConfig(path, true, env.get)
@@ -58,7 +63,11 @@ max_wait: 20s
 		AllowCommands: []string{"go", "make"}, Roots: []string{"/home/me", "/srv"}, PassEnv: []string{"A", "B"}, LoopDirs: []string{"/loops"},
 		Workers: 8, LiveLoops: 50, Approvals: "person", Durability: "process",
 		Retention: days(7 * 24 * time.Hour), MaxWait: loops.Duration(20 * time.Second),
-		Limits: limitsConfig{Defaults: loops.Limits{MaxPasses: 5, MaxTotalTokens: 100_000}, Ceilings: loops.Limits{MaxCostUSD: 20 * loops.Dollar}},
+		DailyCostUSD: 12_500_000, Judge: judgeConfig{Model: "smart"},
+		Models: map[string]modelConfig{"smart": {Provider: "openai", Model: "m", APIKeyEnv: "OPENAI_API_KEY", ContextWindow: 200_000,
+			Price: &priceConfig{Input: new(loops.USD(100_000)), Output: new(2 * loops.Dollar), CacheRead: new(loops.USD(0))}}},
+		MCPServers: map[string]mcptools.Server{"files": {Command: "npx", Args: []string{"-y", "files", "."}}},
+		Limits:     limitsConfig{Defaults: loops.Limits{MaxPasses: 5, MaxTotalTokens: 100_000}, Ceilings: loops.Limits{MaxCostUSD: 20 * loops.Dollar}},
 	}
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(config{})); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
@@ -102,17 +111,15 @@ func TestConfigProblems(t *testing.T) {
 		{"durability", "durability: none\n", nil, []string{"durability", "power or process"}},
 		{"retention", "retention: soon\n", nil, []string{"retention", "30d"}},
 		{"unset variable", "pass_env: [\"${NOPE}\"]\n", nil, []string{"line 1", "NOPE"}},
-		{"models", "models: {smart: {provider: x}}\n", nil, []string{"line 1", "models", "no such feature"}},
-		{"several later words", "judge: {model: fast}\nhttp: {listen: x}\n", nil, []string{"line 1: judge", "line 2: http"}},
-		{"mcp_servers", "mcp_servers: {}\n", nil, []string{"mcp_servers"}},
-		{"daily_cost_usd", "daily_cost_usd: 5\n", nil, []string{"daily_cost_usd"}},
+		{"several later words", "nats: {url: x}\nhttp: {listen: x}\n", nil, []string{"line 1: nats", "line 2: http", "no such feature"}},
+		{"daily_cost_usd", "daily_cost_usd: 0\n", nil, []string{"daily_cost_usd"}},
 		{"notify", "notify: []\n", nil, []string{"notify"}},
 		{"nats", "nats: {}\n", nil, []string{"nats"}},
 		{"telemetry", "telemetry: {}\n", nil, []string{"telemetry"}},
 		{"variable of a list", "", environment{"LOOP_MCP_ROOTS": "~,"}, nil},
 		{"variable that is no number", "", environment{"LOOP_MCP_WORKERS": "many"}, []string{"LOOP_MCP_WORKERS"}},
 		{"variable that is no choice", "", environment{"LOOP_MCP_APPROVALS": "never"}, []string{"approvals"}},
-		{"variable of a later word", "", environment{"LOOP_MCP_DAILY_COST_USD": "5"}, []string{"LOOP_MCP_DAILY_COST_USD"}},
+		{"variable that is no amount", "", environment{"LOOP_MCP_DAILY_COST_USD": "much"}, []string{"LOOP_MCP_DAILY_COST_USD"}},
 		{"list", "- a\n", nil, []string{"mapping"}},
 		{"broken", "a: [b\n", nil, []string{"YAML"}},
 	}
