@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"encoding/json"
 	"errors"
-	"io"
 	"mime"
 	"net/http"
 	"strings"
@@ -118,14 +117,6 @@ func redact(err error, secret string) error {
 		return err
 	}
 	return errors.New(strings.ReplaceAll(err.Error(), secret, "***"))
-}
-
-// Cut is the error of a stream that ended without the event that ends it.
-func Cut(err error, missing string) error {
-	if err == nil || errors.Is(err, io.EOF) {
-		return errors.New("the stream closed without " + missing)
-	}
-	return err
 }
 
 // NoKey is the error of a call that can't be made for want of a key.
