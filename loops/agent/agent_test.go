@@ -242,7 +242,10 @@ func TestGuidanceComesAgainWithARepeatedStart(t *testing.T) {
 			}
 			return agent.Outcome{Text: "done"}, nil
 		}
-		id := w.start(func(s *loops.Spec) { s.Retry.Initial = loops.Duration(time.Hour); s.Retry.Max = loops.Duration(time.Hour) })
+		id := w.start(func(s *loops.Spec) {
+			s.Retry.Initial = loops.Duration(time.Hour)
+			s.Retry.Max = loops.Duration(time.Hour)
+		})
 		synctest.Wait()
 		w.do(id, loops.Request{Action: loops.SteerIt, Message: "use the blue one"})
 		time.Sleep(10 * time.Minute) // the second start waits for the tool's server
