@@ -47,8 +47,8 @@ type Config struct {
 
 // Model is one model behind the Gemini API. Safe for concurrent use.
 type Model struct {
-	cfg    Config
-	info   model.Info
+	cfg  Config
+	info model.Info
 	// generate is a function and not the library's client: what hangs below a
 	// value in an interface stays in the program, and that client is all of
 	// Google's API.
