@@ -48,7 +48,7 @@ type Config struct {
 type Model struct {
 	cfg    Config
 	info   model.Info
-	client sdk.Client
+	client sdk.MessageService // not sdk.Client: every service that it holds would be linked, 10 MB of them
 }
 
 var _ model.Model = (*Model)(nil)
@@ -70,7 +70,7 @@ func New(cfg Config) (*Model, error) {
 	if base != nil && cfg.Alias != "" {
 		info.Provider = cfg.Alias
 	}
-	return &Model{cfg: cfg, info: info, client: sdk.NewClient(options(cfg, base)...)}, nil
+	return &Model{cfg: cfg, info: info, client: sdk.NewMessageService(options(cfg, base)...)}, nil
 }
 
 // baseURL is the address of a server that is not the vendor's; nil: it is.
@@ -121,7 +121,7 @@ func (m *Model) Generate(ctx context.Context, r model.Request, live func(model.L
 	ctx, call := wire.Begin(ctx, m.cfg.Idle)
 	defer call.End()
 	a := &assembly{live: live}
-	stream := m.client.Messages.NewStreaming(ctx, m.params(r))
+	stream := m.client.NewStreaming(ctx, m.params(r))
 	defer stream.Close()
 	for !a.ended && stream.Next() {
 		if err := a.add(stream.Current()); err != nil {
