@@ -56,12 +56,12 @@ func (c *Call) Fail(f Fault) error {
 // broken tells what it means that the library gave up without a word of the
 // provider.
 func (c *Call) broken(err error) (model.Kind, error) {
-	_, redirected := errors.AsType[*redirectError](err)
+	redirect, redirected := errors.AsType[*redirectError](err)
 	switch {
 	case !c.begun:
 		return model.BadRequest, err // the library refused to send it
 	case redirected:
-		return model.BadRequest, unwrapURL(err)
+		return model.BadRequest, redirect
 	case errors.Is(err, errTooLarge):
 		return model.Malformed, errTooLarge
 	case c.status != 0 && !c.streamed:
@@ -97,13 +97,6 @@ func (c *Call) unbilled(kind model.Kind, f Fault) bool {
 		return false
 	}
 	return kind != model.ServerError && kind != model.Refused
-}
-
-func unwrapURL(err error) error {
-	if e, ok := errors.AsType[*redirectError](err); ok {
-		return e
-	}
-	return err
 }
 
 // redact hides the key in what a server or library says, should it repeat it.
