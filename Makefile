@@ -19,7 +19,7 @@ race: ## All tests under the race detector
 .PHONY: fuzz
 fuzz: ## Every fuzz target for 30 seconds
 	@go list -f '{{$$p := .ImportPath}}{{range .TestGoFiles}}{{$$p}} {{end}}{{range .XTestGoFiles}}{{$$p}} {{end}}' ./... | tr ' ' '\n' | sort -u | while read -r p; do \
-		for f in $$(go test -list '^Fuzz' $$p 2>/dev/null | grep '^Fuzz'); do go test -run '^$$' -fuzz "^$$f$$" -fuzztime 30s $$p || exit 1; done; done
+		for f in $$(go test -list '^Fuzz' $$p 2>/dev/null | grep '^Fuzz'); do go test -run '^$$' -fuzz "^$$f$$" -fuzztime 30s -fuzzminimizetime 10x $$p || exit 1; done; done
 
 .PHONY: lint
 lint: ## Formatting, vet and linters

@@ -18,6 +18,7 @@ type assembly struct {
 	live    func(model.Live)
 	blocks  []*block
 	usage   sdk.Usage
+	cost    *int64
 	model   string
 	stop    sdk.StopReason
 	refusal string
@@ -119,6 +120,9 @@ func (a *assembly) count(u sdk.MessageDeltaUsage) {
 	if u.JSON.CacheReadInputTokens.Valid() {
 		a.usage.CacheReadInputTokens = u.CacheReadInputTokens
 	}
+	if cost := wire.Cost(json.RawMessage(u.RawJSON())); cost != nil { // a router's
+		a.cost = cost
+	}
 	if u.JSON.OutputTokensDetails.Valid() {
 		a.usage.OutputTokensDetails = u.OutputTokensDetails
 	}
@@ -143,7 +147,7 @@ func (a *assembly) answer(info model.Info, requestID string) model.Answer {
 	}
 	raw, _ := wire.JSON(native) //nolint:errcheck // each was JSON
 	msg.Native = wire.Keep(info.ID, raw)
-	return model.Answer{Message: msg, Stop: stop, Usage: a.total(), Model: a.model, RequestID: requestID}
+	return model.Answer{Message: msg, Stop: stop, Usage: a.total(), Cost: a.cost, Model: a.model, RequestID: requestID}
 }
 
 func (a *assembly) reason() model.Stop {

@@ -55,13 +55,15 @@ var _ model.Model = (*Model)(nil)
 
 // New returns the model that cfg names. It makes no request.
 func New(cfg Config) (*Model, error) {
-	cfg.APIKey = strings.TrimSpace(cfg.APIKey)
 	base, err := baseURL(cfg.BaseURL)
 	if err != nil {
 		return nil, err
 	}
 	if cfg.Model == "" {
 		return nil, errors.New("anthropic: model is missing; name one, as claude-sonnet-4-5")
+	}
+	if cfg.APIKey, err = wire.Key(cfg.APIKey); err != nil {
+		return nil, fmt.Errorf("anthropic: %w", err)
 	}
 	info := model.Info{
 		ID: wire.ID(provider, cfg.Model, base), Provider: provider, Model: cfg.Model, Wire: wireName,

@@ -53,7 +53,7 @@ func (m *Model) chatRequest(r model.Request) chatBody {
 	}
 	body := chatBody{ChatCompletionRequest: q, Messages: m.chatMessages(r)}
 	if m.vendor {
-		body.CacheKey = wire.Key(r.CacheKey, maxCacheKey)
+		body.CacheKey = wire.CacheKey(r.CacheKey, maxCacheKey)
 	}
 	return body
 }

@@ -203,6 +203,7 @@ func TestConfigurationsThatAreRefused(t *testing.T) {
 		{Config{Model: "m", Wire: "grpc"}, `wire is "grpc"; use responses or chat`},
 		{Config{Model: "m", BaseURL: "localhost:11434"}, `base_url is "localhost:11434"`},
 		{Config{Model: "m", BaseURL: "://"}, "base_url"},
+		{Config{Model: "m", APIKey: "sk-1\nexport X=sk-2"}, "openai: the API key has a character"},
 	} {
 		if _, err := New(tt.c); err == nil || !strings.Contains(err.Error(), tt.text) {
 			t.Errorf("%+v: %v", tt.c, err)

@@ -62,7 +62,6 @@ var _ model.Model = (*Model)(nil)
 
 // New returns the model that cfg names. It makes no request.
 func New(cfg Config) (*Model, error) {
-	cfg.APIKey = strings.TrimSpace(cfg.APIKey)
 	switch cfg.Wire {
 	case "":
 		cfg.Wire = Responses
@@ -76,6 +75,9 @@ func New(cfg Config) (*Model, error) {
 	address, base, err := baseURL(cfg.BaseURL)
 	if err != nil {
 		return nil, err
+	}
+	if cfg.APIKey, err = wire.Key(cfg.APIKey); err != nil {
+		return nil, fmt.Errorf("openai: %w", err)
 	}
 	info := model.Info{
 		ID: wire.ID(provider, cfg.Model, base), Provider: provider, Model: cfg.Model, Wire: cfg.Wire,

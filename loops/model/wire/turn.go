@@ -104,8 +104,8 @@ func CallID(id string, longest int) string {
 	return "call_" + hex.EncodeToString(sum[:])[:24]
 }
 
-// Key shortens a cache key to the most that a provider accepts.
-func Key(key string, longest int) string {
+// CacheKey shortens a cache key to the most that a provider accepts.
+func CacheKey(key string, longest int) string {
 	if len(key) <= longest {
 		return key
 	}
