@@ -61,7 +61,7 @@ func TestPrefixStaysTheSameOverFiftyPasses(t *testing.T) {
 					marks++
 				}
 			}
-			if marks > 3 || !r.Messages[len(r.Messages)-1].Cache {
+			if marks != 2 || !r.Messages[len(r.Messages)-1].Cache {
 				t.Errorf("call %d has %d marks", n+1, marks)
 			}
 		}
@@ -319,27 +319,3 @@ func TestGoalThatDoesNotFitIsTheEnd(t *testing.T) {
 		}
 	})
 }
-
-func TestMemoryOfAnotherBodyIsLeftAlone(t *testing.T) {
-	for memory, want := range map[string]string{
-		`{"total":5}`: "", `"text"`: "", `null`: "", ``: "", `{"agent":99}`: "version 99 and this program reads 1",
-	} {
-		m := loopstest.NewModel(model.Info{}, finish("ok"))
-		body := &agent.Body{Book: book{[]model.Model{m}}}
-		_, err := body.Run(t.Context(), loops.Turn{Loop: "story-aaaa", Iteration: 1, Pass: 1, Config: json.RawMessage(`{"kind":"agent"}`), Goal: "go",
-			Memory: json.RawMessage(memory), Meter: free{}, Emit: func(loops.Live) {},
-			Keep: func(context.Context, []byte) (string, error) { return "ref", nil }})
-		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
-			t.Errorf("memory %s: %v, want %q", memory, err, want)
-		}
-	}
-}
-
-// free is a meter without limits.
-type free struct{}
-
-func (free) Reserve(_ context.Context, c loops.Call) (loops.Grant, error) {
-	return loops.Grant{ID: "g1", Output: c.Output}, nil
-}
-
-func (free) Settle(context.Context, loops.Grant, loops.Spent, json.RawMessage) error { return nil }

@@ -279,6 +279,25 @@ func TestToolServerInTrouble(t *testing.T) {
 	}
 }
 
+// TestServerThatDoesNotStart is waited for; a pattern that is wrong is the end.
+func TestServerThatDoesNotStart(t *testing.T) {
+	down := errors.New("the MCP server files did not start: exit status 1")
+	story(t, replies(finish("ok")), func(w *world) {
+		w.box.opens = []error{down, down}
+		s := w.settled(w.start(nil), loops.Completed, loops.GoalPredicate)
+		if s.Ledger.Starts != 3 || s.Ledger.Failures != 0 {
+			w.t.Errorf("%+v", s.Ledger)
+		}
+	})
+	story(t, replies(finish("ok")), func(w *world) {
+		w.box.opens = []error{fmt.Errorf("open the tools: %w", &loops.FieldError{Field: "tools[0]", Problem: `"files__raed" means a tool that files does not offer`})}
+		s := w.settled(w.start(nil), loops.Failed, loops.FailBody)
+		if s.Ledger.Starts != 1 || !strings.Contains(s.Stop.Detail, "files__raed") {
+			w.t.Errorf("%+v: %s", s.Ledger, s.Stop.Detail)
+		}
+	})
+}
+
 // TestCancelDuringATool ends it and leaves nothing running.
 func TestCancelDuringATool(t *testing.T) {
 	story(t, replies(use("files__write", "{}")), func(w *world) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 
 	"example.com/loop-mcp/loops"
@@ -66,21 +67,16 @@ func (w *work) fixed() model.Request {
 	return r
 }
 
-// request is the next call's: what stays the same, then the conversation. The
-// prefix is marked for the cache, and what the next call repeats.
+// request is the next call's: what stays the same, then the conversation. Two
+// places are marked for the cache, because a provider may take no more: the end
+// of what is the same in every pass, and the end of what the next call repeats.
 func (w *work) request() model.Request {
 	r := w.prefix
-	r.Messages = append([]model.Message(nil), w.prefix.Messages...)
-	users := 0
+	r.Messages = slices.Clone(w.prefix.Messages)
 	for _, e := range w.mem.entries() {
 		r.Messages = append(r.Messages, e.Message)
 	}
-	for i := len(r.Messages) - 1; i > 0 && users < 2; i-- {
-		if r.Messages[i].Role == model.User {
-			r.Messages[i].Cache = true
-			users++
-		}
-	}
+	r.Messages[len(r.Messages)-1].Cache = true
 	r.MaxTok = w.room(r)
 	return r
 }

@@ -37,6 +37,8 @@ type box struct {
 	tools []agent.Tool
 	run   func(ctx context.Context, name string, args json.RawMessage) (agent.Outcome, error)
 
+	opens []error // what the first calls of Open return
+
 	mu     sync.Mutex
 	ran    []string
 	rested []loops.Status
@@ -50,8 +52,18 @@ func (b *box) Check(patterns []string) error {
 	return nil
 }
 
-func (b *box) Open(context.Context, loops.ID, string, []string) (agent.Session, error) { return b, nil }
-func (b *box) Tools() []agent.Tool                                                     { return b.tools }
+func (b *box) Open(context.Context, loops.ID, string, []string) (agent.Session, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.opens) == 0 {
+		return b, nil
+	}
+	err := b.opens[0]
+	b.opens = b.opens[1:]
+	return nil, err
+}
+
+func (b *box) Tools() []agent.Tool { return b.tools }
 
 func (b *box) Rest(_ loops.ID, status loops.Status) {
 	b.mu.Lock()
