@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -193,7 +194,7 @@ func grown(reads int) []loopstest.Reply {
 // TestMemoryAndItsWritesStaySmall however long the conversation is: what a
 // store is given grows with it and not with its square.
 func TestMemoryAndItsWritesStaySmall(t *testing.T) {
-	written := map[int]int{}
+	written := map[int]int64{}
 	for _, reads := range []int{20, 40} {
 		synctest.Test(t, func(t *testing.T) {
 			m, b, store := loopstest.NewModel(model.Info{ContextWindow: 10_000_000, Price: price()}, grown(reads)...), &box{tools: usualTools()}, loopstest.NewMemory()
@@ -207,7 +208,7 @@ func TestMemoryAndItsWritesStaySmall(t *testing.T) {
 			if size := len(s.Memory); size > 32<<10 {
 				t.Errorf("memory takes %d bytes after %d reads", size, reads)
 			}
-			written[reads] = counter.bytes
+			written[reads] = counter.bytes.Load()
 			has(t, shown(m.Requests()[reads]), `{"n":0}`, fmt.Sprintf(`{"n":%d}`, reads-1))
 		})
 	}
@@ -219,16 +220,16 @@ func TestMemoryAndItsWritesStaySmall(t *testing.T) {
 // counting sums up what bodies have a store write.
 type counting struct {
 	*loopstest.Memory
-	bytes int
+	bytes atomic.Int64
 }
 
 func (c *counting) Commit(ctx context.Context, s loops.State) (loops.State, error) {
-	c.bytes += len(s.Memory)
+	c.bytes.Add(int64(len(s.Memory)))
 	return c.Memory.Commit(ctx, s)
 }
 
 func (c *counting) PutBlob(ctx context.Context, id loops.ID, data []byte) (string, error) {
-	c.bytes += len(data)
+	c.bytes.Add(int64(len(data)))
 	return c.Memory.PutBlob(ctx, id, data)
 }
 
