@@ -49,7 +49,12 @@ func TestPrefixStaysTheSameOverFiftyPasses(t *testing.T) {
 			t.Fatalf("%d calls", len(requests))
 		}
 		first := prefix(t, requests[0])
+		var billed []float64 // bytes shown so far, after each call
 		for n, r := range requests {
+			billed = append(billed, float64(len(shown(r))))
+			if n > 0 {
+				billed[n] += billed[n-1]
+			}
 			if got := prefix(t, r); !bytes.Equal(got, first) {
 				t.Fatalf("call %d begins with\n%s\nand the first one with\n%s", n+1, got, first)
 			}
@@ -66,7 +71,24 @@ func TestPrefixStaysTheSameOverFiftyPasses(t *testing.T) {
 				t.Errorf("call %d has %d marks", n+1, marks)
 			}
 		}
+		if r2 := linear(billed); r2 < 0.999 {
+			t.Errorf("what is billed grows with R² %.5f to a line", r2)
+		} else {
+			t.Logf("what is billed grows with R² %.5f to a line", r2)
+		}
 	})
+}
+
+// linear is R² of the best line through the values.
+func linear(y []float64) float64 {
+	var sx, sy, sxx, sxy, syy float64
+	for i, v := range y {
+		x := float64(i)
+		sx, sy, sxx, sxy, syy = sx+x, sy+v, sxx+x*x, sxy+x*v, syy+v*v
+	}
+	n := float64(len(y))
+	cov := n*sxy - sx*sy
+	return cov * cov / ((n*sxx - sx*sx) * (n*syy - sy*sy))
 }
 
 // TestConversationOnlyGrows within a pass, so that the cache holds it.
@@ -276,6 +298,44 @@ func TestConversationIsCompactedBeforeTheWindowIsFull(t *testing.T) {
 					t.Errorf("the ledger has %s, billed was %d", s.Ledger.CostUSD, billed)
 				}
 			})
+		})
+	}
+}
+
+// TestModelThatDoesNotSummarize: an iteration has failed and nothing is lost; a
+// refusal ends the loop instead of becoming the summary.
+func TestModelThatDoesNotSummarize(t *testing.T) {
+	for _, test := range []struct {
+		answer model.Answer
+		status loops.Status
+		reason loops.StopReason
+	}{
+		{use("files__read", "{}").Answer, loops.Completed, loops.GoalPredicate},
+		{model.Answer{Message: model.Text(model.Assistant, "I won't."), Stop: model.StopRefusal}, loops.Failed, loops.FailProvider},
+	} {
+		turns, n, tries := grown(12), 0, 0
+		reply := loopstest.Reply{Do: func(_ context.Context, r model.Request) (model.Answer, error) {
+			if strings.Contains(shown(r), "## Guidance") {
+				if tries++; tries == 1 {
+					return test.answer, nil
+				}
+				return loopstest.Says("read a lot").Answer, nil
+			}
+			n++
+			return turns[n-1].Answer, nil
+		}}
+		storyWith(t, model.Info{ContextWindow: 20_000, Price: price()}, replies(reply), func(w *world) {
+			w.box.run = func(_ context.Context, _ string, args json.RawMessage) (agent.Outcome, error) {
+				return agent.Outcome{Text: string(args) + strings.Repeat(" word", 2000)}, nil
+			}
+			id := w.start(nil)
+			w.settled(id, test.status, test.reason)
+			if test.status == loops.Completed {
+				has(t, w.outputs(id), "the model's window is nearly full, and it gave no summary of the conversation")
+			}
+			if got := len(w.box.runs()); test.status == loops.Completed && got != 12 {
+				t.Errorf("the tool ran %d times", got)
+			}
 		})
 	}
 }
