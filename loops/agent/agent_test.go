@@ -274,12 +274,16 @@ func TestWrongSettingsAreRefusedBeforeAnythingRuns(t *testing.T) {
 			`{"kind":"agent","model":"smart","tools":["files__*"]}`:              "",
 			`{"kind":"agent","model":"unknown","tools":["nope__*"],"history":1}`: "read the body's fields",
 		} {
-			err := body.Check(loops.Setup{Config: json.RawMessage(config)})
+			err := body.Check(loops.Setup{Config: json.RawMessage(config), Claim: true})
 			if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
 				w.t.Errorf("%s: %v, want %q", config, err, want)
 			}
 		}
-		err := (&agent.Body{Book: book{[]model.Model{w.model}}}).Check(loops.Setup{Config: json.RawMessage(`{"model":"smart","tools":["files__*"]}`)})
+		_, err := w.Start(w.t.Context(), loops.StartRequest{Dir: "/", Spec: agentSpec(func(s *loops.Spec) { s.Body.Model, s.Body.Tools = "unknown", []string{"nope__*"} })})
+		if got := loops.FieldErrors(err); len(got) != 2 || got[0].Field != "body.model" || got[1].Field != "body.tools" {
+			w.t.Errorf("a start with two problems: %v", err)
+		}
+		err = (&agent.Body{Book: book{[]model.Model{w.model}}}).Check(loops.Setup{Config: json.RawMessage(`{"model":"smart","tools":["files__*"]}`)})
 		if err == nil || !errors.Is(err, loops.ErrInvalid) || !strings.Contains(err.Error(), "tools: no MCP servers are configured here") {
 			w.t.Errorf("tools without servers: %v", err)
 		}

@@ -27,16 +27,19 @@ type Body struct {
 	cache cache
 }
 
-// Check implements [loops.Checker]: the model is one of this process, the
-// patterns can match, the history is known.
+// Check implements [loops.Checker]: the pinned model is one of this process, the
+// patterns can match, the history is known. What the model's name stands for was
+// found out before, or its problem told.
 func (b *Body) Check(s loops.Setup) error {
 	var spec loops.BodySpec
 	if err := json.Unmarshal(s.Config, &spec); err != nil {
 		return fmt.Errorf("read the body's fields: %w", err)
 	}
 	var problems []error
-	if _, err := b.Book.Open(spec.Model, s.Models[spec.Model]); err != nil {
-		problems = append(problems, field("model", err))
+	if id := s.Models[spec.Model]; id != "" || s.Claim {
+		if _, err := b.Book.Open(spec.Model, id); err != nil {
+			problems = append(problems, field("model", err))
+		}
 	}
 	switch {
 	case len(spec.Tools) == 0:

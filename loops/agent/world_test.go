@@ -29,6 +29,9 @@ func (b book) Open(name, id string) ([]model.Model, error) {
 }
 
 func (b book) Resolve(name, _ string) (loops.ModelRef, error) {
+	if _, err := b.Open(name, ""); err != nil {
+		return loops.ModelRef{}, err
+	}
 	return loops.ModelRef{Name: "smart", ID: b.models[0].Info().ID, Priced: b.models[0].Info().Price != nil}, nil
 }
 
