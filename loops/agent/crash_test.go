@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,18 +22,12 @@ import (
 // stored.
 type mortal struct {
 	*loopstest.Memory
-	mu     *sync.Mutex
-	writes *int
-	at     int
+	writes *atomic.Int64
+	at     int64
 	after  bool
 }
 
-func (m mortal) dies() bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	*m.writes++
-	return *m.writes == m.at
-}
+func (m mortal) dies() bool { return m.writes.Add(1) == m.at }
 
 func (m mortal) Commit(ctx context.Context, s loops.State) (loops.State, error) {
 	dies := m.dies()
@@ -94,7 +88,7 @@ func TestKilledAtEveryWrite(t *testing.T) {
 		loopstest.Uses(loopstest.Use("files__read", `{"n":1}`), loopstest.Use("files__write", `{"n":2}`), loopstest.Use("note", `{"text":"wrote it"}`)),
 		use("files__read", `{"n":3}`), finish("a draft"))
 	points := 0
-	for at := 1; ; at++ {
+	for at := int64(1); ; at++ {
 		for _, after := range []bool{false, true} {
 			died := false
 			t.Run(fmt.Sprintf("write %d, stored %t", at, after), func(t *testing.T) {
@@ -112,19 +106,19 @@ func TestKilledAtEveryWrite(t *testing.T) {
 }
 
 // killedAt plays one death and reports whether it came.
-func killedAt(t *testing.T, at int, after bool, long string, turns loopstest.Reply) bool {
+func killedAt(t *testing.T, at int64, after bool, long string, turns loopstest.Reply) bool {
 	m, b := loopstest.NewModel(model.Info{Price: price()}, turns), &box{tools: usualTools()}
 	b.run = func(_ context.Context, name string, _ json.RawMessage) (agent.Outcome, error) {
 		return agent.Outcome{Text: name + long}, nil
 	}
-	memory, writes := loopstest.NewMemory(), 0
-	first := live(t, mortal{memory, &sync.Mutex{}, &writes, at, after}, partsOf(b, m))
+	memory, writes := loopstest.NewMemory(), new(atomic.Int64)
+	first := live(t, mortal{memory, writes, at, after}, partsOf(b, m))
 	out, err := loops.New(memory.As("starter"), partsOf(b, m), nil).Start(t.Context(), loops.StartRequest{Spec: agentSpec(nil), Dir: "/"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	time.Sleep(time.Minute)
-	died := writes >= at
+	died := writes.Load() >= at
 	memory.Kill("runner-1")
 	first.stop()
 	second := live(t, memory.As("runner-2"), partsOf(b, m))
@@ -221,8 +215,7 @@ func TestAnswerThatWasStoredIsNotBoughtAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := loopstest.NewMemory()
 		m := loopstest.NewModel(model.Info{Price: price()}, loopstest.Says("ok"))
-		memory, writes := store, 0
-		first := live(t, mortal{memory, &sync.Mutex{}, &writes, 4, false}, partsOf(nil, m)) // claim, reserve, settle, commit
+		first := live(t, mortal{store, new(atomic.Int64), 4, false}, partsOf(nil, m)) // claim, reserve, settle, commit
 		out, err := loops.New(store.As("starter"), partsOf(nil, m), nil).Start(t.Context(), loops.StartRequest{Spec: agentSpec(func(s *loops.Spec) { s.Body.Tools = nil })})
 		if err != nil {
 			t.Fatal(err)
@@ -279,6 +272,25 @@ func TestToolServerInTrouble(t *testing.T) {
 	}
 }
 
+// TestServerThatDoesNotStart is waited for; a pattern that is wrong is the end.
+func TestServerThatDoesNotStart(t *testing.T) {
+	down := errors.New("the MCP server files did not start: exit status 1")
+	story(t, replies(finish("ok")), func(w *world) {
+		w.box.opens = []error{down, down}
+		s := w.settled(w.start(nil), loops.Completed, loops.GoalPredicate)
+		if s.Ledger.Starts != 3 || s.Ledger.Failures != 0 {
+			w.t.Errorf("%+v", s.Ledger)
+		}
+	})
+	story(t, replies(finish("ok")), func(w *world) {
+		w.box.opens = []error{fmt.Errorf("open the tools: %w", &loops.FieldError{Field: "tools[0]", Problem: `"files__raed" means a tool that files does not offer`})}
+		s := w.settled(w.start(nil), loops.Failed, loops.FailBody)
+		if s.Ledger.Starts != 1 || !strings.Contains(s.Stop.Detail, "files__raed") {
+			w.t.Errorf("%+v: %s", s.Ledger, s.Stop.Detail)
+		}
+	})
+}
+
 // TestCancelDuringATool ends it and leaves nothing running.
 func TestCancelDuringATool(t *testing.T) {
 	story(t, replies(use("files__write", "{}")), func(w *world) {
@@ -327,8 +339,8 @@ func spendAtRandom(t *testing.T, random *rand.Rand) {
 		t.Fatal(err)
 	}
 	for n := 1; ; n++ {
-		writes, name := 0, fmt.Sprint("runner-", n)
-		w := live(t, mortal{memory.As(name), &sync.Mutex{}, &writes, 1 + random.IntN(60), random.IntN(2) == 0}, partsOf(b, m))
+		name := fmt.Sprint("runner-", n)
+		w := live(t, mortal{memory.As(name), new(atomic.Int64), 1 + random.Int64N(60), random.IntN(2) == 0}, partsOf(b, m))
 		time.Sleep(10 * time.Minute)
 		memory.Kill(name)
 		w.stop()
