@@ -13,16 +13,16 @@ import (
 
 // item is one piece of evidence.
 type item struct {
-	ref      string   // E1, E2, … in the order of the spec
-	source   string   // "output", a command line, a path
-	kind     string   // of loops.Look
-	observed bool     // collected by the host, not told by the worker
-	facts    []string // what the host says about it: exit code, missing file
-	text     string   // as a judge may see it
-	hash     string   // of the whole
-	stable   string   // of the whole without what changes from run to run
-	shown    string   // what of text is shown; set by pack.fit
-	folded   []string // facts and shown, for finding quotes; set by pack.fit
+	ref      string     // E1, E2, … in the order of the spec
+	source   string     // "output", a command line, a path
+	kind     string     // of loops.Look
+	observed bool       // collected by the host, not told by the worker
+	facts    []string   // what the host says about it: exit code, missing file
+	text     string     // as a judge may see it
+	hash     string     // of the whole
+	stable   string     // of the whole without what changes from run to run
+	shown    string     // what of text is shown; set by pack.fit
+	passages []passages // facts and shown, for finding quotes; set by pack.fit
 }
 
 // collect gathers what the spec names, fresh. An error means that the judge

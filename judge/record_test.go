@@ -223,7 +223,7 @@ func TestTheRecordIsSmall(t *testing.T) {
 	var rulings [][4]string
 	for i := range maxCriteria {
 		spec.Criteria = append(spec.Criteria, loops.Criterion{ID: fmt.Sprintf("c%d", i), Text: "It is long."})
-		rulings = append(rulings, [4]string{fmt.Sprintf("c%d", i), "met", "E1", long[:2000]})
+		rulings = append(rulings, [4]string{fmt.Sprintf("c%d", i), "met", "E1", long[:1995]})
 	}
 	c := newCourt(t, spec, long, replies(say("done", long[:2000], rulings...))...)
 	v := c.verdict()
