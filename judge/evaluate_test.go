@@ -16,6 +16,7 @@ import (
 	"example.com/loop-mcp/loops"
 	"example.com/loop-mcp/loops/loopstest"
 	"example.com/loop-mcp/loops/model"
+	"example.com/loop-mcp/loops/modelcall"
 )
 
 // exam are cases with goals of their own, by which a scripted model knows them.
@@ -88,43 +89,49 @@ func TestEvaluateReportsRates(t *testing.T) {
 	}
 }
 
-// TestEvaluationNeverCostsMoreThanItsCap: at random caps, prices and lengths,
-// what the model billed stays within the cap.
+// TestEvaluationNeverCostsMoreThanItsCap: at random caps and prices, with a
+// model that uses all it is granted and at times breaks off, what is billed
+// stays within the cap.
 func TestEvaluationNeverCostsMoreThanItsCap(t *testing.T) {
 	for seed := range uint64(40) {
-		rnd := rand.New(rand.NewPCG(seed, 1))
-		m := examinee(nil)
-		info := cheap()
-		info.Price.Tiers[0].Rates = model.Rates{Input: rnd.Int64N(20_000_000), Output: rnd.Int64N(90_000_000)}
-		info.Price.PerRun = rnd.Int64N(2000)
-		limit := loops.USD(rnd.Int64N(600_000) + 1)
-		priced := &repriced{Model: m, info: info}
-		r, err := Evaluate(t.Context(), shelf{"fast": {priced}}, "fast", exam(), &EvalOptions{MaxCost: limit, Parallel: 1 + rnd.IntN(4)})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if billed := loops.USD(priced.billed.Load()); billed > limit || billed != r.Usage.CostUSD {
-			t.Errorf("seed %d: billed %s, reported %s, cap %s", seed, billed, r.Usage.CostUSD, limit)
-		}
-		if r.Stopped != "" && !strings.Contains(r.Stopped, "raise max-cost-usd") || r.Stopped == "" && r.Judged+r.Errors != len(exam()) {
-			t.Errorf("seed %d: %q, %d judged", seed, r.Stopped, r.Judged)
-		}
+		synctest.Test(t, func(t *testing.T) {
+			rnd := rand.New(rand.NewPCG(seed, 1))
+			greedy := &greedy{Model: examinee(nil), info: cheap(), breaks: 2 + rnd.Int64N(9)}
+			greedy.info.Price.Tiers[0].Rates = model.Rates{Input: rnd.Int64N(20_000_000), Output: rnd.Int64N(90_000_000)}
+			greedy.info.Price.PerRun = rnd.Int64N(2000)
+			limit := loops.USD(rnd.Int64N(6_000_000) + 1)
+			r, err := Evaluate(t.Context(), shelf{"fast": {greedy}}, "fast", exam(), &EvalOptions{MaxCost: limit, Parallel: 1 + rnd.IntN(4)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if billed := loops.USD(greedy.billed.Load()); billed > limit || billed > r.Usage.CostUSD {
+				t.Errorf("seed %d: billed %s, reported %s, cap %s", seed, billed, r.Usage.CostUSD, limit)
+			}
+			if r.Stopped != "" && !strings.Contains(r.Stopped, "raise max-cost-usd") || r.Stopped == "" && r.Judged+r.Errors != len(exam()) {
+				t.Errorf("seed %d: %q, %d judged", seed, r.Stopped, r.Judged)
+			}
+		})
 	}
 }
 
-// repriced is a model at another price.
-type repriced struct {
+// greedy is a model that uses every token it may; each call number that breaks
+// divides is billed and then lost.
+type greedy struct {
 	model.Model
 	info   model.Info
+	breaks int64
+	calls  atomic.Int64
 	billed atomic.Int64
 }
 
-func (m *repriced) Info() model.Info { return m.info }
+func (m *greedy) Info() model.Info { return m.info }
 
-func (m *repriced) Generate(ctx context.Context, r model.Request, live func(model.Live)) (model.Answer, error) {
+func (m *greedy) Generate(ctx context.Context, r model.Request, live func(model.Live)) (model.Answer, error) {
 	a, err := m.Model.Generate(ctx, r, live)
-	if err == nil {
-		m.billed.Add(m.info.Price.Cost(a.Usage))
+	a.Usage = model.Usage{Input: modelcall.Size(r), Output: r.MaxTok}
+	m.billed.Add(m.info.Price.Cost(a.Usage))
+	if m.calls.Add(1)%m.breaks == 0 {
+		return model.Answer{}, &model.Error{Kind: model.Network, Model: m.info.ID}
 	}
 	return a, err
 }
