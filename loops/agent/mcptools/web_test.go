@@ -303,9 +303,11 @@ func TestAServerThatIsDownForAWhile(t *testing.T) {
 	web.CloseClientConnections()
 	address := web.Listener.Addr().String()
 	web.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-	defer cancel()
-	_, err := s.Call(ctx, "web__echo", nil)
+	_, err := s.Call(t.Context(), "web__echo", nil)
+	if err != nil && !errors.Is(err, agent.ErrNotSent) {
+		// The request met the end of the connection, so that nobody knows.
+		_, err = s.Call(t.Context(), "web__echo", nil)
+	}
 	if !errors.Is(err, agent.ErrNotSent) || !strings.Contains(err.Error(), "connection refused") {
 		t.Fatalf("got %v", err)
 	}
