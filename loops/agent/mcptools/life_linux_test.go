@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"example.com/loop-mcp/loops"
+	"example.com/loop-mcp/loops/agent"
 )
 
 // lives reports whether a process is there and no zombie.
@@ -78,6 +80,45 @@ func TestNothingOutlivesALoop(t *testing.T) {
 			<-s.gone
 			w.gone(pids)
 		})
+	}
+}
+
+// stopped opens a server and stops its process.
+func (w *world) stopped() (s agent.Session, pid string) {
+	w.Helper()
+	s = w.open("*")
+	pid = w.says(s, "fake__pid", "")
+	number, _ := strconv.Atoi(pid)
+	if err := syscall.Kill(number, syscall.SIGSTOP); err != nil {
+		w.Fatal(err)
+	}
+	return s, pid
+}
+
+func TestAServerThatHangsIsReplaced(t *testing.T) {
+	server := fakeServer()
+	server.Timeout = loops.Duration(2 * time.Second)
+	w := newWorld(t, map[string]Server{"fake": server})
+	s, pid := w.stopped()
+	if err := w.cancelled(s, "fake", "fake__echo", "", frameTaken); errors.Is(err, agent.ErrNotSent) {
+		t.Errorf("a call that went out gave %v", err)
+	}
+	if got := w.says(s, "fake__pid", ""); got == pid {
+		t.Error("it is the same process")
+	}
+	w.gone(pid)
+}
+
+func TestArgumentsThatAServerDoesNotRead(t *testing.T) {
+	w := newWorld(t, map[string]Server{"fake": fakeServer()})
+	s, _ := w.stopped()
+	big := fmt.Sprintf(`{"a":%q}`, strings.Repeat("x", 1<<20))
+	if err := w.cancelled(s, "fake", "fake__echo", big, frameTaken); errors.Is(err, agent.ErrNotSent) {
+		t.Errorf("a call of which a part was written gave %v", err)
+	}
+	w.connection("fake").doubt.Store(false) // nobody noticed
+	if err := w.cancelled(s, "fake", "fake__echo", "", frameQueued); !errors.Is(err, agent.ErrNotSent) {
+		t.Errorf("a call that waited behind it gave %v", err)
 	}
 }
 

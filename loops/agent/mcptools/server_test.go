@@ -71,7 +71,7 @@ func supervised(t *testing.T, scripts ...*script) (*server, func() []time.Durati
 	begun := time.Now()
 	var mu sync.Mutex
 	var starts []time.Duration
-	s := newServer(over, "fake", func(ctx context.Context) (*conn, error) {
+	s := newServer(over, "fake", 50*time.Second, func(ctx context.Context) (*conn, error) {
 		mu.Lock()
 		at := len(starts)
 		starts = append(starts, time.Since(begun))
@@ -123,7 +123,7 @@ func TestWhatBecomesOfACall(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s, starts := supervised(t, &script{call: tt.first}, &script{call: answers})
-				ctx, cancel := context.WithTimeoutCause(t.Context(), time.Minute, errors.New("too slow"))
+				ctx, cancel := context.WithTimeoutCause(t.Context(), 10*time.Second, errors.New("too slow"))
 				defer cancel()
 				out, err := s.call(ctx, "t", json.RawMessage("{}"))
 				got := ""

@@ -145,6 +145,7 @@ func (s *session) Tools() []agent.Tool {
 }
 
 // Call calls a tool and waits for its answer, at most for the server's timeout.
+// The time to start a server anew comes before it.
 func (s *session) Call(ctx context.Context, name string, args json.RawMessage) (agent.Outcome, error) {
 	s.mu.Lock()
 	r, ok := s.routes[name]
@@ -158,9 +159,6 @@ func (s *session) Call(ctx context.Context, name string, args json.RawMessage) (
 	}
 	ctx, cancel := s.within(ctx)
 	defer cancel()
-	timeout := s.specs[r.server.name].timeout()
-	ctx, end := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("there was no answer within %s", timeout))
-	defer end()
 	out, err := r.server.call(ctx, r.own, args)
 	if err != nil {
 		return agent.Outcome{}, fmt.Errorf("call %s: %w", name, err)

@@ -157,7 +157,7 @@ func (t *Toolbox) newSession(loop loops.ID, dir string, texts []string) *session
 	for name, spec := range t.servers {
 		if wanted.wants(name) {
 			r := &recipe{name: name, server: spec, loop: loop, dir: dir, box: t}
-			s.servers[name] = newServer(over, name, r.build)
+			s.servers[name] = newServer(over, name, spec.timeout(), r.build)
 		}
 	}
 	return s

@@ -303,9 +303,11 @@ func TestAServerThatIsDownForAWhile(t *testing.T) {
 	web.CloseClientConnections()
 	address := web.Listener.Addr().String()
 	web.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-	defer cancel()
-	_, err := s.Call(ctx, "web__echo", nil)
+	_, err := s.Call(t.Context(), "web__echo", nil)
+	if err != nil && !errors.Is(err, agent.ErrNotSent) {
+		// The request met the end of the connection, so that nobody knows.
+		_, err = s.Call(t.Context(), "web__echo", nil)
+	}
 	if !errors.Is(err, agent.ErrNotSent) || !strings.Contains(err.Error(), "connection refused") {
 		t.Fatalf("got %v", err)
 	}
@@ -326,11 +328,11 @@ func TestACallOverHTTPThatHangs(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			web := newSite(t, inner)
 			spec := web.server()
-			spec.Timeout = loops.Duration(200 * time.Millisecond)
+			spec.Timeout = loops.Duration(time.Second)
 			w := newWorld(t, map[string]Server{"web": spec})
 			s := w.open("*")
 			_, err := s.Call(t.Context(), "web__hang", nil)
-			if err == nil || errors.Is(err, agent.ErrNotSent) || !strings.Contains(err.Error(), "there was no answer within 200ms") {
+			if err == nil || errors.Is(err, agent.ErrNotSent) || !strings.Contains(err.Error(), "there was no answer within 1s") {
 				t.Errorf("got %v", err)
 			}
 			w.says(s, "web__echo", "")
