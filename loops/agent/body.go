@@ -156,8 +156,11 @@ func (w *work) openTools(ctx context.Context, box Toolbox) error {
 // counted for another one.
 func (w *work) begin() {
 	w.prefix.System, w.prefix.CacheKey = system(w.spec), string(w.turn.Loop)
-	data, _ := json.Marshal(w.prefix) // plain data; a schema that is not JSON is another hash each time
-	if hash := hashOf(string(data)); w.mem.Prefix != hash {
+	parts := []string{w.prefix.System}
+	for _, t := range w.prefix.Tools {
+		parts = append(parts, t.Name, t.Description, string(t.Schema))
+	}
+	if hash := hashOf(strings.Join(parts, "\x00")); w.mem.Prefix != hash {
 		w.mem.Prefix, w.mem.Known, w.mem.Base = hash, modelcall.Known{}, modelcall.Known{}
 	}
 	first := w.mem.Prompt.Text

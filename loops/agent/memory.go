@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"example.com/loop-mcp/loops"
 	"example.com/loop-mcp/loops/model"
@@ -57,13 +58,12 @@ type held struct {
 	Ref  string `json:"ref,omitempty"` // unless empty, stored instead of Text
 }
 
-// MarshalJSON writes the reference or the text.
-func (h held) MarshalJSON() ([]byte, error) {
-	type plain held
+// stored is h as it goes into a record.
+func (h held) stored() held {
 	if h.Ref != "" {
 		h.Text = ""
 	}
-	return json.Marshal(plain(h))
+	return h
 }
 
 // entry is one message of the conversation.
@@ -72,18 +72,42 @@ type entry struct {
 	Refs map[int]string `json:"refs,omitempty"` // of results that are kept beside the loop, by block
 }
 
-// MarshalJSON writes references instead of the texts that have one.
-func (e entry) MarshalJSON() ([]byte, error) {
-	type plain entry
-	if len(e.Refs) > 0 {
-		e.Blocks = append([]model.Block(nil), e.Blocks...)
-		for i := range e.Refs {
-			r := *e.Blocks[i].Result
-			r.Text = ""
-			e.Blocks[i].Result = &r
+// stored is e as it goes into a record: references instead of the texts that
+// have one.
+func (e entry) stored() entry {
+	if len(e.Refs) == 0 {
+		return e
+	}
+	e.Blocks = slices.Clone(e.Blocks)
+	for i := range e.Refs {
+		r := *e.Blocks[i].Result
+		r.Text = ""
+		e.Blocks[i].Result = &r
+	}
+	return e
+}
+
+// size is about how many bytes e takes in a record.
+func (e entry) size() int {
+	n := len(e.Native) + 64
+	for i, b := range e.Blocks {
+		n += len(b.Text) + len(b.Reasoning) + 32
+		if b.Call != nil {
+			n += len(b.Call.Args) + 64
+		}
+		if b.Result != nil && e.Refs[i] == "" {
+			n += len(b.Result.Text)
 		}
 	}
-	return json.Marshal(plain(e))
+	return n
+}
+
+func storedEntries(list []entry) []entry {
+	out := make([]entry, len(list))
+	for i, e := range list {
+		out[i] = e.stored()
+	}
+	return out
 }
 
 // entries is the whole conversation.
@@ -118,17 +142,13 @@ const (
 // is not the agent's and is left alone.
 func decodeMemory(ctx context.Context, raw json.RawMessage, k keeper) (*memory, error) {
 	m := &memory{}
-	var version struct {
-		Agent int `json:"agent"`
-	}
-	if json.Unmarshal(raw, &version) != nil || version.Agent == 0 {
-		m.Version = memoryVersion
-		return m, nil
-	}
-	if version.Agent > memoryVersion {
-		return nil, loops.Permanent(fmt.Errorf("the loop's memory has version %d and this program reads %d; use the newer program", version.Agent, memoryVersion))
-	}
-	if err := json.Unmarshal(raw, m); err != nil {
+	err := json.Unmarshal(raw, m)
+	switch {
+	case m.Version <= 0:
+		return &memory{Version: memoryVersion}, nil
+	case m.Version > memoryVersion:
+		return nil, loops.Permanent(fmt.Errorf("the loop's memory has version %d and this program reads %d; use the newer program", m.Version, memoryVersion))
+	case err != nil:
 		return nil, loops.Permanent(fmt.Errorf("read the agent's memory: %w", err))
 	}
 	if err := m.fetch(ctx, k); err != nil {
@@ -195,42 +215,56 @@ func (m *memory) texts() []*held {
 func (m *memory) encode(ctx context.Context, k keeper) (json.RawMessage, error) {
 	inline := 0
 	for _, h := range m.texts() {
-		if inline += len(h.Text); h.Ref == "" && (len(h.Text) > inlineText || inline > inlineTail && len(h.Text) > inlineText/8) {
-			h.Ref = k.put(ctx, h.Text)
-		}
-		if h.Ref != "" {
+		if inline += len(h.stored().Text); h.Ref == "" && (len(h.Text) > inlineText || inline > inlineTail && len(h.Text) > inlineText/8) {
 			inline -= len(h.Text)
+			h.Ref = k.put(ctx, h.Text)
 		}
 	}
 	if err := m.seal(ctx, k); err != nil {
 		return nil, err
 	}
-	raw, err := json.Marshal(m)
+	raw, err := json.Marshal(m.stored())
 	if err != nil {
 		return nil, fmt.Errorf("write the agent's memory: %w", err)
 	}
 	return raw, nil
 }
 
+// stored is m as it goes into a record.
+func (m *memory) stored() *memory {
+	s := *m
+	s.Tail, s.News = storedEntries(m.Tail), slices.Clone(m.News)
+	if m.Answer != nil {
+		a := *m.Answer
+		a.Calls = slices.Clone(a.Calls)
+		s.Answer = &a
+	}
+	for _, h := range s.texts() {
+		*h = h.stored()
+	}
+	return &s
+}
+
 // seal moves the entries of the tail beside the loop when they are long. A
 // message of the user at the end may still grow and stays.
 func (m *memory) seal(ctx context.Context, k keeper) error {
-	n := len(m.Tail)
+	n, size := len(m.Tail), 0
 	if n > 0 && m.Tail[n-1].Role == model.User {
 		n--
 	}
-	data, err := json.Marshal(m.Tail[:n])
+	for _, e := range m.Tail[:n] {
+		size += e.size()
+	}
+	if size <= inlineTail {
+		return nil
+	}
+	data, err := json.Marshal(storedEntries(m.Tail[:n]))
 	if err != nil {
 		return fmt.Errorf("write the agent's conversation: %w", err)
 	}
-	if len(data) <= inlineTail {
-		return nil
+	if ref := k.put(ctx, string(data)); ref != "" {
+		m.Sealed, m.old = append(m.Sealed, ref), append(m.old, m.Tail[:n]...)
+		m.Tail = slices.Clone(m.Tail[n:])
 	}
-	ref := k.put(ctx, string(data))
-	if ref == "" {
-		return nil
-	}
-	m.Sealed, m.old = append(m.Sealed, ref), append(m.old, m.Tail[:n]...)
-	m.Tail = append([]entry(nil), m.Tail[n:]...)
 	return nil
 }

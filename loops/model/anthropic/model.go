@@ -134,8 +134,8 @@ func (m *Model) Generate(ctx context.Context, r model.Request, live func(model.L
 	f := wire.Fault{Err: stream.Err(), Content: len(a.blocks) > 0}
 	if said, ok := errors.AsType[*sdk.Error](f.Err); ok {
 		f.Problem = wire.ParseProblem([]byte(said.RawJSON()))
-	} else {
-		f.Err = wire.Cut(f.Err, "message_stop")
+	} else if f.Err == nil {
+		f.Err = errors.New("the stream closed without message_stop")
 	}
 	return model.Answer{}, call.Fail(m.fault(f))
 }

@@ -2,6 +2,7 @@ package openai
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
@@ -226,6 +227,19 @@ func TestInfoNamesTheServer(t *testing.T) {
 		}
 		if i := m.Info(); i.ID != tt.id || i.Provider != tt.provider || i.Wire != Responses {
 			t.Errorf("%+v: %+v", tt.c, i)
+		}
+	}
+}
+
+func TestASchemaThatIsNotJSONIsRefusedUnsent(t *testing.T) {
+	for _, wire := range []string{Responses, Chat} {
+		p := modeltest.New(t)
+		r := modeltest.Ask("hi")
+		r.Tools = []model.Tool{{Name: "n", Schema: json.RawMessage(`{"type":`)}}
+		_, err := open(t, p, wire).Generate(t.Context(), r, nil)
+		e, _ := errors.AsType[*model.Error](err)
+		if e == nil || e.Kind != model.BadRequest || !e.Unbilled {
+			t.Errorf("got %v", err)
 		}
 	}
 }

@@ -1,8 +1,9 @@
 package wire
 
 import (
+	"bufio"
+	"encoding/json"
 	"errors"
-	"io"
 	"mime"
 	"net/http"
 	"strings"
@@ -57,18 +58,27 @@ func (c *Call) Fail(f Fault) error {
 func (c *Call) broken(err error) (model.Kind, error) {
 	_, redirected := errors.AsType[*redirectError](err)
 	switch {
+	case !c.begun:
+		return model.BadRequest, err // the library refused to send it
 	case redirected:
 		return model.BadRequest, unwrapURL(err)
 	case errors.Is(err, errTooLarge):
 		return model.Malformed, errTooLarge
 	case c.status != 0 && !c.streamed():
 		return model.Malformed, errors.New("the server answered with " + clip(c.header.Get("Content-Type"), 60) + " and not with a stream of events; check base_url")
+	case unreadable(err):
+		return model.Malformed, err
 	case c.status != 0:
 		return model.Incomplete, err
-	case !c.begun:
-		return model.BadRequest, err // the library refused to send it
 	}
 	return model.Network, err
+}
+
+// unreadable reports whether the library could not read an event.
+func unreadable(err error) bool {
+	_, syntax := errors.AsType[*json.SyntaxError](err)
+	_, shape := errors.AsType[*json.UnmarshalTypeError](err)
+	return syntax || shape || errors.Is(err, bufio.ErrTooLong)
 }
 
 // streamed reports whether the answer says that it is a stream of events.
@@ -107,14 +117,6 @@ func redact(err error, secret string) error {
 		return err
 	}
 	return errors.New(strings.ReplaceAll(err.Error(), secret, "***"))
-}
-
-// Cut is the error of a stream that ended without the event that ends it.
-func Cut(err error, missing string) error {
-	if err == nil || errors.Is(err, io.EOF) {
-		return errors.New("the stream closed without " + missing)
-	}
-	return err
 }
 
 // NoKey is the error of a call that can't be made for want of a key.

@@ -84,9 +84,9 @@ func Schema(schema json.RawMessage) json.RawMessage {
 	}
 	trimmed := bytes.TrimSpace(schema)
 	switch {
-	case len(trimmed) == 0 || json.Unmarshal(trimmed, &s) != nil || string(trimmed) == "{}" || trimmed[0] != '{':
+	case len(trimmed) == 0 || string(trimmed) == "null" || string(trimmed) == "{}":
 		return json.RawMessage(`{"type":"object","properties":{}}`)
-	case s.Properties == nil && s.Type == "object":
+	case json.Unmarshal(trimmed, &s) == nil && s.Properties == nil && s.Type == "object":
 		return json.RawMessage(string(trimmed[:len(trimmed)-1]) + `,"properties":{}}`)
 	}
 	return schema
