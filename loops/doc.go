@@ -102,6 +102,33 @@
 // A repeated start follows a crash, a [Transient] error, an iteration timeout
 // and the end of a process. Any other error is a failed iteration.
 //
+// A wait for a provider (rate limit) keeps the start open and goes on inside it,
+// uncharged ([State].Held). A condition that could not be asked ([Transient],
+// [RateLimited], [Permanent] from a [StopCondition]) charges no pass and runs no
+// body: the loop waits, then pauses, with the judgement owed.
+//
+// # Money
+//
+// A body or a condition makes a paid call in three steps: [Meter].Reserve sets
+// aside what the call may cost at most, in one commit, its output cut to what
+// the limits leave; then the call; then [Meter].Settle puts what it did cost in
+// place of that, in one commit with what the body keeps of the answer. What is
+// still set aside when the worker is gone counts as spent: the ledger never
+// falls, and spent plus set aside never exceeds a limit. A fifth of the budget
+// is for the judge alone. Amounts are whole micro-dollars; rates round up.
+//
+// A loop that was started below the body of another ([Options].Parent) hands its
+// totals up: what it sets aside is set aside there before its call is made, what
+// it spends is part of the sum there. Totals are compared with those that were
+// handed up before, so a report that comes twice changes nothing. When a loop
+// settles, what stands below it is cancelled. What all loops spend on one day,
+// in UTC, is one record of the store ([Options].DailyCost); a commit of the loop
+// comes before its change, so that a crash between the two errs upwards.
+//
+// What a body or a condition reports after the fact ([Result].Usage,
+// [Verdict].Usage) is added when it is committed and can exceed a limit by one
+// iteration.
+//
 // # Concurrency
 //
 // Engine.mu guards the table of running loops. Each claim is a run with two

@@ -41,6 +41,7 @@ var importRules = []importRule{
 	{path: "loops/loopfile", ours: []string{"loops"}, others: []string{"github.com/goccy/go-yaml", "github.com/invopop/jsonschema"}, why: "a file format is not to bring a server or a store with it"},
 	{path: "loops/loopstest", ours: []string{"loops", "loops/model"}, others: []string{"github.com/google/go-cmp"}, why: "the suite for stores must not favour one of them"},
 	{path: "judge", ours: []string{"loops", "loops/command", "loops/model", "loops/modelcall"}, others: []string{"cel.dev/cel-go"}, why: "conditions are asked by the engine; where loops are stored or shown is not their business"},
+	{path: "loops/model/gemini", ours: []string{"loops/model", "loops/model/wire"}, others: []string{"google.golang.org/genai"}, why: "a provider brings its vendor's library and knows nothing of loops"},
 	{path: "loops/model/wire", ours: []string{"loops/model"}, why: "what providers share is HTTP, which needs no library"},
 	{path: "loops/model/anthropic", ours: []string{"loops/model", "loops/model/wire"}, others: []string{"github.com/anthropics/anthropic-sdk-go"}, why: "a provider brings its vendor's library and knows nothing of loops"},
 	{path: "loops/model/openai", ours: []string{"loops/model", "loops/model/wire"}, others: []string{"github.com/sashabaranov/go-openai"}, why: "a provider brings its library and knows nothing of loops"},
