@@ -421,3 +421,20 @@ func billed(t *testing.T, seed uint64) {
 		}
 	}
 }
+
+// TestToolsOfAnAgentStayInsideTheRoots: what comes through a tool can't send an
+// agent's tools to any folder of the machine.
+func TestToolsOfAnAgentStayInsideTheRoots(t *testing.T) {
+	menu := parts(loopstest.Script())
+	menu.Bodies, menu.Models = map[string]loops.Body{loops.BodyAgent: loopstest.Script()}, book{"smart": "test/m"}
+	e := loops.New(loopstest.NewMemory(), menu, &loops.Options{MayRead: func(dir string, _ loops.Source) error { return fmt.Errorf("%s is outside", dir) }})
+	for tools, want := range map[string]string{"files__*": "body.tools: / is outside", "": "<nil>"} {
+		spec := loops.Spec{Goal: "g", Body: loops.BodySpec{Kind: loops.BodyAgent}}
+		if tools != "" {
+			spec.Body.Tools = []string{tools}
+		}
+		if _, err := e.Start(t.Context(), loops.StartRequest{Spec: spec, Source: loops.SourceTool, Dir: "/"}); fmt.Sprint(err) != want {
+			t.Errorf("tools %q: %v, want %s", tools, err, want)
+		}
+	}
+}

@@ -28,21 +28,21 @@ type dialect func(a *agentLog, e *agentEvent) bool
 
 // agentEvent is the part of the agents' events that is shown.
 type agentEvent struct {
-	Type      string          `json:"type"`
-	Subtype   string          `json:"subtype"`
-	Session   string          `json:"session_id"`
-	OpenCode  string          `json:"sessionID"`
-	Thread    string          `json:"thread_id"`
-	Role      string          `json:"role"`
-	Content   json.RawMessage `json:"content"`
-	Message   json.RawMessage `json:"message"`
-	Event     json.RawMessage `json:"event"`
-	Item      json.RawMessage `json:"item"`
-	Part      json.RawMessage `json:"part"`
-	Error     json.RawMessage `json:"error"`
-	Tool      string          `json:"tool_name"`
-	Result    string          `json:"result"`
-	IsError   bool            `json:"is_error"`
+	Type     string          `json:"type"`
+	Subtype  string          `json:"subtype"`
+	Session  string          `json:"session_id"`
+	OpenCode string          `json:"sessionID"`
+	Thread   string          `json:"thread_id"`
+	Role     string          `json:"role"`
+	Content  json.RawMessage `json:"content"`
+	Message  json.RawMessage `json:"message"`
+	Event    json.RawMessage `json:"event"`
+	Item     json.RawMessage `json:"item"`
+	Part     json.RawMessage `json:"part"`
+	Error    json.RawMessage `json:"error"`
+	Tool     string          `json:"tool_name"`
+	Result   string          `json:"result"`
+	IsError  bool            `json:"is_error"`
 }
 
 // maxTries is how many JSON lines are looked at to find out which agent it is.
