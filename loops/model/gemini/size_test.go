@@ -25,15 +25,15 @@ func TestTheProgramHoldsOneMethodOfTheAPI(t *testing.T) {
 			walk(at.Key())
 			walk(at.Elem())
 		case reflect.Struct:
-			for i := range at.NumField() {
-				walk(at.Field(i).Type)
+			for f := range at.Fields() {
+				walk(f.Type)
 			}
 		case reflect.Func:
-			for i := range at.NumIn() {
-				walk(at.In(i))
+			for in := range at.Ins() {
+				walk(in)
 			}
-			for i := range at.NumOut() {
-				walk(at.Out(i))
+			for out := range at.Outs() {
+				walk(out)
 			}
 		}
 	}
