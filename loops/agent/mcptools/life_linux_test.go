@@ -110,8 +110,9 @@ func TestAServerThatHangsIsReplaced(t *testing.T) {
 }
 
 func TestArgumentsThatAServerDoesNotRead(t *testing.T) {
-	w := newWorld(t, map[string]Server{"fake": fakeServer()})
-	s, _ := w.stopped()
+	log := filepath.Join(t.TempDir(), "log")
+	w := newWorld(t, map[string]Server{"fake": fakeServer("log=" + log)})
+	s, pid := w.stopped()
 	big := fmt.Sprintf(`{"a":%q}`, strings.Repeat("x", 1<<20))
 	if err := w.cancelled(s, "fake", "fake__echo", big, frameTaken); errors.Is(err, agent.ErrNotSent) {
 		t.Errorf("a call of which a part was written gave %v", err)
@@ -119,6 +120,12 @@ func TestArgumentsThatAServerDoesNotRead(t *testing.T) {
 	w.connection("fake").doubt.Store(false) // nobody noticed
 	if err := w.cancelled(s, "fake", "fake__echo", "", frameQueued); !errors.Is(err, agent.ErrNotSent) {
 		t.Errorf("a call that waited behind it gave %v", err)
+	}
+	number, _ := strconv.Atoi(pid)
+	syscall.Kill(number, syscall.SIGCONT)
+	w.says(s, "fake__echo", "")
+	if calls := strings.Count(strings.Join(w.log(log), " "), "call:echo"); calls != 2 {
+		t.Errorf("%d calls arrived, want the first and the last: %q", calls, w.log(log))
 	}
 }
 
@@ -245,6 +252,14 @@ func TestAWaitingLoopKeepsItsServersForAMinute(t *testing.T) {
 		time.Sleep(time.Hour)
 		if over(s) {
 			t.Error("a session in use was ended")
+		}
+		box.Rest(theLoop, loops.Waiting)
+		box.mu.Lock() // the minute ends while somebody opens the tools
+		time.Sleep(idleTime)
+		s.keep()
+		box.mu.Unlock()
+		if over(s) {
+			t.Error("a session that was just opened was ended")
 		}
 		box.Rest(theLoop, loops.Waiting)
 		time.Sleep(61 * time.Second)

@@ -247,6 +247,9 @@ func TestAConnectionInDoubtIsAskedForASignOfLife(t *testing.T) {
 				if err != nil || out.Text != "fine" || len(starts()) != tt.starts || time.Since(begun) != tt.late {
 					t.Errorf("got %+v, %v after %s and %d starts", out, err, time.Since(begun), len(starts()))
 				}
+				if s.current().doubt.Load() {
+					t.Error("it is still in doubt")
+				}
 			})
 		})
 	}

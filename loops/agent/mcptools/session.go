@@ -159,11 +159,7 @@ func (s *session) Call(ctx context.Context, name string, args json.RawMessage) (
 	}
 	ctx, cancel := s.within(ctx)
 	defer cancel()
-	out, err := r.server.call(ctx, r.own, args)
-	if err != nil {
-		return agent.Outcome{}, fmt.Errorf("call %s: %w", name, err)
-	}
-	return out, nil
+	return r.server.call(ctx, r.own, args)
 }
 
 func (s *session) names() []string {
