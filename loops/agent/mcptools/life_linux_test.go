@@ -71,16 +71,12 @@ func TestNothingOutlivesAToolbox(t *testing.T) {
 }
 
 func TestNothingOutlivesALoop(t *testing.T) {
-	for _, status := range []loops.Status{loops.Completed, loops.Paused, loops.YourTurn, loops.Queued} {
-		t.Run(string(status), func(t *testing.T) {
-			w := newStubborn(t)
-			pids := w.stubborn()
-			s := w.box.live[theLoop]
-			w.box.Rest(theLoop, status)
-			<-s.gone
-			w.gone(pids)
-		})
-	}
+	w := newStubborn(t)
+	pids := w.stubborn()
+	s := w.box.live[theLoop]
+	w.box.Rest(theLoop, loops.Completed)
+	<-s.gone
+	w.gone(pids)
 }
 
 // stopped opens a server and stops its process.
@@ -266,10 +262,13 @@ func TestAWaitingLoopKeepsItsServersForAMinute(t *testing.T) {
 		if !over(s) || open() == s {
 			t.Error("an idle session was not ended")
 		}
-		box.Rest(theLoop, loops.Waiting)
-		box.Rest(theLoop, loops.Paused)
-		if box.live[theLoop] != nil {
-			t.Error("a paused loop waits for the minute of a waiting one")
+		for _, status := range loops.Statuses() {
+			s := open()
+			box.Rest(theLoop, loops.Waiting)
+			box.Rest(theLoop, status)
+			if over(s) != (status != loops.Waiting) {
+				t.Errorf("%s: the session was ended: %t", status, over(s))
+			}
 		}
 		box.Rest("nobody-cccc", loops.Waiting)
 		if err := box.Close(t.Context()); err != nil {

@@ -79,7 +79,7 @@ func supervised(t *testing.T, scripts ...*script) (*server, func() []time.Durati
 		if at >= len(scripts) || scripts[at] == nil {
 			return nil, errors.New("it does not start")
 		}
-		c := newConn(client.NewClient(scripts[at], client.WithLegacyProtocolOnly()))
+		c := newConn(client.NewClient(scripts[at], client.WithProtocolVersion(mcp.LATEST_LEGACY_PROTOCOL_VERSION)))
 		c.lost, c.shut = scripts[at].lost, func() {}
 		return c, c.greet(ctx, "test")
 	})
