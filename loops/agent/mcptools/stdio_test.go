@@ -221,6 +221,11 @@ func TestServersThatDoNotStart(t *testing.T) {
 	}
 }
 
+func TestASlowStart(t *testing.T) {
+	w := newWorld(t, map[string]Server{"fake": fakeServer("slow")})
+	w.says(w.open("*"), "fake__echo", "")
+}
+
 func TestServersOfTheOlderEraThatDieOfAQuestion(t *testing.T) {
 	log := filepath.Join(t.TempDir(), "log")
 	w := newWorld(t, map[string]Server{"fake": fakeServer("strict", "log="+log)})
