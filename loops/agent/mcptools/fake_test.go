@@ -108,6 +108,8 @@ func (f *fake) serve() {
 		os.Exit(2)
 	case f.is("banner"):
 		fmt.Print("\n\x1b[1mWelcome!\x1b[0m\n{\"not\": \"a message\"}\n[1,2\n\xff\xfe\n")
+	case f.is("slow"):
+		<-time.After(700 * time.Millisecond)
 	case f.is("stubborn"):
 		signal.Ignore(syscall.SIGTERM)
 		child := exec.Command("/bin/sh", "-c", `trap '' TERM; (trap '' TERM; while :; do sleep 0.05; done) & echo $! > "$0"; while :; do sleep 0.05; done`, f.value("pids"))
@@ -142,7 +144,7 @@ func (f *fake) answer(m incoming) {
 		case f.is("strict") && f.first:
 			fmt.Fprintln(os.Stderr, "expected initialize")
 			os.Exit(1)
-		case f.is("mute"), f.is("deaf"):
+		case f.is("mute"):
 		default:
 			f.refuse(m, -32601, "Method not found")
 		}

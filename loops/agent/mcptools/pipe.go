@@ -97,7 +97,7 @@ func (p *pipe) fail(err error) {
 }
 
 // GetSessionId is part of the interface; a pipe has none.
-func (p *pipe) GetSessionId() string { return "" } //nolint:revive // mcp-go's spelling
+func (p *pipe) GetSessionId() string { return "" }
 
 // SetNotificationHandler sets who is told what the server says unasked.
 func (p *pipe) SetNotificationHandler(f func(mcp.JSONRPCNotification)) {

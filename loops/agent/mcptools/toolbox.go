@@ -100,10 +100,10 @@ func (t *Toolbox) Open(ctx context.Context, loop loops.ID, dir string, patterns 
 	}
 	s, err := t.session(ctx, loop, dir, patterns)
 	if err != nil {
-		return nil, fmt.Errorf("open the tools of %s: %w", loop, err)
+		return nil, err
 	}
 	if err := s.open(ctx); err != nil {
-		return nil, fmt.Errorf("open the tools of %s: %w", loop, err)
+		return nil, err
 	}
 	return s, nil
 }

@@ -261,10 +261,13 @@ func TestCallsOverHTTPThatFail(t *testing.T) {
 		notSent bool
 		want    string
 	}{
-		"not allowed":    {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(403) }, true, "it answered 403 Forbidden: check its headers"},
-		"too many":       {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(429) }, true, "it answered 429 Too Many Requests"},
-		"a broken proxy": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(502); io.WriteString(w, "{}") }, false, "it answered 502 Bad Gateway ({}); whether the tool ran is not known"},
-		"cut off":        {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, false, "whether the tool ran is not known"},
+		"not allowed": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }, true, "it answered 403 Forbidden: check its headers"},
+		"too many":    {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTooManyRequests) }, true, "it answered 429 Too Many Requests"},
+		"a broken proxy": {func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusBadGateway)
+			io.WriteString(w, "{}")
+		}, false, "it answered 502 Bad Gateway ({}); whether the tool ran is not known"},
+		"cut off": {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, false, "whether the tool ran is not known"},
 		"cut in the answer": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/json")
 			io.WriteString(w, `{"jsonrpc":"2.0","id":`)
