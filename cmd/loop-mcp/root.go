@@ -62,7 +62,7 @@ func newRoot(a *app) *cobra.Command {
 	complete(root, "log-level", "debug", "info", "warn", "error")
 	complete(root, "log-format", "text", "json")
 	root.AddCommand(
-		a.serveCommand(), a.runCommand(), a.startCommand(), a.lsCommand(), a.showCommand(),
+		a.serveCommand(), a.runCommand(), a.startCommand(), a.lsCommand(), a.showCommand(), a.watchCommand(),
 		a.continueCommand(), a.approveCommand(), a.pauseCommand(), a.cancelCommand(),
 		a.validateCommand(), a.schemaCommand(), a.allowCommand(), a.trustCommand(), a.versionCommand(),
 	)
