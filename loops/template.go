@@ -253,6 +253,7 @@ func expandBody(s State) (BodySpec, error) {
 	b.Stdin = e.field("stdin", b.Stdin, scopeText, MaxPromptSize)
 	b.System = e.field("system", b.System, scopeSettings, MaxPromptSize)
 	b.Run = e.argv("run", b.Run)
+	b.Resume = e.argv("resume", b.Resume)
 	b.Cwd = e.field("cwd", b.Cwd, scopeSettings, maxArgument)
 	if b.Env != nil {
 		env := make(map[string]string, len(b.Env))
