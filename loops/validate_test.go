@@ -53,7 +53,10 @@ func TestValidateNamesEveryProblem(t *testing.T) {
 		"empty program": {func(s *Spec) { *s = commandSpec("", "x") }, []string{"body.run[0]: must name a program, got an empty text"}},
 		"no handler":    {func(s *Spec) { s.Body = BodySpec{Kind: BodyHandler} }, []string{"body.name: is missing: the name under which the handler is registered"}},
 		"usage":         {func(s *Spec) { *s = commandSpec("x"); s.Body.Usage = "claude" }, []string{`body.usage: must be none, json, claude-json, codex-json, gemini-json or opencode-json, got "claude"`}},
-		"resume": {func(s *Spec) { *s = commandSpec("x"); s.Body.Usage, s.Body.Resume = UsageCodexJSON, []string{"{{ output }}", "{{ loop_id }}"} }, []string{
+		"resume": {func(s *Spec) {
+			*s = commandSpec("x")
+			s.Body.Usage, s.Body.Resume = UsageCodexJSON, []string{"{{ output }}", "{{ loop_id }}"}
+		}, []string{
 			"body.resume[0]: {{ output }} is not allowed here, only inputs, loop_id, iteration, pass, limits and left are; put it in prompt or stdin"}},
 		"resume without a session": {func(s *Spec) { *s = commandSpec("x"); s.Body.Usage, s.Body.Resume = UsageJSON, []string{"--resume"} }, []string{
 			"body.resume: needs the id of a session, which only reports of an agent's command line have: set body.usage to claude-json, codex-json, gemini-json or opencode-json"}},
