@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 
 	"example.com/loop-mcp/loops"
 	"example.com/loop-mcp/loops/command"
@@ -178,8 +179,8 @@ func (p pack) exhibits() []loops.Exhibit {
 	var all []loops.Exhibit
 	for _, it := range p.items {
 		text := it.text
-		for i := len(it.facts) - 1; i >= 0; i-- {
-			text = it.facts[i] + "\n" + text
+		for _, v := range slices.Backward(it.facts) {
+			text = v + "\n" + text
 		}
 		all = append(all, loops.Exhibit{Source: it.source, Observed: it.observed, Text: ends(text, exhibitText), Hash: it.hash})
 	}

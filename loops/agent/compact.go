@@ -149,7 +149,7 @@ func (w *work) quiet(loops.Live) { w.turn.Emit(loops.Live{}) }
 func ordered(messages []model.Message, order string) []model.Message {
 	last := &messages[len(messages)-1]
 	if last.Role == model.User && len(messages) > 1 {
-		last.Blocks = append(last.Blocks[:len(last.Blocks):len(last.Blocks)], model.Block{Text: order})
+		last.Blocks = append(slices.Clip(last.Blocks), model.Block{Text: order})
 		return messages
 	}
 	return append(messages, model.Text(model.User, order))

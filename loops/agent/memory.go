@@ -108,7 +108,7 @@ func storedEntries(list []entry) []entry {
 
 // entries is the whole conversation.
 func (m *memory) entries() []entry {
-	return append(m.old[:len(m.old):len(m.old)], m.Tail...)
+	return append(slices.Clip(m.old), m.Tail...)
 }
 
 func (m *memory) last() *entry {

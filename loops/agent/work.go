@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"example.com/loop-mcp/loops"
@@ -139,8 +140,8 @@ func (w *work) act(ctx context.Context) (*loops.Result, error) {
 // the model said, or which tools it called.
 func (w *work) account() string {
 	entries := w.mem.entries()
-	for i := len(entries) - 1; i >= 0; i-- {
-		e := entries[i]
+	for _, e := range slices.Backward(entries) {
+
 		if e.Role != model.Assistant {
 			continue
 		}

@@ -68,7 +68,7 @@ func TestStreamsThatFail(t *testing.T) {
 		"refused, the account":        {modeltest.Refuse(400, `{"error":{"type":"invalid_request_error","message":"Your credit balance is too low to access the Anthropic API."}}`), model.NoCredit, true, "credit balance"},
 		"refused, its body is cut off": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "9")
-			w.WriteHeader(403)
+			w.WriteHeader(http.StatusForbidden)
 		}, model.BadKey, true, "forbidden"},
 	}
 	for name, tt := range tests {
@@ -187,7 +187,7 @@ func (s silent) RoundTrip(r *http.Request) (*http.Response, error) {
 			pw.CloseWithError(r.Context().Err())
 		}
 	}()
-	return &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {"text/event-stream"}}, Body: pr}, nil
+	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"text/event-stream"}}, Body: pr}, nil
 }
 
 func TestSilenceAndSlowness(t *testing.T) {

@@ -124,7 +124,7 @@ func (m *Model) Generate(ctx context.Context, r model.Request, live func(model.L
 	defer call.End()
 	a := &assembly{live: live}
 	stream := m.client.NewStreaming(ctx, m.params(r))
-	defer stream.Close()
+	defer stream.Close() //nolint:errcheck // the answer is whole or an error says why not
 	for !a.ended && stream.Next() {
 		if err := a.add(stream.Current()); err != nil {
 			return model.Answer{}, call.Fail(m.fault(wire.Fault{Kind: model.Malformed, Err: err, Content: true}))

@@ -61,9 +61,9 @@ func (m *Model) chatRequest(r model.Request) chatBody {
 // setMax bounds the output. Servers know max_tokens; OpenAI's reasoning models,
 // wherever they are served, refuse it.
 func (m *Model) setMax(q *sdk.ChatCompletionRequest, n int) {
-	q.MaxTokens = n
+	q.MaxTokens = n //nolint:staticcheck // deprecated by OpenAI, and all that other servers know
 	if m.vendor || errors.Is(sdk.NewReasoningValidator().Validate(*q), sdk.ErrReasoningModelMaxTokensDeprecated) {
-		q.MaxTokens, q.MaxCompletionTokens = 0, n
+		q.MaxTokens, q.MaxCompletionTokens = 0, n //nolint:staticcheck // see above
 	}
 }
 
@@ -137,6 +137,6 @@ func neutralMessages(msg model.Message, own map[string]bool) []json.RawMessage {
 }
 
 func marshal(v any) json.RawMessage {
-	raw, _ := wire.JSON(v) //nolint:errcheck // texts and valid JSON are always marshalled
+	raw, _ := wire.JSON(v)
 	return raw
 }

@@ -133,7 +133,7 @@ func (m *Model) Generate(ctx context.Context, r model.Request, live func(model.L
 	}
 	stream, err := open(ctx, r)
 	if err == nil {
-		defer stream.Close()
+		defer stream.Close() //nolint:errcheck // the answer is whole or an error says why not
 		err = read(stream, a)
 	}
 	if err == nil {

@@ -93,7 +93,7 @@ func (c *Call) answered(r *http.Response) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.status, c.header = r.StatusCode, r.Header
-	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")) //nolint:errcheck // then it is empty
+	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	c.streamed = kind == "" || kind == "text/event-stream"
 	c.timer.Reset(c.idle)
 }

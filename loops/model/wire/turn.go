@@ -58,7 +58,7 @@ func Args(text string, cut bool) json.RawMessage {
 	case strings.HasPrefix(trimmed, "{") && json.Valid([]byte(trimmed)):
 		return json.RawMessage(trimmed)
 	}
-	quoted, _ := JSON(strings.ToValidUTF8(text, "\uFFFD")) //nolint:errcheck // a string is always marshalled
+	quoted, _ := JSON(strings.ToValidUTF8(text, "\uFFFD"))
 	return quoted
 }
 

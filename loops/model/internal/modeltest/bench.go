@@ -21,11 +21,11 @@ func FirstToken(b *testing.B, open func(url string) model.Model, before, first, 
 		io.Copy(io.Discard, r.Body) //nolint:errcheck // the client may be gone
 		flush := http.NewResponseController(w).Flush
 		Stream(before)(w, r)
-		flush() //nolint:errcheck // the client may be gone
-		io.WriteString(w, first)
+		flush()                  //nolint:errcheck // the client may be gone
+		io.WriteString(w, first) //nolint:errcheck // the client may be gone
 		flushed.Store(int64(time.Since(begin)))
-		flush() //nolint:errcheck // the client may be gone
-		io.WriteString(w, after)
+		flush()                  //nolint:errcheck // the client may be gone
+		io.WriteString(w, after) //nolint:errcheck // the client may be gone
 	}))
 	defer srv.Close()
 	m := open(srv.URL)
