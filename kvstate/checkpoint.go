@@ -143,9 +143,9 @@ func place(now *value, known value, inIteration bool) int64 {
 // stored already was checked before.
 func (s *Store) checkMemory(st loops.State, known values) error {
 	hash := s.hashBytes(st.Memory)
-	checked := len(st.Memory) == 0 || hash != 0 && hash == known.memory.hash || isJSON(st.Memory)
+	checked := len(st.Memory) == 0 || hash != 0 && hash == known.memory.hash || loops.ValidJSON(st.Memory)
 	if it := st.New.Iteration; checked && it != nil && !bytes.Equal(it.Memory, st.Memory) {
-		checked = len(it.Memory) == 0 || isJSON(it.Memory)
+		checked = len(it.Memory) == 0 || loops.ValidJSON(it.Memory)
 	}
 	if !checked {
 		return &loops.FieldError{Field: "memory", Problem: "is not JSON"}
