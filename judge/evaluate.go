@@ -49,7 +49,10 @@ func Evaluate(ctx context.Context, book modelcall.Book, name string, cases []Cas
 		r.IDs = append(r.IDs, m.Info().ID)
 	}
 	trial := &trial{models: models, options: o, purse: &purse{left: o.maxCost()}}
-	r.Stopped = trial.all(ctx, cases, r.Outcomes)
+	if cause := trial.all(ctx, cases, r.Outcomes); cause != nil {
+		r.Stopped = cause.Error()
+		_, r.Capped = errors.AsType[*loops.CapError](cause)
+	}
 	r.sum(trial.purse)
 	return r, nil
 }
@@ -69,7 +72,7 @@ type trial struct {
 }
 
 // all judges cases, several at once. It returns why it ended early.
-func (t *trial) all(ctx context.Context, cases []Case, outcomes []Outcome) (stopped string) {
+func (t *trial) all(ctx context.Context, cases []Case, outcomes []Outcome) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	next := make(chan int)
@@ -108,10 +111,7 @@ func (t *trial) all(ctx context.Context, cases []Case, outcomes []Outcome) (stop
 	}
 	close(next)
 	work.Wait()
-	if cause := context.Cause(ctx); cause != nil {
-		return cause.Error()
-	}
-	return ""
+	return context.Cause(ctx)
 }
 
 // one judges a case. An error ends the evaluation; one of the judge is the

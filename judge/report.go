@@ -71,6 +71,7 @@ type Report struct {
 	Calls           int         `json:"calls"`
 	Usage           loops.Usage `json:"usage"`
 	Stopped         string      `json:"stopped,omitempty"` // why not all cases were judged
+	Capped          bool        `json:"capped,omitempty"`  // it stopped at the limit on money
 	Outcomes        []Outcome   `json:"outcomes"`
 }
 
