@@ -169,6 +169,18 @@ func TestValidateKindsOfParts(t *testing.T) {
 	wantProblems(t, s.validateKinds([]string{"robot", "command"}, []string{"poll"}), `body.kind: must be agent, client, command, handler or robot, got "robo", did you mean robot?`)
 }
 
+// TestAWorkersWordsAreNoPartOfWhatAJudgeDecidesBy: {{ output }} in a judge's
+// question made the worker's text the criterion.
+func TestAWorkersWordsAreNoPartOfWhatAJudgeDecidesBy(t *testing.T) {
+	s := Spec{Goal: "g", Body: BodySpec{Kind: BodyAgent}, Until: &Until{All: []Condition{{Kind: StopJudge, Question: "Is this right: {{ output }}?"}}}}
+	wantProblems(t, s.Validate(), "until.all[0].question: {{ output }} is not allowed here, only inputs, loop_id, iteration, pass, limits and left are; put it in prompt or stdin")
+	s.Until.All[0] = Condition{Kind: StopHuman, Question: "Is this right: {{ output }}?"}
+	wantProblems(t, s.Validate())
+	if _, err := expandCondition(Condition{Kind: StopJudge, Question: "{{ output }}"}, State{Output: Text{Text: "yes"}}); err == nil {
+		t.Error("expanded all the same")
+	}
+}
+
 func TestValidateAgentAndJudge(t *testing.T) {
 	good := Spec{Goal: "g", Body: BodySpec{Kind: BodyAgent, Model: "smart", System: "Be brief.", Prompt: "{{ goal }}", Tools: []string{"files__*", "!files__write_file"}, History: HistoryAll},
 		Until: &Until{All: []Condition{{Kind: StopJudge, Criteria: []Criterion{{ID: "c1", Text: "cited"}}, Model: "fast", Votes: 3, Cwd: "x",

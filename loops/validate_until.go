@@ -143,7 +143,7 @@ func (v *validator) condition(at string, c Condition) {
 		v.argv(at+".run", c.Run, "")
 	}
 	v.template(at+".cwd", c.Cwd, maxArgument, scopeSettings)
-	v.template(at+".question", c.Question, MaxGoalSize, scopeText)
+	v.template(at+".question", c.Question, MaxGoalSize, c.questionScope())
 	v.notNegative(at+".timeout", c.Timeout)
 	if c.Exit < 0 || c.Exit > 255 {
 		v.add(at+".exit", "must be an exit code from 0 to 255, got %d", c.Exit)
