@@ -103,7 +103,7 @@ func (s State) promptLeft() string {
 		max(0, int(l.MaxPasses)-used.Passes), l.MaxPasses, max(0, int(l.MaxIterations)-starts), l.MaxIterations)}
 	b := s.Origin.Spec.Body
 	metered := b.Kind == BodyAgent || b.Usage != "" && b.Usage != UsageNone
-	if metered || used.CostUSD > 0 {
+	if metered && s.Enforcements().MaxCostUSD != NotMetered || used.CostUSD > 0 {
 		parts = append(parts, fmt.Sprintf("%s of %s", max(0, l.MaxCostUSD-used.CostUSD).cents(), l.MaxCostUSD.cents()))
 	}
 	if metered || used.TotalTokens > 0 {
