@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 
 	sdk "github.com/sashabaranov/go-openai"
@@ -74,7 +75,7 @@ func (m *Model) chatMessages(r model.Request) []json.RawMessage {
 	if r.System != "" {
 		out = append(out, marshal(chatMessage{Role: "system", Content: &r.System}))
 	}
-	for _, msg := range r.Messages {
+	for _, msg := range spokenOnce(r.Messages) {
 		if raw, ok := wire.Kept(m.info.ID, msg.Native); ok && msg.Wire == Chat && string(raw) != "null" {
 			for _, c := range msg.Calls() {
 				own[c.ID] = true
@@ -85,6 +86,24 @@ func (m *Model) chatMessages(r model.Request) []json.RawMessage {
 		out = append(out, neutralMessages(msg, own)...)
 	}
 	return out
+}
+
+// spokenOnce makes one message of texts that a user says in a row: the templates of
+// some local models refuse a role that speaks twice.
+func spokenOnce(all []model.Message) []model.Message {
+	var out []model.Message
+	for _, msg := range all {
+		if n := len(out); n > 0 && msg.Role == model.User && out[n-1].Role == model.User && onlyText(msg) && onlyText(out[n-1]) {
+			out[n-1].Blocks = append(slices.Clone(out[n-1].Blocks), msg.Blocks...)
+			continue
+		}
+		out = append(out, msg)
+	}
+	return out
+}
+
+func onlyText(m model.Message) bool {
+	return !slices.ContainsFunc(m.Blocks, func(b model.Block) bool { return b.Call != nil || b.Result != nil })
 }
 
 // chatMessage is a message without what only its maker understands.

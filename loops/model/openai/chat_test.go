@@ -265,3 +265,15 @@ func TestIDsOfCalls(t *testing.T) {
 		}
 	}
 }
+
+// TestUserSpeaksOnceInARow: a local server refused two user messages in a row
+// ("conversation roles must alternate").
+func TestUserSpeaksOnceInARow(t *testing.T) {
+	p := modeltest.New(t, modeltest.Stream(chatText))
+	generate(t, open(t, p, Chat), model.Request{Messages: []model.Message{
+		{Role: model.User, Blocks: []model.Block{{Text: "The goal."}}, Cache: true}, model.Text(model.User, "The news."),
+	}})
+	if body, want := string(p.Sent()[0].Body), `"messages":[{"role":"user","content":"The goal.\n\nThe news."}]`; !strings.Contains(body, want) {
+		t.Errorf("sent %s, want %s in it", body, want)
+	}
+}
