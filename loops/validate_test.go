@@ -271,3 +271,9 @@ func TestToolInputsStayOutOfCommands(t *testing.T) {
 	spec.Until, spec.Body.Run = nil, spec.Body.Run[2:]
 	wantProblems(t, toolInputProblem(spec, values), "body.run[0]: the value of the input usual came through a tool and may not become part of a command: declare choices or a pattern for inputs.usual")
 }
+
+func TestValidateNegatedJudge(t *testing.T) {
+	s := clientSpec()
+	s.Until = &Until{All: []Condition{{Not: &Condition{Kind: StopJudge, Question: "Is anything missing?"}}}}
+	wantProblems(t, s.Validate(), "until.all[0].not.kind: must not be judge: what the host does not believe would count as met; ask the judge the opposite instead")
+}

@@ -62,6 +62,9 @@ func (v *validator) member(at string, c Condition, groups bool) {
 		v.add(at, "must be exactly one of a kind, not, any and all")
 	case c.Not != nil:
 		v.alone(at, "not", c)
+		if c.Not.Kind == StopJudge {
+			v.add(at+".not.kind", "must not be judge: what the host does not believe would count as met; ask the judge the opposite instead")
+		}
 		v.negated(at+".not", *c.Not)
 	case c.Any != nil || c.All != nil:
 		v.nested(at, c, groups)
