@@ -223,10 +223,7 @@ func (a *account) Reserve(_ context.Context, c loops.Call) (loops.Grant, error) 
 		return loops.Grant{}, &loops.CapError{Reason: loops.CapCost,
 			Detail: fmt.Sprintf("%s are spent, %s are left, and the next call of %s may cost more: raise max-cost-usd", p.spent.CostUSD, p.left, c.Model)}
 	}
-	output := c.Output
-	if c.OutputRate > 0 {
-		output = min(output, int64((p.left-input))*1_000_000/int64(c.OutputRate))
-	}
+	output := min(c.Output, tokensFor(p.left-input, c.OutputRate))
 	cost := plus(input, priceOf(output, c.OutputRate))
 	p.left -= cost
 	p.reserved++
@@ -269,6 +266,17 @@ func priceOf(tokens int64, rate loops.USD) loops.USD {
 		return math.MaxInt64
 	}
 	return loops.USD((tokens*int64(rate) + 999_999) / 1_000_000)
+}
+
+// tokensFor is how many tokens an amount buys at a rate for a million of them.
+func tokensFor(amount, rate loops.USD) int64 {
+	switch {
+	case rate <= 0:
+		return math.MaxInt64
+	case amount > math.MaxInt64/1_000_000:
+		return int64(amount/rate) * 1_000_000
+	}
+	return int64(amount*1_000_000) / int64(rate)
 }
 
 func plus(a, b loops.USD) loops.USD {

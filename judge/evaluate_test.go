@@ -136,6 +136,17 @@ func (m *greedy) Generate(ctx context.Context, r model.Request, live func(model.
 	return a, err
 }
 
+func TestTokensFor(t *testing.T) {
+	for _, tt := range []struct {
+		amount, rate loops.USD
+		want         int64
+	}{{loops.Dollar, 4 * loops.Dollar, 250_000}, {0, 1, 0}, {1, 0, 1<<63 - 1}, {1_000_000_000 * loops.Dollar, 3 * loops.Dollar, 333_333_333_000_000}} {
+		if got := tokensFor(tt.amount, tt.rate); got != tt.want {
+			t.Errorf("%s at %s: %d, want %d", tt.amount, tt.rate, got, tt.want)
+		}
+	}
+}
+
 func TestEvaluateRefuses(t *testing.T) {
 	unpriced := loopstest.NewModel(model.Info{ID: "north/secret"})
 	for name, want := range map[string]string{"unpriced": "nobody knows what north/secret costs, so the limit of $1.00", "none": `no model "none"`} {
