@@ -48,6 +48,9 @@ func build4tests(m *testing.M) int {
 
 // work is what the bodies of the tests do. It returns the exit code.
 func work(role string) int {
+	if role == "tools" {
+		return serveTools()
+	}
 	stdin, _ := io.ReadAll(os.Stdin)
 	iteration := os.Getenv("LOOP_ITERATION")
 	switch role {

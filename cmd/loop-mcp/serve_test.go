@@ -40,7 +40,9 @@ func (b *box) connect(args ...string) *client {
 	b.t.Cleanup(c.close)
 	c.request("initialize", map[string]any{"protocolVersion": "2025-11-25", "capabilities": map[string]any{},
 		"clientInfo": map[string]any{"name": "test", "version": "1"}})
-	c.send(map[string]any{"jsonrpc": "2.0", "method": "notifications/initialized"})
+	if err := c.send(map[string]any{"jsonrpc": "2.0", "method": "notifications/initialized"}); err != nil {
+		b.t.Fatal(err)
+	}
 	return c
 }
 
@@ -55,25 +57,33 @@ func (c *client) close() {
 	}
 }
 
-func (c *client) send(message any) {
-	c.b.t.Helper()
+func (c *client) send(message any) error {
 	line, err := json.Marshal(message)
 	if err == nil {
 		_, err = c.in.Write(append(line, '\n'))
 	}
-	if err != nil {
-		c.b.t.Fatal(err)
-	}
+	return err
 }
 
 func (c *client) request(method string, params any) map[string]any {
 	c.b.t.Helper()
+	result, err := c.exchange(method, params)
+	if err != nil {
+		c.b.t.Fatalf("%s: %v\n%s", method, err, c.stderr.text())
+	}
+	return result
+}
+
+// exchange is request for a server that may be killed meanwhile.
+func (c *client) exchange(method string, params any) (map[string]any, error) {
 	c.id++
-	c.send(map[string]any{"jsonrpc": "2.0", "id": c.id, "method": method, "params": params})
+	if err := c.send(map[string]any{"jsonrpc": "2.0", "id": c.id, "method": method, "params": params}); err != nil {
+		return nil, err
+	}
 	for {
 		line, err := c.out.ReadBytes('\n')
 		if err != nil {
-			c.b.t.Fatalf("%s: %v\n%s", method, err, c.stderr.text())
+			return nil, err
 		}
 		var reply struct {
 			ID     int
@@ -81,13 +91,13 @@ func (c *client) request(method string, params any) map[string]any {
 			Error  any
 		}
 		if err := json.Unmarshal(line, &reply); err != nil {
-			c.b.t.Fatalf("stdout carries something else than the protocol: %s", line)
+			return nil, fmt.Errorf("stdout carries something else than the protocol: %s", line)
 		}
 		if reply.Error != nil {
-			c.b.t.Fatalf("%s: %v", method, reply.Error)
+			return nil, fmt.Errorf("%v", reply.Error)
 		}
 		if reply.ID == c.id {
-			return reply.Result
+			return reply.Result, nil
 		}
 	}
 }
@@ -95,7 +105,10 @@ func (c *client) request(method string, params any) map[string]any {
 // call calls a tool; text is its answer when it is an error.
 func (c *client) call(tool string, arguments map[string]any) (answer map[string]any, text string) {
 	c.b.t.Helper()
-	result := c.request("tools/call", map[string]any{"name": tool, "arguments": arguments})
+	return answerOf(c.request("tools/call", map[string]any{"name": tool, "arguments": arguments}))
+}
+
+func answerOf(result map[string]any) (answer map[string]any, text string) {
 	if result["isError"] == true {
 		content, _ := result["content"].([]any)
 		first, _ := content[0].(map[string]any)
