@@ -152,7 +152,7 @@ func TestValue(t *testing.T) {
 // line, which plays the steps for each loop, on PATH.
 func setStage(t *testing.T, steps ...step) *stage {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "cli") // the name of a socket must be short
+	dir, err := os.MkdirTemp("", "cli") //nolint:usetesting // the name of a socket must be short
 	if err != nil {
 		t.Fatal(err)
 	}
