@@ -438,3 +438,38 @@ func TestToolsOfAnAgentStayInsideTheRoots(t *testing.T) {
 		}
 	}
 }
+
+// TestSettlementThatWaitsSurvivesARequest: a steer was written between the
+// settlement and the commit that stores it; a judge's calls count as well.
+func TestSettlementThatWaitsSurvivesARequest(t *testing.T) {
+	var w *world
+	var id loops.ID
+	body := loopstest.Step{Do: func(ctx context.Context, turn loops.Turn) (loops.Result, error) {
+		for range 2 {
+			g, err := turn.Meter.Reserve(ctx, paid(1000, 1000))
+			if err != nil {
+				return loops.Result{}, err
+			}
+			spent := used(1000, 100, 4500)
+			spent.Soon = true
+			if err := turn.Meter.Settle(ctx, g, spent, json.RawMessage(`"kept"`)); err != nil {
+				return loops.Result{}, err
+			}
+			if err := turn.Meter.Settle(ctx, g, spent, nil); err == nil {
+				t.Error("a call was settled twice")
+			}
+			w.do(id, loops.Request{Action: loops.SteerIt, Message: "be brief"})
+		}
+		return loops.Result{Output: "ok", Done: true}, nil
+	}}
+	synctest.Test(t, func(t *testing.T) {
+		w = live(t, loopstest.NewMemory(), loopstest.Script(), nil)
+		w.stop()
+		id = w.start(nil)
+		second := live(t, w.store, loopstest.Script(body), nil)
+		s := second.settled(id, loops.Completed, loops.GoalPredicate)
+		if s.Ledger.CostUSD != 9000 || string(s.Memory) != `"kept"` || len(s.Reserved) > 0 || s.ByModel[0].Calls != 2 || len(s.Steers) != 2 {
+			t.Errorf("spent %s, memory %s, reserved %v, rows %+v, %d steers", s.Ledger.CostUSD, s.Memory, s.Reserved, s.ByModel, len(s.Steers))
+		}
+	})
+}

@@ -115,7 +115,7 @@ func (w *work) compact(ctx context.Context, tooLong bool) error {
 	r.MaxTok = min(summaryTokens, w.room(r))
 	var broken error
 	answer, info, err := modelcall.Do(ctx, w.turn.Meter, modelcall.Call{
-		Role: loops.RoleCompaction, Models: w.models, Request: r, Live: w.quiet, Known: &known,
+		Role: loops.RoleCompaction, Models: w.models, Request: r, Live: w.quiet, Known: &known, Soon: true, // the next call is set aside
 		Saved: func(a model.Answer) (saved json.RawMessage) {
 			if noSummary(a) != nil {
 				return nil

@@ -36,7 +36,7 @@ func (w *work) generate(ctx context.Context) error {
 	first := w.mem.Base == modelcall.Known{}
 	var broken error
 	answer, info, err := modelcall.Do(ctx, w.turn.Meter, modelcall.Call{
-		Role: loops.RoleWorker, Models: w.models, Request: r, Live: w.turn.Emit, Known: &w.mem.Known,
+		Role: loops.RoleWorker, Models: w.models, Request: r, Live: w.turn.Emit, Known: &w.mem.Known, Soon: true, // a tool is set aside, or the iteration ends
 		Saved: func(a model.Answer) (saved json.RawMessage) {
 			if usable(a) != nil {
 				return nil
