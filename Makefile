@@ -51,6 +51,10 @@ demo: ## The main job
 clients: ## Real MCP clients against the built server
 	.ci/clients/run
 
+.PHONY: cli-agents
+cli-agents: ## The real claude, codex, gemini and opencode against a mock (installs 1.3 GB)
+	.ci/cli-agents/run
+
 .PHONY: ci
 ci: ## Everything that has to be green
 	.ci/run

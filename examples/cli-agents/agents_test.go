@@ -40,10 +40,10 @@ type world struct {
 	stop func() // ends the work and waits for it
 }
 
-// open starts an engine on store.
-func (s *stage) open(t *testing.T, store loops.Store) *world {
+// open starts an engine on store. Programs see the variables passed, too.
+func (s *stage) open(t *testing.T, store loops.Store, passed ...string) *world {
 	t.Helper()
-	policy, runner := command.Policy{PassEnv: []string{stageVariable}}, &command.Runner{}
+	policy, runner := command.Policy{PassEnv: append(passed, stageVariable)}, &command.Runner{}
 	e := loops.New(store, loops.Parts{
 		Bodies: map[string]loops.Body{loops.BodyCommand: &command.Body{Policy: policy, Runner: runner}},
 		Stops:  judge.Stops(policy, runner, nil),
@@ -152,7 +152,7 @@ func TestAgentsWorkUntilTheTestsPass(t *testing.T) {
 			}
 			calls := w.wantResumed(id, "", tt.session)
 			for _, c := range calls {
-				if !strings.Contains(c.Stdin, "Make `go test ./...` succeed") || !strings.Contains(c.Stdin, "the value is wrong") || strings.Contains(c.Stdin, tt.session) {
+				if !strings.Contains(c.Stdin, "Make `go test ./...` succeed") || !strings.Contains(c.Stdin, "the answer is wrong") || strings.Contains(c.Stdin, tt.session) {
 					t.Errorf("a prompt without goal or feedback, or with what is not the worker's:\n%s", c.Stdin)
 				}
 				if money := strings.Contains(c.Stdin, "of $5.00"); money != (tt.enforcement == loops.PerIteration) {

@@ -68,7 +68,7 @@ func fake(stage string) int {
 	}
 	io.WriteString(os.Stderr, s.Stderr)
 	if s.Fix {
-		if err := os.WriteFile("value.go", []byte("package project\n\nconst right = true\n"), 0o600); err != nil {
+		if err := os.WriteFile("answer.txt", []byte("42\n"), 0o600); err != nil {
 			return complain(err)
 		}
 	}
@@ -139,16 +139,33 @@ type stage struct {
 
 const projectTest = `package project
 
-import "testing"
+import (
+	"os"
+	"testing"
+)
 
-func TestValue(t *testing.T) {
-	if !right {
-		t.Fatal("the value is wrong")
+func TestAnswer(t *testing.T) {
+	if text, err := os.ReadFile("answer.txt"); string(text) != "42\n" {
+		t.Fatalf("the answer is wrong: %q, %v", text, err)
 	}
 }
 `
 
-// setStage makes a project whose tests fail, and puts a fake of each command
+// project makes a project whose tests fail, with the loop files in it.
+func project(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	own, err := filepath.Glob("*.loop.yaml")
+	if err != nil || len(own) != len(agents) {
+		t.Fatalf("loop files %v, agents %v: %v", own, agents, err)
+	}
+	copyFiles(t, dir, append(own, "gemini-policy.toml")...)
+	write(t, filepath.Join(dir, "go.mod"), "module project\n\ngo 1.26\n")
+	write(t, filepath.Join(dir, "answer_test.go"), projectTest)
+	return dir
+}
+
+// setStage makes a project and puts a fake of each command
 // line, which plays the steps for each loop, on PATH.
 func setStage(t *testing.T, steps ...step) *stage {
 	t.Helper()
@@ -157,21 +174,13 @@ func setStage(t *testing.T, steps ...step) *stage {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	s := &stage{dir: dir, project: t.TempDir()}
+	s := &stage{dir: dir, project: project(t)}
 	s.play(t, steps...)
 	recordings, err := filepath.Glob("../../loops/command/testdata/*.txt")
 	if err != nil || len(recordings) == 0 {
 		t.Fatalf("no recordings: %v", err)
 	}
 	copyFiles(t, dir, recordings...)
-	own, err := filepath.Glob("*.loop.yaml")
-	if err != nil || len(own) != len(agents) {
-		t.Fatalf("loop files %v, agents %v: %v", own, agents, err)
-	}
-	copyFiles(t, s.project, append(own, "gemini-policy.toml")...)
-	write(t, filepath.Join(s.project, "go.mod"), "module project\n\ngo 1.26\n")
-	write(t, filepath.Join(s.project, "value.go"), "package project\n\nconst right = false\n")
-	write(t, filepath.Join(s.project, "value_test.go"), projectTest)
 	program, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
