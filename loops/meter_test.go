@@ -473,3 +473,33 @@ func TestSettlementThatWaitsSurvivesARequest(t *testing.T) {
 		}
 	})
 }
+
+// TestJudgeOfAClientsLoopSpends: nothing runs here, and yet the judge's calls
+// are metered.
+func TestJudgeOfAClientsLoopSpends(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		judge := loops.StopFunc(func(ctx context.Context, e loops.Evidence) (loops.Verdict, error) {
+			c := paid(100, 100)
+			c.Role = loops.RoleJudge
+			g, err := e.Meter.Reserve(ctx, c)
+			if err != nil {
+				return loops.Verdict{}, err
+			}
+			return loops.Verdict{Met: e.Output == "good", Reason: "judged"}, e.Meter.Settle(ctx, g, used(100, 10, 450), nil)
+		})
+		menu := loops.Parts{Stops: map[string]loops.StopCondition{loops.StopJudge: judge}, Models: book{"fast": "test/j"}}
+		w := liveWith(t, loopstest.NewMemory(), menu, nil)
+		out, err := w.Start(t.Context(), loops.StartRequest{Spec: loops.Spec{Goal: "g", Until: &loops.Until{All: []loops.Condition{{Kind: loops.StopJudge, Question: "good?"}}}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, output := range []string{"bad", "good"} {
+			s := w.attention(out.ID, loops.YourTurn)
+			w.do(out.ID, loops.Request{Action: loops.Submit, AttentionID: s.Attention.ID, Output: output})
+		}
+		s := w.settled(out.ID, loops.Completed, loops.GoalJudge)
+		if s.Ledger.CostUSD != 900 || s.ByModel[0].Role != loops.RoleJudge || s.ByModel[0].Calls != 2 {
+			t.Errorf("spent %s, rows %+v", s.Ledger.CostUSD, s.ByModel)
+		}
+	})
+}
