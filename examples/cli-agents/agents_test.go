@@ -7,7 +7,9 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -163,6 +165,26 @@ func TestAgentsWorkUntilTheTestsPass(t *testing.T) {
 				t.Errorf("%s is not in %q", tt.flag, calls[1].Args)
 			}
 		})
+	}
+}
+
+// TestTheDocsTellEachArgument of the loop files.
+func TestTheDocsTellEachArgument(t *testing.T) {
+	docs, err := os.ReadFile("../../docs/cli-agents.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, agent := range agents {
+		f, err := loopfile.Load(agent + ".loop.yaml")
+		if err != nil {
+			t.Fatal(err)
+		}
+		told := append(slices.Concat(f.Spec.Body.Run[1:], f.Spec.Body.Resume), slices.Collect(maps.Keys(f.Spec.Body.Env))...)
+		for _, arg := range told {
+			if name, _, _ := strings.Cut(arg, "{{"); !strings.Contains(string(docs), strings.TrimSuffix(name, "=")) {
+				t.Errorf("docs/cli-agents.md does not tell %s of %s.loop.yaml", arg, agent)
+			}
+		}
 	}
 }
 
