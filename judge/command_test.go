@@ -117,7 +117,7 @@ func TestCommandCheck(t *testing.T) {
 func TestCommandEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	emit := func(l loops.Live) {
-		if l.Text == "ready" {
+		if l.Text == "ready\n" {
 			cancel(loops.ErrCancelNow)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 
 	"example.com/loop-mcp/loops"
 	"example.com/loop-mcp/loops/command"
@@ -13,16 +14,16 @@ import (
 
 // item is one piece of evidence.
 type item struct {
-	ref      string   // E1, E2, … in the order of the spec
-	source   string   // "output", a command line, a path
-	kind     string   // of loops.Look
-	observed bool     // collected by the host, not told by the worker
-	facts    []string // what the host says about it: exit code, missing file
-	text     string   // as a judge may see it
-	hash     string   // of the whole
-	stable   string   // of the whole without what changes from run to run
-	shown    string   // what of text is shown; set by pack.fit
-	folded   []string // facts and shown, for finding quotes; set by pack.fit
+	ref      string     // E1, E2, … in the order of the spec
+	source   string     // "output", a command line, a path
+	kind     string     // of loops.Look
+	observed bool       // collected by the host, not told by the worker
+	facts    []string   // what the host says about it: exit code, missing file
+	text     string     // as a judge may see it
+	hash     string     // of the whole
+	stable   string     // of the whole without what changes from run to run
+	shown    string     // what of text is shown; set by pack.fit
+	passages []passages // facts and shown, for finding quotes; set by pack.fit
 }
 
 // collect gathers what the spec names, fresh. An error means that the judge
@@ -157,18 +158,15 @@ func (p pack) find(ref string) (item, bool) {
 	return item{}, false
 }
 
-// newPack hashes the evidence. What the worker says beside evidence that the
-// host collected is left out: new words about the same evidence are no reason
-// to ask again.
+// newPack hashes the evidence that the spec names. What the worker says beside
+// it is left out: new words about the same evidence are no reason to ask again.
 func newPack(b brief, items []item) pack {
 	p := pack{items: items}
 	asked := fmt.Sprintf("%s\x00%d\x00%q\x00%q\x00%q\x00%q", promptHash(), b.Votes, b.Model, b.Goal, b.Question, b.Criteria)
 	exact, stable := asked, asked
 	for _, it := range items {
-		if p.quotable(it) {
-			exact += fmt.Sprintf("\x00%q%q%q", it.source, it.facts, it.hash)
-			stable += fmt.Sprintf("\x00%q%q%q", it.source, it.facts, it.stable)
-		}
+		exact += fmt.Sprintf("\x00%q%q%q", it.source, it.facts, it.hash)
+		stable += fmt.Sprintf("\x00%q%q%q", it.source, it.facts, it.stable)
 	}
 	p.exact, p.stable = digest(exact), digest(stable)
 	return p
@@ -181,8 +179,8 @@ func (p pack) exhibits() []loops.Exhibit {
 	var all []loops.Exhibit
 	for _, it := range p.items {
 		text := it.text
-		for i := len(it.facts) - 1; i >= 0; i-- {
-			text = it.facts[i] + "\n" + text
+		for _, v := range slices.Backward(it.facts) {
+			text = v + "\n" + text
 		}
 		all = append(all, loops.Exhibit{Source: it.source, Observed: it.observed, Text: ends(text, exhibitText), Hash: it.hash})
 	}

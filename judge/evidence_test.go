@@ -180,7 +180,7 @@ func TestCollectingEndsWithItsContext(t *testing.T) {
 	e := c.e
 	e.Config, e.Meter = config(t, c.spec), c.meter
 	e.Emit = func(l loops.Live) {
-		if l.Text == "ready" {
+		if strings.TrimSpace(l.Text) == "ready" {
 			cancel(loops.ErrCancelNow)
 		}
 	}

@@ -109,7 +109,7 @@ func openRegular(path string) (*os.File, int64, error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	defer root.Close()
+	defer root.Close() //nolint:errcheck // it was only read from
 	f, err := root.Open(filepath.Base(real))
 	return f, info.Size(), err
 }

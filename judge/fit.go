@@ -47,9 +47,9 @@ func (p *pack) fit(room int) {
 		it := &p.items[i]
 		it.shown = ends(it.text, room/(len(order)-n))
 		room = max(0, room-len(it.shown))
-		it.folded = nil
+		it.passages = nil
 		for _, part := range append(slices.Clone(it.facts), it.shown) {
-			it.folded = append(it.folded, fold(part))
+			it.passages = append(it.passages, newPassages(part))
 		}
 	}
 }

@@ -110,6 +110,7 @@ func (h *hearing) ask(ctx context.Context, models []model.Model) error {
 	call := modelcall.Call{
 		Role: loops.RoleJudge, Models: noted(h.order(models), &by), Request: h.request(against), MinOutput: leastTokens(len(h.brief.Criteria)),
 		Live: func(loops.Live) { h.emit(loops.Live{}) }, // a heartbeat: half a verdict is not for reading
+		Soon: true,                                      // another vote is set aside, or the verdict is stored
 	}
 	repair := h.record.Broken
 	if repair != nil {

@@ -133,6 +133,19 @@ func TestNewWordsAboutTheSameEvidenceBuyNoVerdict(t *testing.T) {
 	}
 }
 
+// TestAnOutputThatIsEvidenceIsJudgedAnew: a worker that mends its answer beside
+// an unchanged file was given the old verdict.
+func TestAnOutputThatIsEvidenceIsJudgedAnew(t *testing.T) {
+	spec := loops.Condition{Question: "Is the answer that of calc.txt?", Evidence: []loops.Look{{Kind: "output"}, {Kind: "file", Path: "calc.txt"}}}
+	c := newCourt(t, spec, "The answer is 48.", replies(say("continue", "Calculate again.", [4]string{"question", "not_met", "E2", "12 * 7 = 84"}), say("done", "", [4]string{"question", "met", "E2", "12 * 7 = 84"}))...)
+	c.file("calc.txt", "12 * 7 = 84")
+	c.verdict()
+	c.e.Iteration, c.e.Pass, c.e.Output = 4, 3, "The answer is 84."
+	if v := c.verdict(); !v.Met || c.calls() != 3 {
+		t.Errorf("%d calls, %+v", c.calls(), v)
+	}
+}
+
 func TestWhatIsAskedBelongsToTheEvidence(t *testing.T) {
 	c := newCourt(t, tidesJudge(), tides, replies(tidesOpen())...)
 	c.verdict()
@@ -223,7 +236,7 @@ func TestTheRecordIsSmall(t *testing.T) {
 	var rulings [][4]string
 	for i := range maxCriteria {
 		spec.Criteria = append(spec.Criteria, loops.Criterion{ID: fmt.Sprintf("c%d", i), Text: "It is long."})
-		rulings = append(rulings, [4]string{fmt.Sprintf("c%d", i), "met", "E1", long[:2000]})
+		rulings = append(rulings, [4]string{fmt.Sprintf("c%d", i), "met", "E1", long[:1995]})
 	}
 	c := newCourt(t, spec, long, replies(say("done", long[:2000], rulings...))...)
 	v := c.verdict()

@@ -16,8 +16,9 @@ import (
 // is found in almost any text. A whole line counts with leastLine: "PASS" or
 // "ok" may be all that a program prints.
 const (
-	leastQuote = 8
-	leastLine  = 2
+	leastQuote   = 8
+	leastLine    = 2
+	longestQuote = 8 << 10 // bytes
 )
 
 // The bounds of what is kept of an answer.
@@ -68,11 +69,18 @@ func (p pack) refuse(c loops.Criterion, q quote) string {
 	switch {
 	case !ok:
 		return "there is no item " + clip(q.Item, 20)
-	case !it.holds(q.Text):
+	case len(q.Text) > longestQuote:
+		return shown + " is too long for a quote"
+	}
+	where := it.find(q.Text)
+	switch {
+	case where == absent:
 		return shown + " is not in " + q.Item
 	case weight(text) < leastQuote && !it.hasLine(text):
 		return shown + " is too short to show anything"
-	case aboutJudging.MatchString(text):
+	case where == cropped:
+		return shown + " is cut out of a longer word or a denial in " + q.Item
+	case aboutJudging.MatchString(text), rulesOn(text, c.ID):
 		return shown + " is about the verdict, not about the work"
 	case !it.observed && bareClaim.MatchString(text):
 		return shown + " is the worker's claim"
@@ -82,18 +90,15 @@ func (p pack) refuse(c loops.Criterion, q quote) string {
 	return ""
 }
 
-// holds reports whether a quote is in what was shown of the item or in what the
-// host said about it, verbatim but for white space. A judge may copy the marks
-// before data lines.
-func (it item) holds(text string) bool {
-	quote := fold(text)
-	if quote == "" {
-		return false
+// find looks for a quote in what was shown of the item and in what the host said
+// about it, verbatim but for white space. A judge may copy the marks before data
+// lines.
+func (it item) find(text string) finding {
+	best := absent
+	for _, part := range it.passages {
+		best = max(best, part.find(fold(text)), part.find(fold(unmarked(text))))
 	}
-	bare := fold(unmarked(text))
-	return slices.ContainsFunc(it.folded, func(part string) bool {
-		return strings.Contains(part, quote) || bare != "" && strings.Contains(part, bare)
-	})
+	return best
 }
 
 // unmarked takes the marks off the lines of a quote.
@@ -109,20 +114,19 @@ func unmarked(text string) string {
 
 // hasLine reports whether text is a whole line of the item, or all of it.
 func (it item) hasLine(text string) bool {
-	if weight(text) > 0 && slices.Contains(it.folded, text) {
-		return true
-	}
-	if weight(text) < leastLine {
-		return false
-	}
-	for _, part := range append(slices.Clone(it.facts), it.shown) {
-		for line := range strings.Lines(part) {
-			if fold(line) == text {
-				return true
-			}
+	for _, part := range it.passages {
+		if part.text == text && weight(text) > 0 || weight(text) >= leastLine && part.hasLine(text) {
+			return true
 		}
 	}
 	return false
+}
+
+// rulesOn reports whether a passage calls a criterion met by its id.
+func rulesOn(text, id string) bool {
+	_, after, named := strings.Cut(strings.ToLower(text), id)
+	word, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimLeft(after, ` \t:="'*_-|`), "is "), " ")
+	return named && slices.Contains([]string{"met", "satisfied"}, strings.Trim(word, `."',;!*_`))
 }
 
 // echoes reports whether a quote holds the whole criterion.

@@ -44,6 +44,7 @@ func TestQuotesThatCount(t *testing.T) {
 
 		{"invented", "E2", "--- PASS: TestNothing", true, "is not in E2"},
 		{"a translation", "E2", "the tests of the parser are complete", true, "is not in E2"},
+		{"half a word", "E2", "ample/parse 0.004s", true, "cut out of a longer word"},
 		{"another case", "E2", "--- pass: testcomments", true, "is not in E2"},
 		{"an ellipsis", "E2", "ok … 0.004s", true, "is not in E2"},
 		{"another item", "E3", "exit code: 0", true, "is not in E3"},
@@ -173,6 +174,30 @@ func TestSaysNothing(t *testing.T) {
 	} {
 		if says(text) != want {
 			t.Errorf("%q: %t", text, says(text))
+		}
+	}
+}
+
+func TestQuotesAreNotCutOutOfADenial(t *testing.T) {
+	p := newPassages("Not all links work.\nWe do not yet have tests for it\nno errors, all 12 links were tested\n10 failed, 2.5 passed\nit is impossible here\nJamais le serveur ne répond\n并没有完成所有的测试\nall links work in the second list\nThe cat_file_name is set")
+	for quote, want := range map[string]finding{
+		"all 12 links were tested": found, "Not all links work.": found, "not yet have tests": found, "10 failed": found, "all links work in": found, "all links work": found,
+		"have tests for it": cropped, "0 failed": cropped, "5 passed": cropped, "possible here": cropped, "links work in the second list": found, "impossible here": found,
+		"le serveur ne répond": cropped, "有完成所有的测试": cropped, "file_name is": cropped, "no such thing": absent, "": absent,
+	} {
+		if got := p.find(fold(quote)); got != want {
+			t.Errorf("%q: %d, want %d", quote, got, want)
+		}
+	}
+	if got := newPassages("Not all links work.").find("all links work"); got != cropped {
+		t.Errorf("got %d", got)
+	}
+}
+
+func TestFoldedLinesAreTheFoldedText(t *testing.T) {
+	for _, text := range []string{"", "a", " a \n\n b\u00a0c \n", tides, "\u200b\n\u200b", "x\n"} {
+		if p := newPassages(text); p.text != fold(text) {
+			t.Errorf("%q became %q, not %q", text, p.text, fold(text))
 		}
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"hash/maphash"
+	"maps"
+	"slices"
 
 	"example.com/loop-mcp/loops"
 )
@@ -42,6 +44,7 @@ type origins struct {
 	Output int64 `json:"output,omitempty"`
 	Memory int64 `json:"memory,omitempty"`
 	Best   int64 `json:"best,omitempty"`
+	Notes  int64 `json:"notes,omitempty"`
 }
 
 const own = -1
@@ -57,7 +60,7 @@ type value struct {
 
 // values are the large values of a loop's newest checkpoint, so that the next
 // commit need not write them again.
-type values struct{ output, memory, best value }
+type values struct{ output, memory, best, notes value }
 
 func (s *Store) hashText(t loops.Text) uint64 {
 	if len(t.Text) < repeatable {
@@ -68,6 +71,23 @@ func (s *Store) hashText(t loops.Text) uint64 {
 	h.WriteString(t.Text)
 	h.WriteString(t.Blob)
 	fmt.Fprint(&h, t.Size)
+	return h.Sum64()
+}
+
+func (s *Store) hashNotes(notes map[string]json.RawMessage) uint64 {
+	size := 0
+	for _, note := range notes {
+		size += len(note)
+	}
+	if size < repeatable {
+		return 0
+	}
+	var h maphash.Hash
+	h.SetSeed(s.seed)
+	for _, key := range slices.Sorted(maps.Keys(notes)) {
+		fmt.Fprintf(&h, "%q %d ", key, len(notes[key]))
+		h.Write(notes[key])
+	}
 	return h.Sum64()
 }
 
@@ -83,13 +103,16 @@ func (s *Store) hashBytes(b []byte) uint64 {
 // stands for the record that is being written.
 func (s *Store) trim(st loops.State, known values) (loops.State, origins, values) {
 	var from origins
-	now := values{output: value{hash: s.hashText(st.Output)}, memory: value{hash: s.hashBytes(st.Memory)}}
+	now := values{output: value{hash: s.hashText(st.Output)}, memory: value{hash: s.hashBytes(st.Memory)}, notes: value{hash: s.hashNotes(st.Notes)}}
 	it := st.New.Iteration
 	if from.Output = place(&now.output, known.output, it != nil && it.Output == st.Output); from.Output != 0 {
 		st.Output = loops.Text{}
 	}
 	if from.Memory = place(&now.memory, known.memory, it != nil && bytes.Equal(it.Memory, st.Memory)); from.Memory != 0 {
 		st.Memory = nil
+	}
+	if from.Notes = place(&now.notes, known.notes, false); from.Notes != 0 {
+		st.Notes = nil
 	}
 	if st.Best != nil {
 		now.best.hash = s.hashText(st.Best.Output)
@@ -120,9 +143,9 @@ func place(now *value, known value, inIteration bool) int64 {
 // stored already was checked before.
 func (s *Store) checkMemory(st loops.State, known values) error {
 	hash := s.hashBytes(st.Memory)
-	checked := len(st.Memory) == 0 || hash != 0 && hash == known.memory.hash || isJSON(st.Memory)
+	checked := len(st.Memory) == 0 || hash != 0 && hash == known.memory.hash || loops.ValidJSON(st.Memory)
 	if it := st.New.Iteration; checked && it != nil && !bytes.Equal(it.Memory, st.Memory) {
-		checked = len(it.Memory) == 0 || isJSON(it.Memory)
+		checked = len(it.Memory) == 0 || loops.ValidJSON(it.Memory)
 	}
 	if !checked {
 		return &loops.FieldError{Field: "memory", Problem: "is not JSON"}
@@ -132,7 +155,7 @@ func (s *Store) checkMemory(st loops.State, known values) error {
 
 // at returns the values with the revision of the record that was written.
 func (v values) at(rev uint64) values {
-	for _, one := range []*value{&v.output, &v.memory, &v.best} {
+	for _, one := range []*value{&v.output, &v.memory, &v.best, &v.notes} {
 		if one.rev == 0 {
 			one.rev = rev
 		}
@@ -154,6 +177,9 @@ func (s *Store) state(ctx context.Context, r record) (loops.State, values, error
 	if err == nil && c.From.Memory != 0 {
 		st.Memory, err = read.memory(ctx, c.From.Memory)
 	}
+	if err == nil && c.From.Notes != 0 {
+		st.Notes, err = read.notes(ctx, c.From.Notes)
+	}
 	if err == nil && c.From.Best != 0 && st.Best != nil {
 		st.Best.Output, err = read.best(ctx, c.From.Best)
 	}
@@ -164,6 +190,7 @@ func (s *Store) state(ctx context.Context, r record) (loops.State, values, error
 	v := values{
 		output: value{s.hashText(st.Output), revision(c.From.Output)},
 		memory: value{s.hashBytes(st.Memory), revision(c.From.Memory)},
+		notes:  value{s.hashNotes(st.Notes), revision(c.From.Notes)},
 	}
 	if st.Best != nil {
 		v.best = value{s.hashText(st.Best.Output), revision(c.From.Best)}
@@ -232,6 +259,11 @@ func (f *sources) memory(ctx context.Context, place int64) (json.RawMessage, err
 		return src.iteration.Memory, err
 	}
 	return src.State.Memory, err
+}
+
+func (f *sources) notes(ctx context.Context, place int64) (map[string]json.RawMessage, error) {
+	src, err := f.at(ctx, place)
+	return maps.Clone(src.State.Notes), err
 }
 
 func (f *sources) best(ctx context.Context, place int64) (loops.Text, error) {

@@ -3,6 +3,7 @@ package kvstate_test
 import (
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -256,7 +257,7 @@ func TestBlobsThatOnlyMemoryNamesStayAsLongAsTheirLoop(t *testing.T) {
 		refs := keep(s.ID)
 		orphans := keep("none-aaaa")
 		raw := must[[]byte](t)(json.Marshal(refs))
-		s.Memory, s.Notes = raw[:len(raw):len(raw)], map[string]json.RawMessage{"all[0]": raw}
+		s.Memory, s.Notes = slices.Clip(raw), map[string]json.RawMessage{"all[0]": raw}
 		s.Status = loops.NeedsInput
 		s = must[loops.State](t)(store.Commit(t.Context(), s))
 		time.Sleep(6 * time.Hour)

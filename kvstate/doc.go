@@ -17,8 +17,8 @@
 // rollup, so the server replaces the loop's older records by it in the same
 // step. One is written when the deltas since the last one outgrow it, and when
 // a loop settles; the latter carries a time to live, the retention. A large
-// output, memory or best result that did not change is not written again: the
-// checkpoint names the record that has it. Parts of a record over 256 KiB go to
+// output, memory or best result, and large notes, that did not change are not
+// written again: the checkpoint names the record that has them. Parts of a record over 256 KiB go to
 // the object store LOOPBLOBS before the record that names them.
 //
 // What a body or a condition keeps beside its loop goes to bucket LOOPKEPT, one

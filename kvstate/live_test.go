@@ -132,7 +132,7 @@ func TestFollowersLeaveNothingBehind(t *testing.T) {
 				}
 			}
 			cancel()
-			for range store.Follow(t.Context(), "talk-aaaa") { //nolint:errcheck // leaves at the first line
+			for range store.Follow(t.Context(), "talk-aaaa") {
 				break
 			}
 			if n == 0 {

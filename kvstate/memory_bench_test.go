@@ -1,6 +1,7 @@
 package kvstate_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
@@ -105,5 +106,51 @@ func BenchmarkBlob(b *testing.B) {
 				b.ReportMetric(float64(onDisk(b, dir)-empty)/float64(len(puts))/1000, "KB/blob")
 			})
 		}
+	}
+}
+
+// BenchmarkMeteredIteration is an iteration of an agent whose model answers at
+// once: a call is set aside, settled with a memory that has changed, and the
+// iteration committed. It reports what the engine and the store take of it.
+func BenchmarkMeteredIteration(b *testing.B) {
+	for _, size := range []int{0, 16 << 10, 64 << 10} {
+		for _, durability := range []string{embed.Power, embed.Process} {
+			b.Run(fmt.Sprintf("%dKB/durability=%s", size>>10, durability), func(b *testing.B) {
+				benchmarkMetered(b, durability, size)
+			})
+		}
+	}
+}
+
+func benchmarkMetered(b *testing.B, durability string, size int) {
+	var last time.Time
+	var took []time.Duration
+	talk := conversation(rand.New(rand.NewPCG(1, 2)), max(size, 100))
+	e := engine(b, durability, loops.BodyFunc(func(ctx context.Context, t loops.Turn) (loops.Result, error) {
+		began := time.Now()
+		if t.Iteration > 1 {
+			took = append(took, began.Sub(last))
+		}
+		grant, err := t.Meter.Reserve(ctx, loops.Call{Role: loops.RoleWorker, Model: "scripted", Input: 10, Output: 10, InputRate: 1, OutputRate: 1})
+		if err != nil {
+			return loops.Result{}, err
+		}
+		reserved := time.Since(began)
+		talk[len(talk)-1]["n"] = fmt.Sprint(t.Iteration)
+		memory := must[[]byte](b)(json.Marshal(talk))
+		began = time.Now()
+		err = t.Meter.Settle(ctx, grant, loops.Spent{Usage: loops.Usage{InputTokens: 1, OutputTokens: 1, TotalTokens: 2}}, memory)
+		if n := len(took); n > 0 {
+			took[n-1] += reserved + time.Since(began)
+		}
+		last = time.Now()
+		return loops.Result{Output: "nothing to do", Memory: memory}, err
+	}), nil)
+	b.ResetTimer()
+	for left := b.N; left > 0; left -= most {
+		runLoop(b, e, min(left, most))
+	}
+	if len(took) > 0 {
+		b.ReportMetric(micros(median(took)), "µs/iteration-p50")
 	}
 }

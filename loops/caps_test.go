@@ -202,3 +202,22 @@ func TestOneWorkerAndTwoLoops(t *testing.T) {
 		}
 	})
 }
+
+// TestEnforcementOfCommands says what each report can hold.
+func TestEnforcementOfCommands(t *testing.T) {
+	const each, never = loops.PerIteration, loops.NotMetered
+	for usage, want := range map[string]loops.Enforcements{
+		"":                      {MaxCostUSD: never, MaxTotalTokens: never, MaxToolCalls: never},
+		loops.UsageNone:         {MaxCostUSD: never, MaxTotalTokens: never, MaxToolCalls: never},
+		loops.UsageJSON:         {MaxCostUSD: each, MaxTotalTokens: each, MaxToolCalls: each},
+		loops.UsageClaudeJSON:   {MaxCostUSD: each, MaxTotalTokens: each, MaxToolCalls: never},
+		loops.UsageCodexJSON:    {MaxCostUSD: never, MaxTotalTokens: each, MaxToolCalls: never},
+		loops.UsageGeminiJSON:   {MaxCostUSD: never, MaxTotalTokens: each, MaxToolCalls: each},
+		loops.UsageOpencodeJSON: {MaxCostUSD: each, MaxTotalTokens: each, MaxToolCalls: each},
+	} {
+		s := loops.State{Origin: loops.Origin{Spec: loops.Spec{Body: loops.BodySpec{Kind: loops.BodyCommand, Usage: usage}}}}
+		if got := s.Enforcements(); got != want {
+			t.Errorf("usage %q: %+v, want %+v", usage, got, want)
+		}
+	}
+}

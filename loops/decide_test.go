@@ -496,3 +496,17 @@ func TestEventsAreReadable(t *testing.T) {
 		t.Errorf("events:\n%s\nwant:\n%s", got, strings.Join(want, "\n"))
 	}
 }
+
+// TestConditionThatCouldNotBeAskedIsNotMetBelowNotEither: a misspelt predicate
+// below not completed a loop.
+func TestConditionThatCouldNotBeAskedIsNotMetBelowNotEither(t *testing.T) {
+	u := Until{All: []Condition{{Not: &Condition{Kind: StopPredicate, Expression: "x"}}}}
+	for name, test := range map[string]struct {
+		v    Verdict
+		want tri
+	}{"met": {Verdict{Met: true}, no}, "not met": {Verdict{}, yes}, "an error": {Verdict{Error: "no such key"}, no}} {
+		if got, _ := u.answer(map[string]Verdict{"all[0].not": test.v}); got != test.want {
+			t.Errorf("%s: %v, want %v", name, got, test.want)
+		}
+	}
+}

@@ -144,18 +144,20 @@ func (e *Engine) worksOn(id ID) bool {
 	return e.running[id] != nil
 }
 
-// Said joins live text: pieces of a stream run on, each tool stands on a line of
-// its own.
+// Said joins live text: pieces of a stream run on, each tool and each start
+// begins a line of its own.
 func Said(lines []LiveLine) string {
 	var b strings.Builder
+	start, open := 0, false // open: the last line has no end
 	for _, l := range lines {
+		if open && (l.Tool != "" || l.Start != start) {
+			b.WriteByte('\n')
+		}
 		if l.Tool != "" {
-			if text := b.String(); text != "" && !strings.HasSuffix(text, "\n") {
-				b.WriteByte('\n')
-			}
 			b.WriteString("› " + l.Tool + "\n")
 		}
 		b.WriteString(l.Text)
+		start, open = l.Start, l.Text != "" && !strings.HasSuffix(l.Text, "\n")
 	}
 	return b.String()
 }

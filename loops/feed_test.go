@@ -72,3 +72,10 @@ func TestReaderOfASilentLoopHearsItsNextStart(t *testing.T) {
 		}
 	})
 }
+
+func TestSaidBeginsALineForEachStart(t *testing.T) {
+	lines := []loops.LiveLine{{Start: 1, Live: loops.Live{Text: "a"}}, {Start: 1, Live: loops.Live{Text: "b"}}, {Start: 2, Live: loops.Live{Text: "c\n"}}, {Start: 2, Live: loops.Live{Tool: "t"}}, {Start: 3, Live: loops.Live{Text: "d"}}}
+	if diff := cmp.Diff("ab\nc\n› t\nd", loops.Said(lines)); diff != "" {
+		t.Error(diff)
+	}
+}

@@ -261,6 +261,7 @@ func toolInputProblem(spec Spec, values map[string]string) error {
 // eachRun calls yield with every argument of every command of the spec.
 func (s Spec) eachRun(yield func(field, arg string)) {
 	eachArg("body.run", s.Body.Run, yield)
+	eachArg("body.resume", s.Body.Resume, yield)
 	if s.Until == nil {
 		return
 	}

@@ -1,6 +1,10 @@
 package loops
 
-import "time"
+import (
+	"fmt"
+	"strings"
+	"time"
+)
 
 // Limits are the hard caps of a loop. Nothing that a body, a condition or a
 // model says moves them. Zero means "left out" and becomes the default; there
@@ -62,4 +66,31 @@ type Enforcements struct {
 	MaxCostUSD     Enforcement `json:"max_cost_usd"`
 	MaxTotalTokens Enforcement `json:"max_total_tokens"`
 	MaxToolCalls   Enforcement `json:"max_tool_calls"`
+}
+
+// changes says in one line which limits moved.
+func changes(before, after Limits) string {
+	b, a := before.list(), after.list()
+	var moved []string
+	for i := range a {
+		if a[i] != b[i] {
+			moved = append(moved, fmt.Sprintf("%s %s → %s", a[i].name, b[i].text, a[i].text))
+		}
+	}
+	if len(moved) == 0 {
+		return "unchanged"
+	}
+	return strings.Join(moved, ", ")
+}
+
+type namedLimit struct{ name, text string }
+
+// list names every limit with its value as text.
+func (l Limits) list() []namedLimit {
+	return []namedLimit{
+		{"max_iterations", fmt.Sprint(int64(l.MaxIterations))}, {"max_passes", fmt.Sprint(int64(l.MaxPasses))},
+		{"max_duration", l.MaxDuration.String()}, {"max_active", l.MaxActive.String()}, {"iteration_timeout", l.IterationTimeout.String()},
+		{"max_total_tokens", fmt.Sprint(int64(l.MaxTotalTokens))}, {"max_cost_usd", l.MaxCostUSD.String()},
+		{"max_tool_calls", fmt.Sprint(int64(l.MaxToolCalls))}, {"max_failures", fmt.Sprint(int64(l.MaxFailures))},
+	}
 }

@@ -81,15 +81,23 @@ func (m meter) Settle(_ context.Context, g Grant, sp Spent, saved json.RawMessag
 		sp = Spent{Unknown: true}
 	}
 	saved = slices.Clone(saved)
+	settle := func(s State) (State, bool) {
+		next, ok := s.settleCall(g.ID, sp)
+		if ok && m.open(s) {
+			next = next.saved(m.path, saved)
+		}
+		return next, ok
+	}
+	if alone := m.r.state().Origin.Parent == "" && m.r.e.opts.DailyCost <= 0; sp.Soon && alone && m.r.has(g) {
+		m.r.soon(func(s State) State { next, _ := settle(s); return next })
+		return problem
+	}
 	ctx, cancel := m.r.lasting()
 	defer cancel()
 	err := m.r.commitWith(ctx, true, func(s State) (State, error) {
-		next, ok := s.settleCall(g.ID, sp)
+		next, ok := settle(s)
 		if !ok {
 			return s, fmt.Errorf("settle call %s: nothing is set aside for it; %s is over", g.ID, m.what())
-		}
-		if m.open(s) {
-			next = next.saved(m.path, saved)
 		}
 		return next, nil
 	})
@@ -97,6 +105,11 @@ func (m meter) Settle(_ context.Context, g Grant, sp Spent, saved json.RawMessag
 		err = m.r.drawSettled(ctx, g, sp.Usage.CostUSD, sp.Unknown)
 	}
 	return errors.Join(problem, err)
+}
+
+// has reports whether something is set aside for g.
+func (r *run) has(g Grant) bool {
+	return slices.ContainsFunc(r.state().Reserved, func(set Reserved) bool { return set.ID == g.ID })
 }
 
 // saved keeps what a body or a condition stores inside its run.

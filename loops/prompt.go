@@ -44,7 +44,16 @@ func (s State) promptHead() string {
 func (s State) promptTexts() string {
 	return Marked("Goal, from the person who started the loop:", "goal", s.Goal()) +
 		Marked("Context, from the same person:", "context", s.expandedContext()) +
-		Marked("Your own note from the last iteration:", "memory", clipEnds(string(s.Memory), maxPromptNote))
+		Marked("Your own note from the last iteration:", "memory", s.note())
+}
+
+// note is what the worker itself kept. What a body keeps about an agent's
+// session is not for the worker.
+func (s State) note() string {
+	if b := s.Origin.Spec.Body; b.Kind == BodyCommand && b.ReportsSession() {
+		return ""
+	}
+	return clipEnds(string(s.Memory), maxPromptNote)
 }
 
 // promptFeedback is the feedback in the room that used leaves.
@@ -94,7 +103,7 @@ func (s State) promptLeft() string {
 		max(0, int(l.MaxPasses)-used.Passes), l.MaxPasses, max(0, int(l.MaxIterations)-starts), l.MaxIterations)}
 	b := s.Origin.Spec.Body
 	metered := b.Kind == BodyAgent || b.Usage != "" && b.Usage != UsageNone
-	if metered || used.CostUSD > 0 {
+	if metered && s.Enforcements().MaxCostUSD != NotMetered || used.CostUSD > 0 {
 		parts = append(parts, fmt.Sprintf("%s of %s", max(0, l.MaxCostUSD-used.CostUSD).cents(), l.MaxCostUSD.cents()))
 	}
 	if metered || used.TotalTokens > 0 {

@@ -47,6 +47,7 @@ func TestPromptLayout(t *testing.T) {
 	command := thirdPass()
 	command.Open = true // its start is charged
 	command.Origin.Spec.Body.Usage = UsageClaudeJSON
+	command.Memory = []byte(`{"session":"7a5d5158"}`) // the body's own, not the worker's
 
 	own := thirdPass()
 	own.Origin.Spec.Body.Stdin = "Goal: {{ goal }}\nLast time: {{ feedback }}\n"

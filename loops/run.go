@@ -28,8 +28,9 @@ type run struct {
 	history    []past // of the committed iterations, newest last, once hasHistory
 	hasHistory bool
 
-	writing sync.Mutex // held for a whole commit; taken before mu
-	commits int        // guarded by writing
+	writing sync.Mutex          // held for a whole commit; taken before mu
+	commits int                 // guarded by writing
+	waiting []func(State) State // guarded by writing: part of s, not stored yet; the next commit stores it
 
 	mu    sync.Mutex // guards what follows; never held while calling out
 	s     State
@@ -186,6 +187,7 @@ func (r *run) commitWith(ctx context.Context, patient bool, change func(State) (
 		}
 		got, err := r.store(ctx, next)
 		if err == nil {
+			r.waiting = nil
 			r.landed(got, next)
 			return nil
 		}
@@ -206,10 +208,22 @@ func (r *run) commitWith(ctx context.Context, patient bool, change func(State) (
 			r.adopt(s)
 			return errLost
 		case s.Claim.Commit == r.commits: // its acknowledgement was lost
+			r.waiting = nil
 			r.landed(s, next)
 			return nil
 		}
+		for _, change := range r.waiting {
+			s = change(s)
+		}
 	}
+}
+
+// soon changes the state that this run knows; the next commit stores it.
+func (r *run) soon(change func(State) State) {
+	r.writing.Lock()
+	defer r.writing.Unlock()
+	r.waiting = append(r.waiting, change)
+	r.adopt(change(r.state()))
 }
 
 // landed notes that next was stored as got.

@@ -206,6 +206,8 @@ func (s State) Enforcements() Enforcements {
 		return Enforcements{MaxCostUSD: PerIteration, MaxTotalTokens: PerIteration, MaxToolCalls: NotMetered}
 	case b.Kind == BodyCommand && b.Usage == UsageCodexJSON:
 		return Enforcements{MaxCostUSD: NotMetered, MaxTotalTokens: PerIteration, MaxToolCalls: NotMetered}
+	case b.Kind == BodyCommand && b.Usage == UsageGeminiJSON:
+		return Enforcements{MaxCostUSD: NotMetered, MaxTotalTokens: PerIteration, MaxToolCalls: PerIteration}
 	}
 	return all(PerIteration)
 }

@@ -77,7 +77,9 @@ type BodySpec struct {
 	Stdin string            `json:"stdin,omitempty" jsonschema_description:"command: text for standard input; left out: goal, context, feedback, steering and what is left"`
 	Cwd   string            `json:"cwd,omitempty" jsonschema_description:"command: working folder"`
 	Env   map[string]string `json:"env,omitempty" jsonschema_description:"command: environment variables to add"`
-	Usage string            `json:"usage,omitempty" jsonschema_description:"command: how it reports tokens and money: none, json, claude-json or codex-json"`
+	Usage string            `json:"usage,omitempty" jsonschema_description:"command: how it reports tokens and money: none, json, claude-json, codex-json, gemini-json or opencode-json"`
+
+	Resume []string `json:"resume,omitempty" jsonschema_description:"command: arguments that go behind run, and the session's id behind them, as soon as a start has reported one (else every start begins a session of its own)"`
 
 	Name string          `json:"name,omitempty" jsonschema_description:"handler: the registered name"`
 	With json.RawMessage `json:"with,omitempty" jsonschema_description:"handler: settings for it, any JSON"`
@@ -91,11 +93,29 @@ const (
 
 // How a command reports what it spent: BodySpec.Usage.
 const (
-	UsageNone       = "none"
-	UsageJSON       = "json"
-	UsageClaudeJSON = "claude-json"
-	UsageCodexJSON  = "codex-json"
+	UsageNone         = "none"
+	UsageJSON         = "json"
+	UsageClaudeJSON   = "claude-json"
+	UsageCodexJSON    = "codex-json"
+	UsageGeminiJSON   = "gemini-json"
+	UsageOpencodeJSON = "opencode-json"
 )
+
+// Usages returns the values of BodySpec.Usage.
+func Usages() []string {
+	return []string{UsageNone, UsageJSON, UsageClaudeJSON, UsageCodexJSON, UsageGeminiJSON, UsageOpencodeJSON}
+}
+
+// ReportsSession reports whether Usage is what the command line of an agent
+// prints. Such a report names the agent's session, and the body keeps that in
+// the memory, for itself.
+func (b BodySpec) ReportsSession() bool {
+	switch b.Usage {
+	case UsageClaudeJSON, UsageCodexJSON, UsageGeminiJSON, UsageOpencodeJSON:
+		return true
+	}
+	return false
+}
 
 // Until says when the goal is met. Exactly one of Any and All is set.
 type Until struct {

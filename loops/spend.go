@@ -61,6 +61,10 @@ type Grant struct {
 type Spent struct {
 	Usage
 	Unknown bool // the outcome is not known: what was set aside counts as spent
+	// Soon says that the caller's very next step stores something anyway: a
+	// Reserve, a Save, or the end of its run. Then the settlement waits for that,
+	// which spares a commit. A crash in between is as one before the answer came.
+	Soon bool
 }
 
 // CapError says which limit leaves no room for a call. A body or a condition

@@ -159,6 +159,11 @@ func (e *Engine) plan(r StartRequest) (Origin, error) {
 		return Origin{}, err
 	}
 	o.Warnings = append(o.Warnings, notMetered(o.Spec, explicit)...)
+	if b := o.Spec.Body; b.Kind == BodyAgent && len(b.Tools) > 0 && e.opts.MayRead != nil {
+		if err := e.opts.MayRead(o.Dir, o.Source); err != nil { // its tools work in that folder
+			return Origin{}, &FieldError{Field: "body.tools", Problem: err.Error()}
+		}
+	}
 	if len(o.Spec.Protect) > 0 {
 		if e.opts.MayRead != nil {
 			if err := e.opts.MayRead(o.workDir(), o.Source); err != nil {

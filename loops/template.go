@@ -253,6 +253,7 @@ func expandBody(s State) (BodySpec, error) {
 	b.Stdin = e.field("stdin", b.Stdin, scopeText, MaxPromptSize)
 	b.System = e.field("system", b.System, scopeSettings, MaxPromptSize)
 	b.Run = e.argv("run", b.Run)
+	b.Resume = e.argv("resume", b.Resume)
 	b.Cwd = e.field("cwd", b.Cwd, scopeSettings, maxArgument)
 	if b.Env != nil {
 		env := make(map[string]string, len(b.Env))
@@ -319,7 +320,7 @@ func expandCondition(c Condition, s State) (Condition, error) {
 func (e *expander) condition(at string, c Condition) Condition {
 	c.Run = e.argv(fieldPath(at, "run"), c.Run)
 	c.Cwd = e.field(fieldPath(at, "cwd"), c.Cwd, scopeSettings, maxArgument)
-	c.Question = e.field(fieldPath(at, "question"), c.Question, scopeText, MaxGoalSize)
+	c.Question = e.field(fieldPath(at, "question"), c.Question, c.questionScope(), MaxGoalSize)
 	c.Criteria = slices.Clone(c.Criteria)
 	for i := range c.Criteria {
 		c.Criteria[i].Text = e.field(itemPath(fieldPath(at, "criteria"), i)+".text", c.Criteria[i].Text, scopeSettings, MaxGoalSize)
@@ -337,6 +338,15 @@ func (e *expander) condition(at string, c Condition) Condition {
 	c.Any = e.members(fieldPath(at, "any"), c.Any)
 	c.All = e.members(fieldPath(at, "all"), c.All)
 	return c
+}
+
+// questionScope is what a question may name. A judge's is what it decides by, so
+// nothing that a worker wrote can be part of it.
+func (c Condition) questionScope() templateScope {
+	if c.Kind == StopJudge {
+		return scopeSettings
+	}
+	return scopeText
 }
 
 func (e *expander) members(at string, members []Condition) []Condition {

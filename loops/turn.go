@@ -188,7 +188,7 @@ func checkMemory(memory json.RawMessage) error {
 	switch {
 	case len(memory) > MaxMemorySize:
 		return tooLarge("memory", len(memory), MaxMemorySize)
-	case memory != nil && !json.Valid(memory):
+	case memory != nil && !ValidJSON(memory):
 		return &FieldError{Field: "memory", Problem: "is not JSON"}
 	}
 	return nil

@@ -59,6 +59,9 @@ func evaluate(path string, c Condition, results map[string]Verdict) (tri, []stri
 	switch {
 	case c.Not != nil:
 		got, by := evaluate(path+".not", *c.Not, results)
+		if v := results[path+".not"]; v.Error != "" { // what could not be asked is met neither way
+			return no, by
+		}
 		switch got {
 		case yes:
 			return no, by

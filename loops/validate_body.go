@@ -19,7 +19,7 @@ func (v *validator) body() {
 		BodyAgent: {{"prompt", b.Prompt != ""}, {"model", b.Model != ""}, {"system", b.System != ""},
 			{"tools", len(b.Tools) > 0}, {"history", b.History != ""}},
 		BodyCommand: {{"run", len(b.Run) > 0}, {"stdin", b.Stdin != ""}, {"cwd", b.Cwd != ""},
-			{"env", len(b.Env) > 0}, {"usage", b.Usage != ""}},
+			{"env", len(b.Env) > 0}, {"usage", b.Usage != ""}, {"resume", len(b.Resume) > 0}},
 		BodyHandler: {{"name", b.Name != ""}, {"with", len(b.With) > 0}},
 	}
 	if _, builtIn := own[kind]; builtIn {
@@ -42,13 +42,32 @@ func (v *validator) bodyFields(kind string) {
 		v.argv("body.run", b.Run, `["claude", "-p"]`)
 	}
 	v.env(b.Env)
-	v.word("body.usage", b.Usage, []string{UsageNone, UsageJSON, UsageClaudeJSON, UsageCodexJSON})
+	v.word("body.usage", b.Usage, Usages())
+	v.resume(b)
 	if kind == BodyHandler && strings.TrimSpace(b.Name) == "" {
 		v.add("body.name", "is missing: the name under which the handler is registered")
 	}
 	v.text("body.name", b.Name, maxExpressionSize)
 	v.with()
 	v.agent(b)
+}
+
+// resume checks the arguments that continue a session: somebody has to tell
+// which one.
+func (v *validator) resume(b BodySpec) {
+	if len(b.Resume) == 0 {
+		return
+	}
+	if len(b.Resume) > maxListItems {
+		v.add("body.resume", "has %d items, at most %d are allowed", len(b.Resume), maxListItems)
+		return
+	}
+	for i, arg := range b.Resume {
+		v.template(itemPath("body.resume", i), arg, maxArgument, scopeSettings)
+	}
+	if !b.ReportsSession() && slices.Contains(Usages(), orDefault(b.Usage, UsageNone)) {
+		v.add("body.resume", "needs the id of a session, which only reports of an agent's command line have: set body.usage to claude-json, codex-json, gemini-json or opencode-json")
+	}
 }
 
 // agent checks the settings of an agent. Which models and tools exist is the

@@ -52,7 +52,14 @@ func TestValidateNamesEveryProblem(t *testing.T) {
 		"no run":        {func(s *Spec) { s.Body.Kind = BodyCommand }, []string{`body.run: is missing: a list of program and arguments, for example ["claude", "-p"]; no shell is used`}},
 		"empty program": {func(s *Spec) { *s = commandSpec("", "x") }, []string{"body.run[0]: must name a program, got an empty text"}},
 		"no handler":    {func(s *Spec) { s.Body = BodySpec{Kind: BodyHandler} }, []string{"body.name: is missing: the name under which the handler is registered"}},
-		"usage":         {func(s *Spec) { *s = commandSpec("x"); s.Body.Usage = "claude" }, []string{`body.usage: must be none, json, claude-json or codex-json, got "claude"`}},
+		"usage":         {func(s *Spec) { *s = commandSpec("x"); s.Body.Usage = "claude" }, []string{`body.usage: must be none, json, claude-json, codex-json, gemini-json or opencode-json, got "claude"`}},
+		"resume": {func(s *Spec) {
+			*s = commandSpec("x")
+			s.Body.Usage, s.Body.Resume = UsageCodexJSON, []string{"{{ output }}", "{{ loop_id }}"}
+		}, []string{
+			"body.resume[0]: {{ output }} is not allowed here, only inputs, loop_id, iteration, pass, limits and left are; put it in prompt or stdin"}},
+		"resume without a session": {func(s *Spec) { *s = commandSpec("x"); s.Body.Usage, s.Body.Resume = UsageJSON, []string{"--resume"} }, []string{
+			"body.resume: needs the id of a session, which only reports of an agent's command line have: set body.usage to claude-json, codex-json, gemini-json or opencode-json"}},
 		"env": {func(s *Spec) {
 			*s = commandSpec("x")
 			s.Body.Env = map[string]string{"1A": "", "A=B": "", "LOOP_MCP_PARENT": "x", "OK": "\x00"}
@@ -162,6 +169,18 @@ func TestValidateKindsOfParts(t *testing.T) {
 	wantProblems(t, s.validateKinds([]string{"robot", "command"}, []string{"poll"}), `body.kind: must be agent, client, command, handler or robot, got "robo", did you mean robot?`)
 }
 
+// TestAWorkersWordsAreNoPartOfWhatAJudgeDecidesBy: {{ output }} in a judge's
+// question made the worker's text the criterion.
+func TestAWorkersWordsAreNoPartOfWhatAJudgeDecidesBy(t *testing.T) {
+	s := Spec{Goal: "g", Body: BodySpec{Kind: BodyAgent}, Until: &Until{All: []Condition{{Kind: StopJudge, Question: "Is this right: {{ output }}?"}}}}
+	wantProblems(t, s.Validate(), "until.all[0].question: {{ output }} is not allowed here, only inputs, loop_id, iteration, pass, limits and left are; put it in prompt or stdin")
+	s.Until.All[0] = Condition{Kind: StopHuman, Question: "Is this right: {{ output }}?"}
+	wantProblems(t, s.Validate())
+	if _, err := expandCondition(Condition{Kind: StopJudge, Question: "{{ output }}"}, State{Output: Text{Text: "yes"}}); err == nil {
+		t.Error("expanded all the same")
+	}
+}
+
 func TestValidateAgentAndJudge(t *testing.T) {
 	good := Spec{Goal: "g", Body: BodySpec{Kind: BodyAgent, Model: "smart", System: "Be brief.", Prompt: "{{ goal }}", Tools: []string{"files__*", "!files__write_file"}, History: HistoryAll},
 		Until: &Until{All: []Condition{{Kind: StopJudge, Criteria: []Criterion{{ID: "c1", Text: "cited"}}, Model: "fast", Votes: 3, Cwd: "x",
@@ -245,7 +264,16 @@ func TestToolInputsStayOutOfCommands(t *testing.T) {
 	values := map[string]string{"free": "x", "usual": "3", "chosen": "a", "shaped": "a", "prompted": "x"}
 	sentence := ": the value of the input free came through a tool and may not become part of a command: declare choices or a pattern for inputs.free"
 	wantProblems(t, toolInputProblem(spec, values), "body.run[1]"+sentence, "until.all[0].run[1]"+sentence, "until.all[1].not.run[1]"+sentence, "until.all[2].any[0].run[1]"+sentence)
+	spec.Body.Resume = []string{"--{{ inputs.free }}"}
+	wantProblems(t, toolInputProblem(spec, values), "body.run[1]"+sentence, "body.resume[0]"+sentence, "until.all[0].run[1]"+sentence, "until.all[1].not.run[1]"+sentence, "until.all[2].any[0].run[1]"+sentence)
+	spec.Body.Resume = nil
 	values["usual"] = "4"
 	spec.Until, spec.Body.Run = nil, spec.Body.Run[2:]
 	wantProblems(t, toolInputProblem(spec, values), "body.run[0]: the value of the input usual came through a tool and may not become part of a command: declare choices or a pattern for inputs.usual")
+}
+
+func TestValidateNegatedJudge(t *testing.T) {
+	s := clientSpec()
+	s.Until = &Until{All: []Condition{{Not: &Condition{Kind: StopJudge, Question: "Is anything missing?"}}}}
+	wantProblems(t, s.Validate(), "until.all[0].not.kind: must not be judge: what the host does not believe would count as met; ask the judge the opposite instead")
 }

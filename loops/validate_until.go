@@ -62,6 +62,9 @@ func (v *validator) member(at string, c Condition, groups bool) {
 		v.add(at, "must be exactly one of a kind, not, any and all")
 	case c.Not != nil:
 		v.alone(at, "not", c)
+		if c.Not.Kind == StopJudge {
+			v.add(at+".not.kind", "must not be judge: what the host does not believe would count as met; ask the judge the opposite instead")
+		}
 		v.negated(at+".not", *c.Not)
 	case c.Any != nil || c.All != nil:
 		v.nested(at, c, groups)
@@ -143,7 +146,7 @@ func (v *validator) condition(at string, c Condition) {
 		v.argv(at+".run", c.Run, "")
 	}
 	v.template(at+".cwd", c.Cwd, maxArgument, scopeSettings)
-	v.template(at+".question", c.Question, MaxGoalSize, scopeText)
+	v.template(at+".question", c.Question, MaxGoalSize, c.questionScope())
 	v.notNegative(at+".timeout", c.Timeout)
 	if c.Exit < 0 || c.Exit > 255 {
 		v.add(at+".exit", "must be an exit code from 0 to 255, got %d", c.Exit)

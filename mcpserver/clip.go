@@ -42,6 +42,15 @@ func clipMiddle(text string, limit int) (short string, cut bool) {
 	return fmt.Sprintf("%s […%d bytes left out…] %s", text[:head], tail-head, text[tail:]), true
 }
 
+// clipHead keeps the tail of a text and marks the cut.
+func clipHead(text string, limit int) string {
+	from := tailStart(text, limit)
+	if from == 0 {
+		return text
+	}
+	return "…" + text[from:]
+}
+
 // headLength is how many bytes of text, whole runes, fit into limit.
 func headLength(text string, limit int) int {
 	spent := 0

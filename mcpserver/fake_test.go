@@ -15,6 +15,7 @@ type fakeEngine struct {
 	err     error                        // of every method
 	panics  any                          // of List
 	changes func(yield func(loops.Head)) // during Wait
+	said    []loops.LiveLine             // by another process
 	started loops.StartRequest
 	asked   loops.Request
 }
@@ -60,4 +61,9 @@ func (f *fakeEngine) Wait(_ context.Context, _ loops.ID, _ uint64, _ loops.WaitF
 func (f *fakeEngine) Live(loops.ID) (loops.Live, time.Time, bool) {
 	return loops.Live{}, time.Time{}, false
 }
+
+func (f *fakeEngine) Recent(context.Context, loops.ID) ([]loops.LiveLine, error) {
+	return f.said, f.err
+}
+
 func (f *fakeEngine) RunsWhile() string { return "the test runs" }

@@ -147,7 +147,8 @@ func (t *tools) view(ctx context.Context, e engineAPI, s loops.State, a inspectA
 	case viewWhy:
 		return page{items: []whyItem{why(s, t.person())}}, nil
 	case viewLive:
-		return page{items: liveItems(e, s, w)}, nil
+		items, err := liveItems(ctx, e, s, w)
+		return page{items: items}, err
 	case viewOutput:
 		return outputPage(ctx, e, s, w)
 	}
@@ -172,14 +173,24 @@ type liveItem struct {
 	SilentSeconds float64 `json:"silent_seconds"`
 }
 
-func liveItems(e engineAPI, s loops.State, w window) []liveItem {
-	items := []liveItem{}
-	if l, heard, ok := e.Live(s.ID); ok {
-		text, _ := clipMiddle(l.Text, w.chars)
-		silent := max(time.Since(heard), 0).Round(100 * time.Millisecond).Seconds()
-		items = append(items, liveItem{Text: text, Tool: l.Tool, SilentSeconds: silent})
+// liveItems tell what the body of a running loop said in the last minute, in
+// this process or another one: the end of it, because the newest counts.
+func liveItems(ctx context.Context, e engineAPI, s loops.State, w window) ([]liveItem, error) {
+	lines, err := e.Recent(ctx, s.ID)
+	if err != nil {
+		return nil, err
 	}
-	return items
+	last, heard, here := e.Live(s.ID)
+	switch {
+	case len(lines) == 0 && here:
+		lines = []loops.LiveLine{{At: heard, Live: last}}
+	case len(lines) == 0 || !here && s.Status != loops.Running:
+		return []liveItem{}, nil
+	case !here:
+		heard = lines[len(lines)-1].At
+	}
+	silent := max(time.Since(heard), 0).Round(100 * time.Millisecond).Seconds()
+	return []liveItem{{Text: clipHead(loops.Said(lines), w.chars), Tool: lines[len(lines)-1].Tool, SilentSeconds: silent}}, nil
 }
 
 func itoa(n int) string { return strconv.Itoa(n) }

@@ -1,6 +1,8 @@
 package mcpserver
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -93,6 +95,59 @@ func TestInspectLive(t *testing.T) {
 		time.Sleep(30 * time.Second)
 		r := w.ok("loop_inspect", args("loop_id", id, "view", "live"))
 		r.want(t, "items.0.silent_seconds", 30, "items.0.text", "")
+	})
+}
+
+func TestInspectLiveShowsTheLastMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		step := loopstest.Step{Do: func(_ context.Context, turn loops.Turn) (loops.Result, error) {
+			turn.Emit(loops.Live{Text: "long ago\n"})
+			time.Sleep(50 * time.Second)
+			turn.Emit(loops.Live{Text: "Let me look "})
+			turn.Emit(loops.Live{Text: "at \x1b[2Jit."})
+			turn.Emit(loops.Live{Tool: "read_file"})
+			time.Sleep(15 * time.Second)
+			turn.Emit(loops.Live{Text: strings.Repeat("grün ", 100) + "end"})
+			time.Sleep(2 * time.Minute)
+			return loops.Result{Output: "ok", Done: true}, nil
+		}}
+		w := newWorld(t, loopstest.Script(step), nil)
+		id := w.startHandler(``)
+		live := func(rest ...any) reply {
+			return w.ok("loop_inspect", args(append([]any{"loop_id", id, "view", "live"}, rest...)...))
+		}
+		time.Sleep(55 * time.Second)
+		live().want(t, "items.0.text", "long ago\nLet me look at \x1b[2Jit.\n› read_file\n", "items.0.tool", "read_file", "items.0.silent_seconds", 5)
+		time.Sleep(15 * time.Second)
+		r := live("max_chars", 100)
+		r.want(t, "items.0.tool", nil, "items.0.silent_seconds", 5)
+		if text := r.get("items.0.text").(string); !strings.HasPrefix(text, "…") || !strings.HasSuffix(text, "grün end") || len(text) > 110 {
+			t.Errorf("100 characters of the end are %q", text)
+		}
+		time.Sleep(90 * time.Second)
+		live().want(t, "items.0.silent_seconds", 95)
+		time.Sleep(time.Minute)
+		live().want(t, "status", "completed", "items", []any{})
+	})
+}
+
+// What another process works on says its text there, too.
+func TestInspectLiveOfAnotherProcess(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakeEngine{state: loops.State{ID: "far-aaaa", Status: loops.Running}, said: []loops.LiveLine{
+			{At: time.Now().Add(-3 * time.Second), Live: loops.Live{Text: "hello"}}, {At: time.Now().Add(-2 * time.Second), Live: loops.Live{Tool: "grep"}}}}
+		items, err := liveItems(t.Context(), f, f.state, window{chars: 1000})
+		if diff := cmp.Diff([]liveItem{{Text: "hello\n› grep\n", Tool: "grep", SilentSeconds: 2}}, items); diff != "" || err != nil {
+			t.Errorf("%v, (-want +got):\n%s", err, diff)
+		}
+		f.state.Status = loops.Completed
+		if items, err := liveItems(t.Context(), f, f.state, window{chars: 1000}); err != nil || len(items) > 0 {
+			t.Errorf("a loop that has settled says %+v, %v", items, err)
+		}
+		f.err = loops.ErrClosed
+		if _, err := liveItems(t.Context(), f, f.state, window{chars: 1000}); !errors.Is(err, loops.ErrClosed) {
+			t.Errorf("a store that is closed: %v", err)
+		}
 	})
 }
 

@@ -146,7 +146,8 @@ var shortTexts = map[string]string{
 	"body.stdin":   "command: own input",
 	"body.cwd":     "command: folder",
 	"body.env":     "command: variables",
-	"body.usage":   "command: none, json, claude-json, codex-json",
+	"body.usage":   "command: none, json, (claude|codex|gemini|opencode)-json",
+	"body.resume":  "command: e.g. --resume",
 	"body.name":    "handler: its name",
 	"body.with":    "handler: settings",
 

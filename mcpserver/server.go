@@ -94,6 +94,7 @@ type engineAPI interface {
 	List(context.Context, loops.Filter) ([]loops.Head, string, error)
 	Wait(context.Context, loops.ID, uint64, loops.WaitFor, time.Duration, func(loops.Head)) (loops.State, bool, error)
 	Live(loops.ID) (loops.Live, time.Time, bool)
+	Recent(context.Context, loops.ID) ([]loops.LiveLine, error)
 	RunsWhile() string
 }
 

@@ -136,6 +136,7 @@ type verdictItem struct {
 	Criteria     []criterionItem `json:"criteria,omitempty"`
 	Evidence     []exhibitItem   `json:"evidence,omitempty"`
 	Model        string          `json:"model,omitempty"`
+	PromptHash   string          `json:"prompt_hash,omitempty"`
 	CostUSD      loops.USD       `json:"cost_usd"`
 	SelfReported bool            `json:"self_reported"`
 }
@@ -144,6 +145,7 @@ type exhibitItem struct {
 	Source   string `json:"source"`
 	Observed bool   `json:"observed"`
 	Text     string `json:"text,omitempty"`
+	Hash     string `json:"hash,omitempty"`
 }
 
 type criterionItem struct {
@@ -185,7 +187,7 @@ func verdictItemOf(v loops.Verdict, chars int) verdictItem {
 		reason = v.Error
 	}
 	out := verdictItem{
-		Iteration: v.Iteration, Pass: v.Pass, Kind: v.Kind, Met: v.Met, Model: v.Model,
+		Iteration: v.Iteration, Pass: v.Pass, Kind: v.Kind, Met: v.Met, Model: v.Model, PromptHash: v.PromptHash,
 		CostUSD: v.Usage.CostUSD, SelfReported: v.SelfReported, Reason: clip(reason, chars/3),
 	}
 	out.Feedback, _ = clipMiddle(v.Feedback, chars/3)
@@ -199,7 +201,7 @@ func verdictItemOf(v loops.Verdict, chars int) verdictItem {
 	}
 	for _, x := range v.Evidence {
 		text, _ := clipMiddle(x.Text, chars/3/len(v.Evidence))
-		out.Evidence = append(out.Evidence, exhibitItem{Source: clip(x.Source, maxLine), Observed: x.Observed, Text: text})
+		out.Evidence = append(out.Evidence, exhibitItem{Source: clip(x.Source, maxLine), Observed: x.Observed, Text: text, Hash: x.Hash})
 	}
 	return out
 }

@@ -19,6 +19,7 @@ type follower struct {
 	id   loops.ID
 	view view
 
+	looks       bool // and works on nothing
 	last        loops.State
 	interrupted bool
 	pausing     bool // a Ctrl-C asked for it
@@ -29,10 +30,13 @@ type follower struct {
 // view shows progress. Its methods are called from one goroutine.
 type view interface {
 	update(loops.Loop)
-	tick(live loops.Live, now time.Time) // now and then, between updates
-	note(text string)                    // a remark of the program
-	end()                                // before the result is printed
+	tick(now time.Time) // now and then, between updates
+	note(text string)   // a remark of the program
+	end()               // before the result is printed
 }
+
+// listener is a view that shows live text.
+type listener interface{ say(loops.LiveLine) }
 
 // redraw is how often a terminal is drawn anew.
 const redraw = 150 * time.Millisecond
@@ -44,11 +48,14 @@ const patience = 3 * time.Second
 // follow works on loops until loop id settles or waits for somebody, shows it,
 // prints what it came to and ends with the code for that.
 func (a *app) follow(ctx context.Context, h *host, id loops.ID, jsonLines bool) error {
-	f := &follower{app: a, host: h, id: id, view: a.newView(jsonLines)}
+	h.work(id)
+	return (&follower{app: a, host: h, id: id, view: a.newView(jsonLines)}).run(ctx, jsonLines)
+}
+
+func (f *follower) run(ctx context.Context, jsonLines bool) error {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	defer signal.Stop(signals)
-	h.work(id)
 	err := f.loop(ctx, signals)
 	f.view.end()
 	if errors.Is(err, errLeave) {
@@ -80,7 +87,9 @@ var errLeave = errors.New("leave")
 func (f *follower) loop(ctx context.Context, signals <-chan os.Signal) error {
 	ctx, cancel := context.WithCancel(ctx)
 	changes, watching := f.watch(ctx)
-	defer func() { cancel(); <-watching }()
+	hears, listens := f.view.(listener)
+	lines, listening := f.listen(ctx, listens)
+	defer func() { cancel(); <-watching; <-listening }()
 	ticker := time.NewTicker(redraw)
 	defer ticker.Stop()
 	for {
@@ -91,10 +100,11 @@ func (f *follower) loop(ctx context.Context, signals <-chan os.Signal) error {
 			if err = watchErr; err == nil {
 				rests, err = f.changed(ctx, signals)
 			}
+		case l := <-lines:
+			hears.say(l)
 		case now := <-ticker.C:
-			live, _, _ := f.host.Live(f.id)
-			f.view.tick(live, now)
-			rests = f.stranded(now)
+			f.view.tick(now)
+			rests = !f.looks && f.stranded(now)
 		case s := <-signals:
 			err = f.interrupt(ctx, s)
 		case <-f.host.stopped:
@@ -133,6 +143,29 @@ func (f *follower) watch(ctx context.Context) (changes <-chan error, done <-chan
 	return out, ended
 }
 
+// listen hands out the loop's live text, unless nobody listens. That it ends is
+// no reason to stop: it is lossy.
+func (f *follower) listen(ctx context.Context, wanted bool) (lines <-chan loops.LiveLine, done <-chan struct{}) {
+	out, ended := make(chan loops.LiveLine, 64), make(chan struct{})
+	go func() {
+		defer close(ended)
+		if !wanted {
+			return
+		}
+		for l, err := range f.host.Follow(ctx, f.id) {
+			if err != nil {
+				f.host.log.Debug("live text is missing", "loop", f.id, "error", err)
+				return
+			}
+			select {
+			case out <- l:
+			case <-ctx.Done():
+			}
+		}
+	}()
+	return out, ended
+}
+
 // changed shows the loop as it is now and reports whether it rests.
 func (f *follower) changed(ctx context.Context, signals <-chan os.Signal) (rests bool, err error) {
 	now, err := f.host.History(ctx, f.id)
@@ -144,7 +177,7 @@ func (f *follower) changed(ctx context.Context, signals <-chan os.Signal) (rests
 	if f.last.Status != loops.Queued {
 		f.queuedSince = time.Time{}
 	}
-	if f.last.Status == loops.NeedsInput && !f.interrupted && f.app.canAsk() && f.asked != f.last.Attention.ID {
+	if f.last.Status == loops.NeedsInput && !f.looks && !f.interrupted && f.app.canAsk() && f.asked != f.last.Attention.ID {
 		return f.ask(ctx, signals)
 	}
 	return resting(f.last.Status), nil
@@ -169,7 +202,7 @@ func (f *follower) stranded(now time.Time) bool {
 
 // interrupt pauses the loop at the first Ctrl-C and leaves at the second.
 func (f *follower) interrupt(ctx context.Context, s os.Signal) error {
-	if f.interrupted || s == syscall.SIGTERM {
+	if f.interrupted || f.looks || s == syscall.SIGTERM {
 		f.interrupted = true
 		return errLeave
 	}

@@ -65,6 +65,11 @@ func work(role string) int {
 		fmt.Fprint(os.Stdout, "\x1b]0;evil\x07\x1b[2Jred ", iteration)
 	case "echo":
 		fmt.Fprint(os.Stdout, string(stdin))
+	case "talk": // until it is told to go on
+		fmt.Fprint(os.Stdout, "reading\x1b]0;evil\x07 main.go\n\x1b[2J世界\n")
+		for !exists("go-on") {
+			<-time.After(10 * time.Millisecond)
+		}
 	case "sleep": // for an hour; says under which number
 		if os.WriteFile("pid.new", []byte(strconv.Itoa(os.Getpid())), 0o600) != nil || os.Rename("pid.new", "pid") != nil {
 			return 1

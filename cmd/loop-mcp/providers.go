@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"example.com/loop-mcp/loops"
 	"example.com/loop-mcp/loops/loopfile"
 	"example.com/loop-mcp/loops/model"
 	"example.com/loop-mcp/loops/model/anthropic"
@@ -30,6 +31,9 @@ func dialer(env func(string) string) func(string, modelConfig) (model.Model, err
 			if found, ok := prices.Find(table, c.Model, time.Now()); ok {
 				price = &found
 			}
+		}
+		if table := tableNames[c.Provider]; c.ContextWindow == 0 && c.BaseURL == "" && table != "" {
+			c.ContextWindow = loops.Count(prices.Window(table, c.Model))
 		}
 		key := env(c.APIKeyEnv)
 		switch c.Provider {

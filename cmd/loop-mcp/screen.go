@@ -13,19 +13,19 @@ import (
 // finished scrolls by above it.
 type screen struct {
 	out    io.Writer
-	width  func() int // asked at each drawing: windows change
+	size   func() (columns, rows int) // asked at each drawing: windows change
 	color  bool
 	report reporter
 
 	loop   loops.Loop
-	live   loops.Live
+	talk   talk
 	now    time.Time
 	remark string
 	drawn  int // lines of the block on the screen
 }
 
-func newScreen(out io.Writer, width func() int, color bool) *screen {
-	return &screen{out: out, width: width, color: color, now: time.Now()}
+func newScreen(out io.Writer, size func() (columns, rows int), color bool) *screen {
+	return &screen{out: out, size: size, color: color, now: time.Now()}
 }
 
 func (s *screen) update(l loops.Loop) {
@@ -33,16 +33,16 @@ func (s *screen) update(l loops.Loop) {
 	s.draw(s.report.lines(l))
 }
 
-func (s *screen) tick(live loops.Live, now time.Time) {
+func (s *screen) tick(now time.Time) {
 	if s.loop.ID == "" {
 		return
-	}
-	if live.Text != "" || live.Tool != "" {
-		s.live = live
 	}
 	s.now = now
 	s.draw(nil)
 }
+
+// say takes in live text; the next tick shows it.
+func (s *screen) say(l loops.LiveLine) { s.talk.add(l) }
 
 func (s *screen) note(text string) {
 	s.remark = text
@@ -51,7 +51,7 @@ func (s *screen) note(text string) {
 
 // end takes the block off the screen.
 func (s *screen) end() {
-	fmt.Fprint(s.out, s.rewind())
+	fmt.Fprint(s.out, rewind(s.drawn))
 	s.drawn = 0
 }
 
@@ -59,7 +59,7 @@ func (s *screen) end() {
 // so that it does not flicker.
 func (s *screen) draw(finished []string) {
 	var b strings.Builder
-	b.WriteString(s.rewind())
+	b.WriteString(rewind(s.drawn))
 	for _, line := range finished {
 		b.WriteString(line + "\n")
 	}
@@ -71,12 +71,12 @@ func (s *screen) draw(finished []string) {
 	fmt.Fprint(s.out, b.String())
 }
 
-// rewind moves to the first line of the block and clears to the end.
-func (s *screen) rewind() string {
-	if s.drawn == 0 {
+// rewind moves to the first of so many lines and clears to the end.
+func rewind(lines int) string {
+	if lines == 0 {
 		return ""
 	}
-	return fmt.Sprintf("\x1b[%dA\r\x1b[J", s.drawn)
+	return fmt.Sprintf("\x1b[%dA\r\x1b[J", lines)
 }
 
 func (s *screen) block() []string {
@@ -92,8 +92,8 @@ func (s *screen) block() []string {
 	if l.Verdict != nil {
 		lines = append(lines, s.fit("last verdict  "+verdictText(*l.Verdict)))
 	}
-	if text := liveText(s.live); text != "" && l.Status == loops.Running {
-		lines = append(lines, s.paint(dim, s.fit("› "+text)))
+	for _, row := range s.said(len(lines)) {
+		lines = append(lines, s.paint(dim, row))
 	}
 	if s.remark != "" {
 		lines = append(lines, s.paint(bold, s.fit(s.remark)))
@@ -101,8 +101,24 @@ func (s *screen) block() []string {
 	return lines
 }
 
+// maxRows is how many rows of live text are shown.
+const maxRows = 8
+
+// said is the end of what the start under way says, as much as there is room for
+// below the lines of the block: what has left the window is not drawn over.
+func (s *screen) said(above int) []string {
+	if s.loop.Status != loops.Running || s.talk.start < s.loop.Ledger.Starts {
+		return nil
+	}
+	columns, rows := s.size()
+	return s.talk.rows(max(0, min(maxRows, rows-above-3)), columns-1)
+}
+
 // fit keeps a line from wrapping: a wrapped one would not be drawn over.
-func (s *screen) fit(text string) string { return clip(text, s.width()-1) }
+func (s *screen) fit(text string) string {
+	columns, _ := s.size()
+	return clipColumns(text, columns-1)
+}
 
 const (
 	bold = "1"
@@ -157,12 +173,3 @@ func meters(s loops.State, now time.Time) string {
 }
 
 func metered(e loops.Enforcement) bool { return e != loops.NotMetered && e != "" }
-
-// liveText is the last line that a body printed.
-func liveText(l loops.Live) string {
-	if l.Tool != "" {
-		return "tool " + plain(l.Tool)
-	}
-	lines := strings.Split(strings.TrimSpace(l.Text), "\n")
-	return plain(lines[len(lines)-1])
-}

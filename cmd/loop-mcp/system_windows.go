@@ -12,13 +12,13 @@ func isTerminal(file *os.File) bool {
 	return windows.GetConsoleMode(windows.Handle(file.Fd()), &mode) == nil
 }
 
-// terminalWidth is the number of columns, 80 when nobody says.
-func terminalWidth(file *os.File) int {
+// terminalSize is how large the window is, 80 by 24 when nobody says.
+func terminalSize(file *os.File) (columns, rows int) {
 	var info windows.ConsoleScreenBufferInfo
 	if err := windows.GetConsoleScreenBufferInfo(windows.Handle(file.Fd()), &info); err != nil {
-		return 80
+		return 80, 24
 	}
-	return max(int(info.Window.Right-info.Window.Left)+1, 20)
+	return max(int(info.Window.Right-info.Window.Left)+1, 20), int(info.Window.Bottom-info.Window.Top) + 1
 }
 
 // takeStdout returns a file for what the program writes to standard output, and

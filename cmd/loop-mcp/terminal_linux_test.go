@@ -64,3 +64,39 @@ func TestAPersonSeesWhatTheyApprove(t *testing.T) {
 		t.Errorf("the person was asked without the output: %q", before)
 	}
 }
+
+// TestAPersonSeesWhatTheBodySays: live text is below the meters while the body
+// runs, and can't steer the terminal.
+func TestAPersonSeesWhatTheBodySays(t *testing.T) {
+	b := newBox(t)
+	person, program := terminal(t)
+	cmd := b.command("run", b.loop("talk", "talk", "until: {all: [{kind: claim}]}"))
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = program, program, program
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	_ = program.Close()
+	var screen strings.Builder
+	part := make([]byte, 4096)
+	for seen := false; ; {
+		n, err := person.Read(part)
+		if err != nil { // the program has ended
+			break
+		}
+		screen.Write(part[:n])
+		if !seen && strings.Contains(screen.String(), "世界") {
+			seen = true
+			b.write("go-on", "")
+		}
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Fatalf("%v\n%s", err, screen.String())
+	}
+	text := screen.String()
+	if _, after, _ := strings.Cut(text, "starts 1/50"); !strings.Contains(after, "reading main.go") {
+		t.Errorf("what the body says is not below the meters: %q", text)
+	}
+	if strings.Contains(text, "\x1b]") || strings.Contains(text, "\x07") || strings.Contains(text, "\x1b[2J") {
+		t.Errorf("what the body says steers the terminal: %q", text)
+	}
+}

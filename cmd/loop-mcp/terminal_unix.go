@@ -14,11 +14,11 @@ func isTerminal(file *os.File) bool {
 	return err == nil
 }
 
-// terminalWidth is the number of columns, 80 when nobody says.
-func terminalWidth(file *os.File) int {
+// terminalSize is how large the window is, 80 by 24 when nobody says.
+func terminalSize(file *os.File) (columns, rows int) {
 	size, err := unix.IoctlGetWinsize(int(file.Fd()), unix.TIOCGWINSZ)
 	if err != nil || size.Col < 20 {
-		return 80
+		return 80, 24
 	}
-	return int(size.Col)
+	return int(size.Col), int(size.Row)
 }

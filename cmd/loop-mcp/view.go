@@ -19,7 +19,7 @@ func (a *app) newView(jsonLines bool) view {
 	case a.json:
 		return silent{}
 	case a.onTerminal():
-		return newScreen(a.stderr, func() int { return terminalWidth(a.stderr) }, a.color())
+		return newScreen(a.stderr, func() (int, int) { return terminalSize(a.stderr) }, a.color())
 	}
 	return &lineView{out: a.stderr}
 }
@@ -43,10 +43,10 @@ func trimEnd(text string) string { return strings.TrimRight(text, "\r\n\t ") }
 // silent shows nothing.
 type silent struct{}
 
-func (silent) update(loops.Loop)          {}
-func (silent) tick(loops.Live, time.Time) {}
-func (silent) note(string)                {}
-func (silent) end()                       {}
+func (silent) update(loops.Loop) {}
+func (silent) tick(time.Time)    {}
+func (silent) note(string)       {}
+func (silent) end()              {}
 
 // lineView prints a line for each pass, failed iteration and wait for somebody.
 type lineView struct {
@@ -59,9 +59,9 @@ func (v *lineView) update(l loops.Loop) {
 		fmt.Fprintln(v.out, line)
 	}
 }
-func (v *lineView) tick(loops.Live, time.Time) {}
-func (v *lineView) note(text string)           { fmt.Fprintln(v.out, text) }
-func (v *lineView) end()                       {}
+func (v *lineView) tick(time.Time)   {}
+func (v *lineView) note(text string) { fmt.Fprintln(v.out, text) }
+func (v *lineView) end()             {}
 
 // jsonView prints events and iterations as lines of JSON, oldest first.
 type jsonView struct {
@@ -90,9 +90,9 @@ func (v *jsonView) print(record any) {
 		fmt.Fprintln(v.app.stderr, "loop-mcp:", err)
 	}
 }
-func (v *jsonView) tick(loops.Live, time.Time) {}
-func (v *jsonView) note(text string)           { fmt.Fprintln(v.app.stderr, text) }
-func (v *jsonView) end()                       {}
+func (v *jsonView) tick(time.Time)   {}
+func (v *jsonView) note(text string) { fmt.Fprintln(v.app.stderr, text) }
+func (v *jsonView) end()             {}
 
 // printLine prints an answer as one line of JSON.
 func (a *app) printLine(v any) error {

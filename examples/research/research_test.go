@@ -31,8 +31,8 @@ func TestResearch(t *testing.T) {
 func TestBudgetHolds(t *testing.T) {
 	program := exampletest.Build(t).Without("ANTHROPIC_API_KEY")
 	t.Cleanup(func() { os.Remove("report.md") })
-	s, code := program.Run(t, "--config", "config.yaml", "--limit", "max_cost_usd=0.05", "research.loop.yaml")
-	if code != 3 || s.Stop.Reason != "cap.cost" || s.Usage.CostUSD > 0.05 {
-		t.Errorf("exit code %d, %+v; want 3, capped below 5 cents", code, s)
+	s, code := program.Run(t, "--config", "config.yaml", "--limit", "max_cost_usd=0.01", "research.loop.yaml")
+	if code != 3 || s.Stop.Reason != "cap.cost" || s.Usage.CostUSD > 0.01 {
+		t.Errorf("exit code %d, %+v; want 3, capped below one cent", code, s)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"example.com/loop-mcp/loops"
@@ -113,10 +114,10 @@ func (w *work) compact(ctx context.Context, tooLong bool) error {
 	}
 	r.MaxTok = min(summaryTokens, w.room(r))
 	var broken error
-	answer, _, err := modelcall.Do(ctx, w.turn.Meter, modelcall.Call{
-		Role: loops.RoleCompaction, Models: w.models, Request: r, Live: w.quiet, Known: &known,
+	answer, info, err := modelcall.Do(ctx, w.turn.Meter, modelcall.Call{
+		Role: loops.RoleCompaction, Models: w.models, Request: r, Live: w.quiet, Known: &known, Soon: true, // the next call is set aside
 		Saved: func(a model.Answer) (saved json.RawMessage) {
-			if strings.TrimSpace(a.Message.Text()) == "" {
+			if noSummary(a) != nil {
 				return nil
 			}
 			w.replace(ctx, a.Message.Text(), from)
@@ -124,10 +125,21 @@ func (w *work) compact(ctx context.Context, tooLong bool) error {
 			return saved
 		},
 	})
-	if err == nil && strings.TrimSpace(answer.Message.Text()) == "" {
-		err = errors.New("the model gave no summary of the conversation when the window was nearly full")
+	if err == nil {
+		err = errors.Join(named(noSummary(answer), info), broken)
 	}
-	return errors.Join(err, broken)
+	return err
+}
+
+// noSummary says why an answer is none.
+func noSummary(a model.Answer) error {
+	if err := refusal(a); err != nil {
+		return err
+	}
+	if strings.TrimSpace(a.Message.Text()) == "" {
+		return errors.New("the model's window is nearly full, and it gave no summary of the conversation")
+	}
+	return nil
 }
 
 // quiet is a heartbeat: a summary is not shown.
@@ -137,7 +149,7 @@ func (w *work) quiet(loops.Live) { w.turn.Emit(loops.Live{}) }
 func ordered(messages []model.Message, order string) []model.Message {
 	last := &messages[len(messages)-1]
 	if last.Role == model.User && len(messages) > 1 {
-		last.Blocks = append(last.Blocks[:len(last.Blocks):len(last.Blocks)], model.Block{Text: order})
+		last.Blocks = append(slices.Clip(last.Blocks), model.Block{Text: order})
 		return messages
 	}
 	return append(messages, model.Text(model.User, order))
@@ -147,7 +159,7 @@ func ordered(messages []model.Message, order string) []model.Message {
 // conversation is kept beside the loop.
 func (w *work) replace(ctx context.Context, summary string, from int) {
 	entries := w.mem.entries()
-	kept := append([]entry(nil), entries[from:]...)
+	kept := slices.Clone(entries[from:])
 	text := joined("The conversation up to here was replaced by your summary of it.",
 		loops.Marked("Your summary:", "summary", clean(summary)),
 		loops.Marked("Your note:", "note", w.mem.Note.Text),
@@ -155,7 +167,7 @@ func (w *work) replace(ctx context.Context, summary string, from int) {
 	if data, err := json.Marshal(messagesOf(entries)); err == nil {
 		if ref := w.keep.store(ctx, string(data)); ref != "" {
 			w.mem.Archive = append(w.mem.Archive, ref)
-			w.mem.Archive = append([]string(nil), w.mem.Archive[max(0, len(w.mem.Archive)-maxArchive):]...)
+			w.mem.Archive = slices.Clone(w.mem.Archive[max(0, len(w.mem.Archive)-maxArchive):])
 			if w.session != nil {
 				text += fmt.Sprintf("\n\n[%s with handle %q reads the conversation as it was.]", toolReadMore, w.mem.Handles.add(ref))
 			}
@@ -212,7 +224,7 @@ func shortBlocks(m model.Message, longest int) model.Message {
 	if m.Role != model.User {
 		return m
 	}
-	m.Blocks = append([]model.Block(nil), m.Blocks...)
+	m.Blocks = slices.Clone(m.Blocks)
 	for i, b := range m.Blocks {
 		if b.Result != nil {
 			r := *b.Result

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -48,7 +49,12 @@ func TestPrefixStaysTheSameOverFiftyPasses(t *testing.T) {
 			t.Fatalf("%d calls", len(requests))
 		}
 		first := prefix(t, requests[0])
+		var billed []float64 // bytes shown so far, after each call
 		for n, r := range requests {
+			billed = append(billed, float64(len(shown(r))))
+			if n > 0 {
+				billed[n] += billed[n-1]
+			}
 			if got := prefix(t, r); !bytes.Equal(got, first) {
 				t.Fatalf("call %d begins with\n%s\nand the first one with\n%s", n+1, got, first)
 			}
@@ -61,11 +67,28 @@ func TestPrefixStaysTheSameOverFiftyPasses(t *testing.T) {
 					marks++
 				}
 			}
-			if marks > 3 || !r.Messages[len(r.Messages)-1].Cache {
+			if marks != 2 || !r.Messages[len(r.Messages)-1].Cache {
 				t.Errorf("call %d has %d marks", n+1, marks)
 			}
 		}
+		if r2 := linear(billed); r2 < 0.999 {
+			t.Errorf("what is billed grows with R² %.5f to a line", r2)
+		} else {
+			t.Logf("what is billed grows with R² %.5f to a line", r2)
+		}
 	})
+}
+
+// linear is R² of the best line through the values.
+func linear(y []float64) float64 {
+	var sx, sy, sxx, sxy, syy float64
+	for i, v := range y {
+		x := float64(i)
+		sx, sy, sxx, sxy, syy = sx+x, sy+v, sxx+x*x, sxy+x*v, syy+v*v
+	}
+	n := float64(len(y))
+	cov := n*sxy - sx*sy
+	return cov * cov / ((n*sxx - sx*sx) * (n*syy - sy*sy))
 }
 
 // TestConversationOnlyGrows within a pass, so that the cache holds it.
@@ -193,7 +216,7 @@ func grown(reads int) []loopstest.Reply {
 // TestMemoryAndItsWritesStaySmall however long the conversation is: what a
 // store is given grows with it and not with its square.
 func TestMemoryAndItsWritesStaySmall(t *testing.T) {
-	written := map[int]int{}
+	written := map[int]int64{}
 	for _, reads := range []int{20, 40} {
 		synctest.Test(t, func(t *testing.T) {
 			m, b, store := loopstest.NewModel(model.Info{ContextWindow: 10_000_000, Price: price()}, grown(reads)...), &box{tools: usualTools()}, loopstest.NewMemory()
@@ -207,7 +230,7 @@ func TestMemoryAndItsWritesStaySmall(t *testing.T) {
 			if size := len(s.Memory); size > 32<<10 {
 				t.Errorf("memory takes %d bytes after %d reads", size, reads)
 			}
-			written[reads] = counter.bytes
+			written[reads] = counter.bytes.Load()
 			has(t, shown(m.Requests()[reads]), `{"n":0}`, fmt.Sprintf(`{"n":%d}`, reads-1))
 		})
 	}
@@ -219,16 +242,16 @@ func TestMemoryAndItsWritesStaySmall(t *testing.T) {
 // counting sums up what bodies have a store write.
 type counting struct {
 	*loopstest.Memory
-	bytes int
+	bytes atomic.Int64
 }
 
 func (c *counting) Commit(ctx context.Context, s loops.State) (loops.State, error) {
-	c.bytes += len(s.Memory)
+	c.bytes.Add(int64(len(s.Memory)))
 	return c.Memory.Commit(ctx, s)
 }
 
 func (c *counting) PutBlob(ctx context.Context, id loops.ID, data []byte) (string, error) {
-	c.bytes += len(data)
+	c.bytes.Add(int64(len(data)))
 	return c.Memory.PutBlob(ctx, id, data)
 }
 
@@ -279,6 +302,44 @@ func TestConversationIsCompactedBeforeTheWindowIsFull(t *testing.T) {
 	}
 }
 
+// TestModelThatDoesNotSummarize: an iteration has failed and nothing is lost; a
+// refusal ends the loop instead of becoming the summary.
+func TestModelThatDoesNotSummarize(t *testing.T) {
+	for _, test := range []struct {
+		answer model.Answer
+		status loops.Status
+		reason loops.StopReason
+	}{
+		{use("files__read", "{}").Answer, loops.Completed, loops.GoalPredicate},
+		{model.Answer{Message: model.Text(model.Assistant, "I won't."), Stop: model.StopRefusal}, loops.Failed, loops.FailProvider},
+	} {
+		turns, n, tries := grown(12), 0, 0
+		reply := loopstest.Reply{Do: func(_ context.Context, r model.Request) (model.Answer, error) {
+			if strings.Contains(shown(r), "## Guidance") {
+				if tries++; tries == 1 {
+					return test.answer, nil
+				}
+				return loopstest.Says("read a lot").Answer, nil
+			}
+			n++
+			return turns[n-1].Answer, nil
+		}}
+		storyWith(t, model.Info{ContextWindow: 20_000, Price: price()}, replies(reply), func(w *world) {
+			w.box.run = func(_ context.Context, _ string, args json.RawMessage) (agent.Outcome, error) {
+				return agent.Outcome{Text: string(args) + strings.Repeat(" word", 2000)}, nil
+			}
+			id := w.start(nil)
+			w.settled(id, test.status, test.reason)
+			if test.status == loops.Completed {
+				has(t, w.outputs(id), "the model's window is nearly full, and it gave no summary of the conversation")
+			}
+			if got := len(w.box.runs()); test.status == loops.Completed && got != 12 {
+				t.Errorf("the tool ran %d times", got)
+			}
+		})
+	}
+}
+
 // tooLong refuses requests of more than limit bytes.
 func tooLong(limit int, then func(r model.Request) model.Answer) loopstest.Reply {
 	return loopstest.Reply{Do: func(_ context.Context, r model.Request) (model.Answer, error) {
@@ -319,27 +380,3 @@ func TestGoalThatDoesNotFitIsTheEnd(t *testing.T) {
 		}
 	})
 }
-
-func TestMemoryOfAnotherBodyIsLeftAlone(t *testing.T) {
-	for memory, want := range map[string]string{
-		`{"total":5}`: "", `"text"`: "", `null`: "", ``: "", `{"agent":99}`: "version 99 and this program reads 1",
-	} {
-		m := loopstest.NewModel(model.Info{}, finish("ok"))
-		body := &agent.Body{Book: book{[]model.Model{m}}}
-		_, err := body.Run(t.Context(), loops.Turn{Loop: "story-aaaa", Iteration: 1, Pass: 1, Config: json.RawMessage(`{"kind":"agent"}`), Goal: "go",
-			Memory: json.RawMessage(memory), Meter: free{}, Emit: func(loops.Live) {},
-			Keep: func(context.Context, []byte) (string, error) { return "ref", nil }})
-		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
-			t.Errorf("memory %s: %v, want %q", memory, err, want)
-		}
-	}
-}
-
-// free is a meter without limits.
-type free struct{}
-
-func (free) Reserve(_ context.Context, c loops.Call) (loops.Grant, error) {
-	return loops.Grant{ID: "g1", Output: c.Output}, nil
-}
-
-func (free) Settle(context.Context, loops.Grant, loops.Spent, json.RawMessage) error { return nil }

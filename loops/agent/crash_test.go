@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,18 +22,12 @@ import (
 // stored.
 type mortal struct {
 	*loopstest.Memory
-	mu     *sync.Mutex
-	writes *int
-	at     int
+	writes *atomic.Int64
+	at     int64
 	after  bool
 }
 
-func (m mortal) dies() bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	*m.writes++
-	return *m.writes == m.at
-}
+func (m mortal) dies() bool { return m.writes.Add(1) == m.at }
 
 func (m mortal) Commit(ctx context.Context, s loops.State) (loops.State, error) {
 	dies := m.dies()
@@ -94,7 +88,7 @@ func TestKilledAtEveryWrite(t *testing.T) {
 		loopstest.Uses(loopstest.Use("files__read", `{"n":1}`), loopstest.Use("files__write", `{"n":2}`), loopstest.Use("note", `{"text":"wrote it"}`)),
 		use("files__read", `{"n":3}`), finish("a draft"))
 	points := 0
-	for at := 1; ; at++ {
+	for at := int64(1); ; at++ {
 		for _, after := range []bool{false, true} {
 			died := false
 			t.Run(fmt.Sprintf("write %d, stored %t", at, after), func(t *testing.T) {
@@ -112,19 +106,19 @@ func TestKilledAtEveryWrite(t *testing.T) {
 }
 
 // killedAt plays one death and reports whether it came.
-func killedAt(t *testing.T, at int, after bool, long string, turns loopstest.Reply) bool {
+func killedAt(t *testing.T, at int64, after bool, long string, turns loopstest.Reply) bool {
 	m, b := loopstest.NewModel(model.Info{Price: price()}, turns), &box{tools: usualTools()}
 	b.run = func(_ context.Context, name string, _ json.RawMessage) (agent.Outcome, error) {
 		return agent.Outcome{Text: name + long}, nil
 	}
-	memory, writes := loopstest.NewMemory(), 0
-	first := live(t, mortal{memory, &sync.Mutex{}, &writes, at, after}, partsOf(b, m))
+	memory, writes := loopstest.NewMemory(), new(atomic.Int64)
+	first := live(t, mortal{memory, writes, at, after}, partsOf(b, m))
 	out, err := loops.New(memory.As("starter"), partsOf(b, m), nil).Start(t.Context(), loops.StartRequest{Spec: agentSpec(nil), Dir: "/"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	time.Sleep(time.Minute)
-	died := writes >= at
+	died := writes.Load() >= at
 	memory.Kill("runner-1")
 	first.stop()
 	second := live(t, memory.As("runner-2"), partsOf(b, m))
@@ -215,26 +209,34 @@ func TestKilledInATool(t *testing.T) {
 	}
 }
 
-// TestAnswerThatWasStoredIsNotBoughtAgain: the process dies between the model's
-// last answer and the commit of its iteration.
-func TestAnswerThatWasStoredIsNotBoughtAgain(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store := loopstest.NewMemory()
-		m := loopstest.NewModel(model.Info{Price: price()}, loopstest.Says("ok"))
-		memory, writes := store, 0
-		first := live(t, mortal{memory, &sync.Mutex{}, &writes, 4, false}, partsOf(nil, m)) // claim, reserve, settle, commit
-		out, err := loops.New(store.As("starter"), partsOf(nil, m), nil).Start(t.Context(), loops.StartRequest{Spec: agentSpec(func(s *loops.Spec) { s.Body.Tools = nil })})
-		if err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(time.Minute)
-		first.stop()
-		second := live(t, store.As("runner-2"), partsOf(nil, m))
-		s := second.settled(out.ID, loops.Completed, loops.GoalPredicate)
-		if _, billed := m.Billed(); len(m.Requests()) != 1 || s.Ledger.Starts != 2 || s.Ledger.CostUSD != loops.USD(billed) {
-			t.Errorf("%d calls, %d starts, %s spent of %d billed", len(m.Requests()), s.Ledger.Starts, s.Ledger.CostUSD, billed)
-		}
-	})
+// TestAnswerIsStoredWithItsIteration: an answer without tool calls ends the
+// iteration, and one commit holds both. Once it landed nothing is bought again;
+// before, what was set aside for the lost answer counts as spent.
+func TestAnswerIsStoredWithItsIteration(t *testing.T) {
+	for name, test := range map[string]struct {
+		landed        bool
+		calls, starts int
+	}{"landed": {true, 1, 1}, "lost": {false, 2, 2}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store := loopstest.NewMemory()
+				m := loopstest.NewModel(model.Info{Price: price()}, loopstest.Says("ok"), loopstest.Says("ok"))
+				first := live(t, mortal{store, new(atomic.Int64), 3, test.landed}, partsOf(nil, m)) // claim, reserve, commit
+				out, err := loops.New(store.As("starter"), partsOf(nil, m), nil).Start(t.Context(), loops.StartRequest{Spec: agentSpec(func(s *loops.Spec) { s.Body.Tools = nil })})
+				if err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(time.Minute)
+				first.stop()
+				second := live(t, store.As("runner-2"), partsOf(nil, m))
+				s := second.settled(out.ID, loops.Completed, loops.GoalPredicate)
+				_, billed := m.Billed()
+				if len(m.Requests()) != test.calls || s.Ledger.Starts != test.starts || s.Ledger.CostUSD < loops.USD(billed) || test.landed && s.Ledger.CostUSD != loops.USD(billed) {
+					t.Errorf("%d calls, %d starts, %s spent of %d billed", len(m.Requests()), s.Ledger.Starts, s.Ledger.CostUSD, billed)
+				}
+			})
+		})
+	}
 }
 
 // TestToolServerInTrouble: a call that never got there is made again after a
@@ -277,6 +279,25 @@ func TestToolServerInTrouble(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestServerThatDoesNotStart is waited for; a pattern that is wrong is the end.
+func TestServerThatDoesNotStart(t *testing.T) {
+	down := errors.New("the MCP server files did not start: exit status 1")
+	story(t, replies(finish("ok")), func(w *world) {
+		w.box.opens = []error{down, down}
+		s := w.settled(w.start(nil), loops.Completed, loops.GoalPredicate)
+		if s.Ledger.Starts != 3 || s.Ledger.Failures != 0 {
+			w.t.Errorf("%+v", s.Ledger)
+		}
+	})
+	story(t, replies(finish("ok")), func(w *world) {
+		w.box.opens = []error{fmt.Errorf("open the tools: %w", &loops.FieldError{Field: "tools[0]", Problem: `"files__raed" means a tool that files does not offer`})}
+		s := w.settled(w.start(nil), loops.Failed, loops.FailBody)
+		if s.Ledger.Starts != 1 || !strings.Contains(s.Stop.Detail, "files__raed") {
+			w.t.Errorf("%+v: %s", s.Ledger, s.Stop.Detail)
+		}
+	})
 }
 
 // TestCancelDuringATool ends it and leaves nothing running.
@@ -327,8 +348,8 @@ func spendAtRandom(t *testing.T, random *rand.Rand) {
 		t.Fatal(err)
 	}
 	for n := 1; ; n++ {
-		writes, name := 0, fmt.Sprint("runner-", n)
-		w := live(t, mortal{memory.As(name), &sync.Mutex{}, &writes, 1 + random.IntN(60), random.IntN(2) == 0}, partsOf(b, m))
+		name := fmt.Sprint("runner-", n)
+		w := live(t, mortal{memory.As(name), new(atomic.Int64), 1 + random.Int64N(60), random.IntN(2) == 0}, partsOf(b, m))
 		time.Sleep(10 * time.Minute)
 		memory.Kill(name)
 		w.stop()

@@ -30,10 +30,10 @@ func (m *memory) turnTo(t loops.Turn, spec loops.BodySpec) (reply string) {
 
 // begin is the first turn of a pass.
 func (m *memory) begin(t loops.Turn, spec loops.BodySpec) {
-	fresh := spec.History != loops.HistoryAll
+	fresh, untold := spec.History != loops.HistoryAll, m.News
+	m.News = nil
 	if fresh || m.last() == nil {
 		m.forget()
-		m.Prompt = held{}
 		if spec.Prompt != "" {
 			m.Prompt = held{Text: clean(t.Prompt)}
 		}
@@ -47,6 +47,7 @@ func (m *memory) begin(t loops.Turn, spec loops.BodySpec) {
 	if t.Feedback != "" {
 		m.tell(unless(spec.Prompt, t.Feedback, feedbackText("What the last attempt came to.", t.Feedback)))
 	}
+	m.News = append(m.News, untold...)
 }
 
 // earlier is the result of the pass before.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 
 	"example.com/loop-mcp/loops"
@@ -35,7 +36,7 @@ func (w *work) generate(ctx context.Context) error {
 	first := w.mem.Base == modelcall.Known{}
 	var broken error
 	answer, info, err := modelcall.Do(ctx, w.turn.Meter, modelcall.Call{
-		Role: loops.RoleWorker, Models: w.models, Request: r, Live: w.turn.Emit, Known: &w.mem.Known,
+		Role: loops.RoleWorker, Models: w.models, Request: r, Live: w.turn.Emit, Known: &w.mem.Known, Soon: true, // a tool is set aside, or the iteration ends
 		Saved: func(a model.Answer) (saved json.RawMessage) {
 			if usable(a) != nil {
 				return nil
@@ -49,10 +50,7 @@ func (w *work) generate(ctx context.Context) error {
 		},
 	})
 	if err == nil {
-		err = errors.Join(usable(answer), broken)
-	}
-	if e, ok := errors.AsType[*model.Error](err); ok && e.Model == "" {
-		e.Model = info.ID
+		err = errors.Join(named(usable(answer), info), broken)
 	}
 	return err
 }
@@ -66,21 +64,16 @@ func (w *work) fixed() model.Request {
 	return r
 }
 
-// request is the next call's: what stays the same, then the conversation. The
-// prefix is marked for the cache, and what the next call repeats.
+// request is the next call's: what stays the same, then the conversation. Two
+// places are marked for the cache, because a provider may take no more: the end
+// of what is the same in every pass, and the end of what the next call repeats.
 func (w *work) request() model.Request {
 	r := w.prefix
-	r.Messages = append([]model.Message(nil), w.prefix.Messages...)
-	users := 0
+	r.Messages = slices.Clone(w.prefix.Messages)
 	for _, e := range w.mem.entries() {
 		r.Messages = append(r.Messages, e.Message)
 	}
-	for i := len(r.Messages) - 1; i > 0 && users < 2; i-- {
-		if r.Messages[i].Role == model.User {
-			r.Messages[i].Cache = true
-			users++
-		}
-	}
+	r.Messages[len(r.Messages)-1].Cache = true
 	r.MaxTok = w.room(r)
 	return r
 }
@@ -90,20 +83,36 @@ var errEmpty = errors.New("the model gave an empty answer: no text and no tool c
 
 // usable says why an answer can't be worked with.
 func usable(a model.Answer) error {
-	text := strings.TrimSpace(a.Message.Text())
+	if err := refusal(a); err != nil {
+		return err
+	}
 	switch {
-	case a.Stop == model.StopRefusal:
-		e := &model.Error{Kind: model.Refused, RequestID: a.RequestID}
-		if text != "" {
-			e.Err = errors.New(shortened(text, 500))
-		}
-		return loops.Permanent(loops.Provider(e))
-	case len(a.Message.Calls()) > 0 || text != "":
+	case len(a.Message.Calls()) > 0 || strings.TrimSpace(a.Message.Text()) != "":
 		return nil
 	case a.Stop == model.StopLength:
 		return errors.New("the model used up the limit of its answer before it said anything; give the loop more tokens, or name a model that reasons less")
 	}
 	return errEmpty
+}
+
+// refusal is the error that a declined call ends the loop with.
+func refusal(a model.Answer) error {
+	if a.Stop != model.StopRefusal {
+		return nil
+	}
+	e := &model.Error{Kind: model.Refused, RequestID: a.RequestID}
+	if text := strings.TrimSpace(a.Message.Text()); text != "" {
+		e.Err = errors.New(shortened(text, 500))
+	}
+	return loops.Permanent(loops.Provider(e))
+}
+
+// named says in a refusal whose it is.
+func named(err error, info model.Info) error {
+	if e, ok := errors.AsType[*model.Error](err); ok {
+		e.Model = info.ID
+	}
+	return err
 }
 
 // accept puts an answer into the conversation and opens its calls.

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"encoding/json"
+	"errors"
 
 	"example.com/loop-mcp/loops"
 )
@@ -53,8 +54,4 @@ type Outcome struct {
 }
 
 // ErrNotSent is wrapped by the error of a call that never reached its server.
-var ErrNotSent = notSent{}
-
-type notSent struct{}
-
-func (notSent) Error() string { return "the tool was not called" }
+var ErrNotSent = errors.New("the tool was not called")

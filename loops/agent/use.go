@@ -50,7 +50,7 @@ func (w *work) runTool(ctx context.Context, tool Tool, args json.RawMessage, s *
 	if err != nil && ctx.Err() != nil && !errors.Is(err, ErrNotSent) { // it may have happened: memory says so
 		return nil, errors.Join(err, w.turn.Meter.Settle(ctx, grant, loops.Spent{Unknown: true}, nil))
 	}
-	spent := loops.Spent{Usage: loops.Usage{ToolCalls: 1, CostUSD: tool.Price}}
+	spent := loops.Spent{Usage: loops.Usage{ToolCalls: 1, CostUSD: tool.Price}, Soon: true} // the next tool is set aside, or the iteration ends
 	var ask *loops.Ask
 	again := s.Tries < maxTries
 	switch {

@@ -29,6 +29,9 @@ func (b book) Open(name, id string) ([]model.Model, error) {
 }
 
 func (b book) Resolve(name, _ string) (loops.ModelRef, error) {
+	if _, err := b.Open(name, ""); err != nil {
+		return loops.ModelRef{}, err
+	}
 	return loops.ModelRef{Name: "smart", ID: b.models[0].Info().ID, Priced: b.models[0].Info().Price != nil}, nil
 }
 
@@ -36,6 +39,8 @@ func (b book) Resolve(name, _ string) (loops.ModelRef, error) {
 type box struct {
 	tools []agent.Tool
 	run   func(ctx context.Context, name string, args json.RawMessage) (agent.Outcome, error)
+
+	opens []error // what the first calls of Open return
 
 	mu     sync.Mutex
 	ran    []string
@@ -50,8 +55,18 @@ func (b *box) Check(patterns []string) error {
 	return nil
 }
 
-func (b *box) Open(context.Context, loops.ID, string, []string) (agent.Session, error) { return b, nil }
-func (b *box) Tools() []agent.Tool                                                     { return b.tools }
+func (b *box) Open(context.Context, loops.ID, string, []string) (agent.Session, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.opens) == 0 {
+		return b, nil
+	}
+	err := b.opens[0]
+	b.opens = b.opens[1:]
+	return nil, err
+}
+
+func (b *box) Tools() []agent.Tool { return b.tools }
 
 func (b *box) Rest(_ loops.ID, status loops.Status) {
 	b.mu.Lock()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"example.com/loop-mcp/loops"
@@ -24,6 +25,13 @@ var (
 // when its last iteration kept a memory, LOOP_MEMORY_FILE: the name of a private
 // file with that memory as JSON, which is removed when the process has ended.
 // How its output is read is told at [loops.BodySpec] Usage and in [Read].
+//
+// An agent's command line has sessions. The id that its report named last is in
+// the memory, and [loops.BodySpec] Resume with that id goes behind the arguments
+// of the next start. Only what looks like an id does; a start that fails without
+// naming its session makes the next one begin anew. What a provider refused is
+// passing (408, 429, 5xx, no answer) or permanent (401, 402, 403), as far as
+// the report tells.
 type Body struct {
 	Policy Policy
 	Runner *Runner // nil: one of its own
@@ -59,7 +67,8 @@ func (b *Body) Run(ctx context.Context, t loops.Turn) (loops.Result, error) {
 	if err != nil {
 		return loops.Result{}, loops.Permanent(err)
 	}
-	c.Stdin, c.Emit = t.Prompt, t.Emit
+	session, args := resumed(spec.Resume, t.Memory)
+	c.Argv, c.Stdin, c.Emit = slices.Concat(c.Argv, args), t.Prompt, t.Emit
 	forget, err := offerMemory(&c, t.Memory)
 	if err != nil {
 		return loops.Result{}, loops.Transient(err, 0)
@@ -69,7 +78,7 @@ func (b *Body) Run(ctx context.Context, t loops.Turn) (loops.Result, error) {
 		b.runner().EndLeftovers(c.Owner)
 	}
 	out, err := b.runner().Run(ctx, c)
-	return resultOf(ctx, spec.Usage, t.Memory, out, err)
+	return resultOf(ctx, spec.Usage, t.Memory, session, out, err)
 }
 
 // EndLeftovers implements [loops.Ender].
@@ -91,46 +100,43 @@ func decodeSpec(config json.RawMessage) (loops.BodySpec, error) {
 	if err := json.Unmarshal(config, &spec); err != nil {
 		return spec, &loops.FieldError{Problem: fmt.Sprintf("the command's settings are not readable: %v", err)}
 	}
-	switch spec.Usage {
-	case "", loops.UsageNone, loops.UsageJSON, loops.UsageClaudeJSON, loops.UsageCodexJSON:
-		return spec, nil
+	if spec.Usage != "" && !slices.Contains(loops.Usages(), spec.Usage) {
+		return spec, &loops.FieldError{Field: "usage", Problem: fmt.Sprintf("must be one of %s, got %q", strings.Join(loops.Usages(), ", "), spec.Usage)}
 	}
-	return spec, &loops.FieldError{Field: "usage", Problem: fmt.Sprintf("must be none, json, claude-json or codex-json, got %q", spec.Usage)}
+	return spec, nil
 }
 
-// resultOf makes the result of a run.
-func resultOf(ctx context.Context, usage string, memory json.RawMessage, out Outcome, runErr error) (loops.Result, error) {
+// resultOf makes the result of a run that continued a session, if any.
+func resultOf(ctx context.Context, usage string, memory json.RawMessage, session string, out Outcome, runErr error) (loops.Result, error) {
 	if start, ok := errors.AsType[*StartError](runErr); ok {
 		if start.Passing {
 			return loops.Result{}, loops.Transient(runErr, 0)
 		}
 		return loops.Result{}, loops.Permanent(runErr)
 	}
-	result, readErr := Read(usage, out.Stdout, memory)
-	ended := runErr != nil || out.Exit != 0
-	if ended {
-		result = loops.Result{Usage: result.Usage, Memory: kept(usage, result)}
+	r := read(usage, out.Stdout)
+	if runErr != nil || out.Exit != 0 {
+		r.failed(r.err)
+	}
+	lost := session != "" && r.session == "" && runErr == nil && out.Signal == ""
+	if runErr == nil && out.Signal == "" || r.session != "" { // else nothing is known about the session
+		r.account(memory, session)
 	}
 	switch {
 	case runErr != nil && errors.Is(ctx.Err(), context.DeadlineExceeded):
-		return result, loops.Transient(errors.New("the process did not end within the iteration's time limit and was ended"+said(out)), 0)
+		return r.Result, loops.Transient(errors.New("the process did not end within the iteration's time limit and was ended"+said(out)), 0)
 	case runErr != nil:
-		return result, runErr
+		return r.Result, runErr
 	case out.Exit == exitTransient:
-		return result, loops.Transient(errors.New("exit 75 (a fault that may pass)"+said(out)), 0)
+		return r.Result, loops.Transient(errors.New("exit 75 (a fault that may pass)"+said(out)), 0)
+	case out.Exit != 0 && lost:
+		return r.Result, loops.Transient(fmt.Errorf("session %s was not continued; the next start begins a new one: %s%s", session, exitText(out), told(out, r.err)), 0)
 	case out.Exit != 0:
-		return result, errors.New(exitText(out) + told(out, readErr))
+		return r.Result, r.mark(errors.New(exitText(out) + told(out, r.err)))
+	case r.err != nil:
+		return r.Result, r.mark(r.err)
 	}
-	return result, readErr
-}
-
-// kept is the memory that outlives a failed run: what a thread had used was
-// used, whatever became of the run.
-func kept(usage string, r loops.Result) json.RawMessage {
-	if usage == loops.UsageCodexJSON {
-		return r.Memory
-	}
-	return nil
+	return r.Result, nil
 }
 
 func exitText(out Outcome) string {
@@ -140,10 +146,10 @@ func exitText(out Outcome) string {
 	return fmt.Sprintf("exit %d", out.Exit)
 }
 
-// told prefers what a report says about its failure to raw text.
+// told prefers what a report says about its failure to raw text: on stderr,
+// agents tell much that is no reason.
 func told(out Outcome, readErr error) string {
-	var reported *ReportedError
-	if errors.As(readErr, &reported) && strings.TrimSpace(out.Stderr) == "" {
+	if reported, ok := errors.AsType[*ReportedError](readErr); ok {
 		return ": " + reported.Error()
 	}
 	return said(out)

@@ -171,3 +171,48 @@ func TestBodyCheck(t *testing.T) {
 		t.Error("a check made a folder")
 	}
 }
+
+// TestBodyContinuesASession: its id goes behind run and resume. A session that
+// is not there any more costs one more start, not the worker's failures.
+func TestBodyContinuesASession(t *testing.T) {
+	const began = `{"type":"thread.started","thread_id":"thread-7"}`
+	const answered = began + "\n" + `{"type":"item.completed","item":{"type":"agent_message","text":"'"$*"'"}}`
+	for _, tt := range []struct {
+		name, script, memory string
+		kind, text           string // of the error; else of the output
+		kept                 string
+	}{
+		{"the first start", `echo '` + answered + `'`, ``, "iteration", "", `{"session":"thread-7"}`},
+		{"the next one", `echo '` + answered + `'`, `{"session":"thread-6"}`, "iteration", "resume thread-6", `{"session":"thread-7"}`},
+		{"it fails", `echo '` + began + `'; exit 3`, `{"session":"thread-7"}`, "failed", "exit 3", `{"session":"thread-7"}`},
+		{"it is not there", `echo no such thread >&2; exit 1`, `{"session":"thread-7","sessions":[{"id":"thread-7","input_tokens":5,"output_tokens":1}]}`, "transient",
+			"session thread-7 was not continued; the next start begins a new one: exit 1: no such thread", `{"sessions":[{"id":"thread-7","input_tokens":5,"output_tokens":1}]}`},
+		{"no session, no luck", `echo no such thread >&2; exit 1`, ``, "failed", "exit 1: no such thread", ``},
+		{"killed before it said a word", `kill -KILL $$`, `{"session":"thread-7"}`, "failed", "ended by a signal", ``},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			tn := turn(t, loops.BodySpec{Usage: loops.UsageCodexJSON, Run: append(script(tt.script), "sh"), Resume: []string{"resume"}})
+			tn.Memory = json.RawMessage(tt.memory)
+			var b Body
+			got, err := b.Run(t.Context(), tn)
+			said := got.Output
+			if err != nil {
+				said = err.Error()
+			}
+			if kindOf(err) != tt.kind || err == nil && said != tt.text || !strings.Contains(said, tt.text) || string(got.Memory) != tt.kept {
+				t.Errorf("%s: %q, memory %s; want %s: %q, %s", kindOf(err), said, got.Memory, tt.kind, tt.text, tt.kept)
+			}
+		})
+	}
+}
+
+// TestCodexsWordsComeBeforeItsChatter: Codex says on stderr that it reads stdin,
+// and in its report what went wrong.
+func TestCodexsWordsComeBeforeItsChatter(t *testing.T) {
+	var b Body
+	_, err := b.Run(t.Context(), turn(t, loops.BodySpec{Usage: loops.UsageCodexJSON, Run: script(
+		`echo 'Reading prompt from stdin...' >&2; echo '{"type":"turn.failed","error":{"message":"no such model"}}'; exit 1`)}))
+	if err == nil || err.Error() != "exit 1: codex reports: no such model" {
+		t.Errorf("got %v", err)
+	}
+}

@@ -1,11 +1,10 @@
 package command
 
 import (
-	"encoding/json"
-	"errors"
+	"regexp"
 	"slices"
-
-	"example.com/loop-mcp/loops"
+	"strconv"
+	"strings"
 )
 
 // codexEvent is the part of codex exec --json that matters here.
@@ -25,85 +24,56 @@ type codexEvent struct {
 	} `json:"error"`
 }
 
-// codexThread is what a thread had used by the end of its last turn.
-type codexThread struct {
-	ID     string `json:"id"`
-	Input  int64  `json:"input_tokens"`
-	Output int64  `json:"output_tokens"`
-}
-
-const maxThreads = 8 // remembered, the latest last
-
 var codexTools = []string{"command_execution", "mcp_tool_call", "web_search", "file_change"}
 
-// readCodex reads the events of one codex exec.
-func readCodex(stdout string, memory json.RawMessage) (loops.Result, error) {
-	thread := codexThread{ID: "?"}
-	var result loops.Result
+// readCodex reads the events of one codex exec. Errors that it reports beside
+// the end of a turn are those that it got over.
+func readCodex(stdout string) report {
+	var r report
 	var failure string
 	var sum counts
-	answered, reported := false, false
-	events(stdout, func(raw json.RawMessage) {
-		var e codexEvent
-		if json.Unmarshal(raw, &e) != nil {
-			return
-		}
+	answered := false
+	eventsOf(stdout, func(e codexEvent) {
 		switch {
 		case e.Type == "thread.started":
-			thread.ID = e.Thread
+			r.session = e.Thread
 		case e.Type == "item.completed" && e.Item.Type == "agent_message":
-			result.Output, answered, failure = e.Item.Text, true, ""
+			r.Output, answered, failure = e.Item.Text, true, ""
 		case e.Type == "item.completed" && slices.Contains(codexTools, e.Item.Type):
-			result.Usage.ToolCalls++
+			r.Usage.ToolCalls++
 		case e.Type == "turn.failed":
-			failure = "codex reports: " + Tail(e.Error.Message, feedbackTail)
+			failure = e.Error.Message
 		}
 		if e.Type == "turn.completed" && e.Usage != nil {
-			thread.Input = sum.add("usage.input_tokens", e.Usage.Input)
-			thread.Output = sum.add("usage.output_tokens", e.Usage.Output)
-			reported = true
+			r.Usage.InputTokens = sum.add("usage.input_tokens", e.Usage.Input)
+			r.Usage.OutputTokens = sum.add("usage.output_tokens", e.Usage.Output)
+			r.total = true
 		}
 	})
-	if sum.err != nil {
-		return loops.Result{Usage: loops.Usage{ToolCalls: result.Usage.ToolCalls}}, sum.err
+	r.Usage.TotalTokens = r.Usage.InputTokens + r.Usage.OutputTokens
+	if failure != "" && sum.err == nil {
+		r.fault = codexFault(failure)
+		r.reported("codex reports: " + Tail(failure, feedbackTail))
+		return r
 	}
-	if reported {
-		chargeThread(&result, thread, memory)
-	}
-	switch {
-	case failure != "":
-		result.Output = ""
-		return result, &ReportedError{Text: failure}
-	case !answered:
-		return result, errors.New("stdout has no agent message of Codex: run it as codex exec --json")
-	}
-	result.Done = true
-	return result, nil
+	r.total = r.total && sum.err == nil
+	r.ended(sum.err, answered, "stdout has no agent message of Codex: run it as codex exec --json")
+	return r
 }
 
-// chargeThread puts into the result what thread used since it was last seen.
-func chargeThread(result *loops.Result, thread codexThread, memory json.RawMessage) {
-	fields := make(map[string]json.RawMessage)
-	if json.Unmarshal(memory, &fields) != nil || fields == nil {
-		fields = make(map[string]json.RawMessage)
+var codexStatus = regexp.MustCompile(`\A(?:unexpected status|exceeded retry limit, last status:) (\d{3})\b`)
+
+// codexFault reads Codex's own words at the beginning of a message; what comes
+// behind them is the provider's.
+func codexFault(message string) fault {
+	if m := codexStatus.FindStringSubmatch(message); m != nil {
+		status, _ := strconv.Atoi(m[1]) // three digits
+		return faultOf(status)
 	}
-	var known []codexThread
-	if json.Unmarshal(fields["codex_threads"], &known) != nil {
-		known = nil
-	}
-	input, output := thread.Input, thread.Output
-	if at := slices.IndexFunc(known, func(k codexThread) bool { return k.ID == thread.ID }); at >= 0 {
-		// Less than before: the count began anew.
-		if before := known[at]; before.Input <= input && before.Output <= output {
-			input, output = input-before.Input, output-before.Output
+	for _, unreachable := range []string{"Connection failed", "stream disconnected", "timeout waiting for"} {
+		if strings.HasPrefix(message, unreachable) {
+			return faultPassing
 		}
-		known = slices.Delete(known, at, at+1)
 	}
-	known = append(known, thread)
-	known = known[max(0, len(known)-maxThreads):]
-	result.Usage.InputTokens, result.Usage.OutputTokens = input, output
-	result.Usage.TotalTokens = input + output
-	list, _ := json.Marshal(known) // strings and numbers always have a JSON form
-	fields["codex_threads"] = list
-	result.Memory, _ = json.Marshal(fields)
+	return faultOther
 }

@@ -5,10 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 	"unicode/utf8"
-
-	"example.com/loop-mcp/loops"
 )
 
 var errFull = errors.New("the output limit is reached")
@@ -109,98 +106,4 @@ func utf8Border(text string, at int) int {
 		at--
 	}
 	return at
-}
-
-const (
-	liveLine = 500 // bytes of a line that live text shows
-	liveWait = 64  // lines that wait for a slow reader
-)
-
-// liveLines hands lines to emit from one goroutine. A line that finds the queue
-// full is dropped, so that a slow reader never slows the process.
-type liveLines struct {
-	queue chan string
-	done  chan struct{}
-	parts []*lineSplitter
-	mu    sync.Mutex
-}
-
-func newLiveLines(emit func(loops.Live)) *liveLines {
-	l := &liveLines{}
-	if emit == nil {
-		return l
-	}
-	l.queue, l.done = make(chan string, liveWait), make(chan struct{})
-	go func() {
-		defer close(l.done)
-		for line := range l.queue {
-			emit(loops.Live{Text: line})
-		}
-	}()
-	return l
-}
-
-// stream returns a writer for one of the process's streams.
-func (l *liveLines) stream() *lineSplitter {
-	s := &lineSplitter{owner: l}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.parts = append(l.parts, s)
-	return s
-}
-
-// close hands out unfinished lines and waits for the last call of emit. The
-// streams must not be written to any more.
-func (l *liveLines) close() {
-	if l.queue == nil {
-		return
-	}
-	for _, s := range l.parts {
-		s.flush()
-	}
-	close(l.queue)
-	<-l.done
-}
-
-// lineSplitter collects the head of each line.
-type lineSplitter struct {
-	owner *liveLines
-	line  []byte
-}
-
-func (s *lineSplitter) Write(p []byte) (int, error) {
-	n := len(p)
-	if s.owner.queue == nil {
-		return n, nil
-	}
-	for len(p) > 0 {
-		end := bytes.IndexByte(p, '\n')
-		piece := p
-		if end >= 0 {
-			piece = p[:end]
-		}
-		// Room for escape sequences, which are removed, and for a cut rune.
-		s.line = append(s.line, piece[:min(len(piece), 2*liveLine-min(len(s.line), 2*liveLine))]...)
-		if end < 0 {
-			break
-		}
-		s.flush()
-		p = p[end+1:]
-	}
-	return n, nil
-}
-
-func (s *lineSplitter) flush() {
-	text := strings.TrimSpace(Plain(string(s.line)))
-	s.line = s.line[:0]
-	if text == "" {
-		return
-	}
-	if len(text) > liveLine {
-		text = text[:utf8Border(text, liveLine)] + "…"
-	}
-	select {
-	case s.owner.queue <- text:
-	default:
-	}
 }

@@ -28,23 +28,22 @@ func (e *ReportedError) Error() string { return e.Text }
 //   - claude-json: what claude -p prints with --output-format json or
 //     stream-json. The result's text is the output.
 //   - codex-json: what codex exec --json prints. The last agent message is the
-//     output. Codex reports the total of a thread; what a thread had before is
-//     kept in the memory and subtracted.
+//     output.
+//   - gemini-json: what gemini -p prints with --output-format json or
+//     stream-json. What the model said after its last tool call is the output.
+//   - opencode-json: what opencode run --format json prints. The text of the last
+//     step is the output.
+//
+// The memory of the last four holds the id of the agent's session, and what
+// sessions had used: Claude Code and Codex report the total of a session, and
+// what it had before is subtracted.
 //
 // Done is true unless the object says false. An error names the field, or is a
 // [*ReportedError]; the Result beside it holds the usage that was readable.
 func Read(usage, stdout string, memory json.RawMessage) (loops.Result, error) {
-	switch usage {
-	case loops.UsageClaudeJSON:
-		return readClaude(stdout)
-	case loops.UsageCodexJSON:
-		return readCodex(stdout, memory)
-	}
-	fields, ok := resultObject(stdout)
-	if !ok {
-		return loops.Result{Output: stdout, Done: true}, nil
-	}
-	return readObject(stdout, fields)
+	r := read(usage, stdout)
+	r.account(memory, "")
+	return r.Result, r.err
 }
 
 var resultKeys = []string{"output", "memory", "done", "score", "usage"}

@@ -77,35 +77,58 @@ func TestReadReports(t *testing.T) {
 	usage := func(in, out int64, cost loops.USD, calls int64) loops.Usage {
 		return loops.Usage{InputTokens: in, OutputTokens: out, TotalTokens: in + out, CostUSD: cost, ToolCalls: calls}
 	}
-	const thread1 = `{"codex_threads":[{"id":"th-1","input_tokens":2400,"output_tokens":200}]}`
+	const thread1 = `{"session":"thread-1","sessions":[{"id":"thread-1","input_tokens":2400,"output_tokens":200}]}`
+	claudeSession := json.RawMessage(`{"session":"17bbf2ec-2125-4db0-9308-e7832fb54404"}`)
+	kept := func(text string) json.RawMessage { return json.RawMessage(text) }
+	session := func(id string) json.RawMessage { return kept(`{"session":"` + id + `"}`) }
 	tests := []struct {
 		name, format, file, memory string
 		want                       loops.Result
 		err                        string
 	}{
-		{"claude, one object", loops.UsageClaudeJSON, "claude-json", "",
-			loops.Result{Output: "Fixed the parser.", Done: true, Usage: usage(14512, 320, 42_134, 0)}, ""},
+		{"claude, one object", loops.UsageClaudeJSON, "claude-json", "", loops.Result{Output: "Fixed the parser.", Done: true, Usage: usage(14512, 320, 42_134, 0),
+			Memory: kept(`{"session":"5d0c8a11","sessions":[{"id":"5d0c8a11","input_tokens":14512,"output_tokens":320,"cost_usd":0.042134}]}`)}, ""},
 		{"claude, stream", loops.UsageClaudeJSON, "claude-stream", "",
-			loops.Result{Output: `Done: "ok"`, Done: true, Usage: usage(60, 32, 1000, 2)}, ""},
+			loops.Result{Output: `Done: "ok"`, Done: true, Usage: usage(60, 32, 1000, 2), Memory: session("5d0c8a11")}, ""},
 		{"claude, cut off", loops.UsageClaudeJSON, "claude-cut", "",
-			loops.Result{Usage: usage(60, 32, 0, 2)}, "stdout has no result message of Claude Code"},
+			loops.Result{Usage: usage(60, 32, 0, 2), Memory: session("5d0c8a11")}, "stdout has no result message of Claude Code"},
 		{"claude, budget", loops.UsageClaudeJSON, "claude-budget", "",
 			loops.Result{Usage: usage(900, 100, 4200, 0)}, `claude reports error_max_budget_usd: ["Reached maximum budget ($0.001)"]`},
 		{"claude, error", loops.UsageClaudeJSON, "claude-error", "",
 			loops.Result{}, "claude reports an error: API Error: 529 overloaded"},
 		{"claude, array with structured output", loops.UsageClaudeJSON, "claude-structured", "",
 			loops.Result{Output: `{"score":7}`, Done: true, Usage: usage(1, 2, 0, 0)}, ""},
+		{"claude, with a tool", loops.UsageClaudeJSON, "claude-tool", "",
+			loops.Result{Output: "I wrote it.", Done: true, Usage: usage(2500, 100, 12_000, 1), Memory: claudeSession}, ""},
+		{"claude, resumed: the run alone counts", loops.UsageClaudeJSON, "claude-resumed", string(claudeSession),
+			loops.Result{Output: "The second answer.", Done: true, Usage: usage(1500, 60, 7200, 0), Memory: claudeSession}, ""},
+		{"claude, resumed, the budget spent", loops.UsageClaudeJSON, "claude-budget-stream", "",
+			loops.Result{Usage: usage(1500, 60, 7200, 0), Memory: session("00bf5302-aff8-4136-9996-4ccb45c168e9")}, "Reached maximum budget ($0.0001)"},
+		{"claude, session unknown", loops.UsageClaudeJSON, "claude-unknown", "",
+			loops.Result{}, "No conversation found with session ID"},
 		{"codex, new thread", loops.UsageCodexJSON, "codex", "",
-			loops.Result{Output: "All tests pass.", Done: true, Usage: usage(2400, 200, 0, 2), Memory: json.RawMessage(thread1)}, ""},
-		{"codex, resumed thread", loops.UsageCodexJSON, "codex", `{"codex_threads":[{"id":"th-1","input_tokens":1300,"output_tokens":80},{"id":"th-0","input_tokens":1,"output_tokens":1}]}`,
+			loops.Result{Output: "All tests pass.", Done: true, Usage: usage(2400, 200, 0, 2), Memory: kept(thread1)}, ""},
+		{"codex, resumed thread", loops.UsageCodexJSON, "codex", `{"sessions":[{"id":"thread-1","input_tokens":1300,"output_tokens":80},{"id":"thread-0","input_tokens":1,"output_tokens":1}]}`,
 			loops.Result{Output: "All tests pass.", Done: true, Usage: usage(1100, 120, 0, 2),
-				Memory: json.RawMessage(`{"codex_threads":[{"id":"th-0","input_tokens":1,"output_tokens":1},{"id":"th-1","input_tokens":2400,"output_tokens":200}]}`)}, ""},
-		{"codex, count that began anew", loops.UsageCodexJSON, "codex", `{"codex_threads":[{"id":"th-1","input_tokens":9000,"output_tokens":80}],"other":1}`,
+				Memory: kept(`{"session":"thread-1","sessions":[{"id":"thread-0","input_tokens":1,"output_tokens":1},{"id":"thread-1","input_tokens":2400,"output_tokens":200}]}`)}, ""},
+		{"codex, count that began anew", loops.UsageCodexJSON, "codex", `{"sessions":[{"id":"thread-1","input_tokens":9000,"output_tokens":80}],"other":1}`,
 			loops.Result{Output: "All tests pass.", Done: true, Usage: usage(2400, 200, 0, 2),
-				Memory: json.RawMessage(`{"codex_threads":[{"id":"th-1","input_tokens":2400,"output_tokens":200}],"other":1}`)}, ""},
+				Memory: kept(`{"other":1,"session":"thread-1","sessions":[{"id":"thread-1","input_tokens":2400,"output_tokens":200}]}`)}, ""},
 		{"codex, memory that is no object", loops.UsageCodexJSON, "codex", `"x"`,
-			loops.Result{Output: "All tests pass.", Done: true, Usage: usage(2400, 200, 0, 2), Memory: json.RawMessage(thread1)}, ""},
-		{"codex, failed", loops.UsageCodexJSON, "codex-failed", "", loops.Result{}, "codex reports: stream disconnected"},
+			loops.Result{Output: "All tests pass.", Done: true, Usage: usage(2400, 200, 0, 2), Memory: kept(thread1)}, ""},
+		{"codex, failed", loops.UsageCodexJSON, "codex-failed", "", loops.Result{Memory: session("thread-2")}, "codex reports: stream disconnected"},
+		{"codex, with a tool", loops.UsageCodexJSON, "codex-tool", "", loops.Result{Output: "I wrote it.", Done: true, Usage: usage(2500, 100, 0, 1),
+			Memory: kept(`{"session":"01a1fe25-0e51-7462-81e8-eba10b28b558","sessions":[{"id":"01a1fe25-0e51-7462-81e8-eba10b28b558","input_tokens":2500,"output_tokens":100}]}`)}, ""},
+		{"gemini, with a tool", loops.UsageGeminiJSON, "gemini-tool", "",
+			loops.Result{Output: "I wrote it.", Done: true, Usage: usage(2500, 100, 0, 1), Memory: session("84ec786c-0241-4249-a8c6-1d580167b089")}, ""},
+		{"gemini, resumed", loops.UsageGeminiJSON, "gemini-resumed", "",
+			loops.Result{Output: "The second answer.", Done: true, Usage: usage(1500, 60, 0, 0), Memory: session("84ec786c-0241-4249-a8c6-1d580167b089")}, ""},
+		{"gemini, one object", loops.UsageGeminiJSON, "gemini-json", "",
+			loops.Result{Output: "The second answer.", Done: true, Usage: usage(1500, 60, 0, 0), Memory: session("31021599-3349-41ce-af30-e3dbf482b700")}, ""},
+		{"opencode, with a tool", loops.UsageOpencodeJSON, "opencode-tool", "",
+			loops.Result{Output: "I wrote it.", Done: true, Usage: usage(2500, 100, 9000, 1), Memory: session("ses_e01d91ac3ffeDLLDhDzz84Jx4w")}, ""},
+		{"opencode, resumed", loops.UsageOpencodeJSON, "opencode-resumed", "",
+			loops.Result{Output: "The second answer.", Done: true, Usage: usage(1500, 60, 5400, 0), Memory: session("ses_e01d91ac3ffeDLLDhDzz84Jx4w")}, ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -141,8 +164,8 @@ func TestReadRefusesWrongReports(t *testing.T) {
 
 func TestCodexRemembersFewThreads(t *testing.T) {
 	var memory json.RawMessage
-	for i := range 3 * maxThreads {
-		id := string(rune('a' + i))
+	for i := range 3 * maxSessions {
+		id := "thread-" + string(rune('a'+i))
 		got, err := Read(loops.UsageCodexJSON, `{"type":"thread.started","thread_id":"`+id+`"}
 {"type":"item.completed","item":{"type":"agent_message","text":"x"}}
 {"type":"turn.completed","usage":{"input_tokens":1,"output_tokens":1}}`, memory)
@@ -152,9 +175,9 @@ func TestCodexRemembersFewThreads(t *testing.T) {
 		memory = got.Memory
 	}
 	var kept struct {
-		Threads []codexThread `json:"codex_threads"`
+		Threads []sessionTotal `json:"sessions"`
 	}
-	if err := json.Unmarshal(memory, &kept); err != nil || len(kept.Threads) != maxThreads || kept.Threads[maxThreads-1].ID != "x" {
+	if err := json.Unmarshal(memory, &kept); err != nil || len(kept.Threads) != maxSessions || kept.Threads[maxSessions-1].ID != "thread-x" {
 		t.Errorf("got %s, %v", memory, err)
 	}
 }
@@ -169,12 +192,12 @@ func FuzzRead(f *testing.F) {
 		if err != nil {
 			f.Fatal(err)
 		}
-		f.Add(string(data), `{"codex_threads":[{"id":"th-1","input_tokens":5}]}`)
+		f.Add(string(data), `{"sessions":[{"id":"thread-1","input_tokens":5}]}`)
 	}
 	f.Add(`{"output":1,"usage":{"cost_usd":0.1},"score":1,"done":true,"memory":[]}`, `null`)
 	f.Fuzz(func(t *testing.T, stdout, memory string) {
 		stdout = Clean(stdout)
-		for _, usage := range []string{loops.UsageJSON, loops.UsageClaudeJSON, loops.UsageCodexJSON} {
+		for _, usage := range loops.Usages() {
 			r, err := Read(usage, stdout, json.RawMessage(memory))
 			u := r.Usage
 			if u.InputTokens < 0 || u.OutputTokens < 0 || u.TotalTokens < u.InputTokens+u.OutputTokens || u.CostUSD < 0 || u.ToolCalls < 0 {

@@ -197,7 +197,7 @@ func TestLiveLinesAreClippedAndPlain(t *testing.T) {
 	r.Run(t.Context(), Command{Env: basics(), Emit: emit,
 		Argv: script(`printf '\033[31mred\033[0m\n\n10%%\r20%%\r30%%\n'; head -c 3000 /dev/zero | tr '\000' x; printf '\nno newline'`)})
 	close(got)
-	want := []string{"red", "30%", strings.Repeat("x", liveLine) + "…", "no newline"}
+	want := []string{"red\n", "30%\n", strings.Repeat("x", liveLine) + "…\n", "no newline\n"}
 	var lines []string
 	for line := range got {
 		lines = append(lines, line)

@@ -134,8 +134,7 @@ func TestWhatIsNoService(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var r Runner
 			_, err := r.Start(c)
-			var start *StartError
-			if !errors.As(err, &start) {
+			if _, ok := errors.AsType[*StartError](err); !ok {
 				t.Errorf("got %v", err)
 			}
 		})

@@ -27,7 +27,7 @@ func Schema() []byte {
 	choices(defs["Retry"], "on_crash", loops.OnCrashRerun, loops.OnCrashAsk)
 	choices(defs["Input"], "type", loops.InputString, loops.InputText, loops.InputNumber,
 		loops.InputInteger, loops.InputBoolean, loops.InputFile, loops.InputDirectory)
-	choices(defs["BodySpec"], "usage", loops.UsageNone, loops.UsageJSON, loops.UsageClaudeJSON, loops.UsageCodexJSON)
+	choices(defs["BodySpec"], "usage", loops.Usages()...)
 	pattern(root, "name", `^[a-z][a-z0-9-]{0,62}$`)
 	pattern(defs["BodySpec"], "name", `\S`)
 	oneLine(root)

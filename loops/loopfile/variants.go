@@ -25,7 +25,7 @@ func bodies() []variant {
 		{kind: loops.BodyClient, summary: "Nothing runs here: the MCP client's own agent works and hands in each iteration",
 			fields: []string{"prompt"}, example: map[string]any{"kind": "client"}},
 		{kind: loops.BodyCommand, summary: "A process, run without a shell; its standard output is the output of the iteration",
-			fields: []string{"run", "stdin", "cwd", "env", "usage"}, required: []string{"run"},
+			fields: []string{"run", "stdin", "cwd", "env", "usage", "resume"}, required: []string{"run"},
 			example: map[string]any{"kind": "command", "run": []string{"claude", "-p", "--output-format", "json"}, "usage": "claude-json"}},
 		{kind: loops.BodyHandler, summary: "A Go handler that the program registered under this name",
 			fields: []string{"name", "with"}, required: []string{"name"},

@@ -63,7 +63,7 @@ func (e *Error) meaning() string {
 		RateLimited:    "the provider asks to wait (rate limit)",
 		Overloaded:     "the provider is overloaded",
 		ServerError:    "the provider had an error of its own",
-		Network:        "the provider was not reached; check the network and base_url",
+		Network:        "the provider was not reached, or the connection broke; check the network and base_url",
 		Incomplete:     "the answer was cut off before its end",
 		Malformed:      "the provider's answer could not be read",
 	}[e.Kind]

@@ -3,6 +3,7 @@ package model
 import (
 	"context"
 	"encoding/json"
+	"strings"
 )
 
 // Model is one model of one provider. Safe for concurrent use.
@@ -93,11 +94,11 @@ func Text(role Role, text string) Message {
 
 // Text joins the texts of a message, without reasoning, calls and results.
 func (m Message) Text() string {
-	var text string
+	var text strings.Builder
 	for _, b := range m.Blocks {
-		text += b.Text
+		text.WriteString(b.Text)
 	}
-	return text
+	return text.String()
 }
 
 // Calls returns the tools that the message asks for, in order.

@@ -43,6 +43,7 @@ type Call struct {
 	// Saved returns what is to be stored in the same step as the call's
 	// settlement; nil: nothing.
 	Saved func(model.Answer) json.RawMessage
+	Soon  bool // the caller's very next step stores something: see [loops.Spent]
 }
 
 // Known is what a provider counted: at most Tokens for the first Bytes, by
@@ -173,7 +174,7 @@ func one(ctx context.Context, meter loops.Meter, c Call, m model.Model) (model.A
 	if answer.Usage.Total() == 0 && answer.Cost == nil { // not reported: at most this
 		answer.Usage = model.Usage{Input: call.Input, Output: min(grant.Output, int64(max(len(answer.Message.Native), sizeOf(answer.Message))))}
 	}
-	return answer, meter.Settle(ctx, grant, loops.Spent{Usage: Usage(answer, info)}, saved)
+	return answer, meter.Settle(ctx, grant, loops.Spent{Usage: Usage(answer, info), Soon: c.Soon}, saved)
 }
 
 // wanted is the output to ask for.

@@ -36,7 +36,7 @@ type Server struct {
 	Headers map[string]string `json:"headers"`
 
 	Disabled     bool           `json:"disabled"`
-	Timeout      loops.Duration `json:"timeout"`       // of one call; 0: 60s
+	Timeout      loops.Duration `json:"timeout"`       // of one call to a server that runs; 0: 60s
 	StartTimeout loops.Duration `json:"start_timeout"` // until it has listed its tools; 0: 30s
 	AllowNested  bool           `json:"allow_nested"`  // the server is loop-mcp, and that is meant
 

@@ -14,6 +14,7 @@ import (
 	"example.com/loop-mcp/loops/command"
 	"github.com/mark3labs/mcp-go/client"
 	"github.com/mark3labs/mcp-go/client/transport"
+	"github.com/mark3labs/mcp-go/mcp"
 )
 
 // recipe is all that is needed to build a connection.
@@ -89,7 +90,7 @@ func (r *recipe) start(old bool) (*conn, error) {
 	p := newPipe(service.Stdin, service.Stdout)
 	var options []client.ClientOption
 	if old {
-		options = append(options, client.WithLegacyProtocolOnly())
+		options = append(options, client.WithProtocolVersion(mcp.LATEST_LEGACY_PROTOCOL_VERSION))
 	}
 	c := newConn(client.NewClient(p, options...))
 	c.lost = p.closed

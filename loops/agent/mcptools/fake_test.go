@@ -4,8 +4,10 @@ package mcptools
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -106,6 +108,8 @@ func (f *fake) serve() {
 		os.Exit(2)
 	case f.is("banner"):
 		fmt.Print("\n\x1b[1mWelcome!\x1b[0m\n{\"not\": \"a message\"}\n[1,2\n\xff\xfe\n")
+	case f.is("slow"):
+		<-time.After(700 * time.Millisecond)
 	case f.is("stubborn"):
 		signal.Ignore(syscall.SIGTERM)
 		child := exec.Command("/bin/sh", "-c", `trap '' TERM; (trap '' TERM; while :; do sleep 0.05; done) & echo $! > "$0"; while :; do sleep 0.05; done`, f.value("pids"))
@@ -140,7 +144,7 @@ func (f *fake) answer(m incoming) {
 		case f.is("strict") && f.first:
 			fmt.Fprintln(os.Stderr, "expected initialize")
 			os.Exit(1)
-		case f.is("mute"), f.is("deaf"):
+		case f.is("mute"):
 		default:
 			f.refuse(m, -32601, "Method not found")
 		}
@@ -177,7 +181,7 @@ func (f *fake) say(m incoming, text string) {
 	f.send(m, map[string]any{"content": []any{map[string]any{"type": "text", "text": text}}})
 }
 
-var fakeTools = []string{"echo", "crash", "env", "fail", "flood", "hang", "huge", "endless", "noise", "ping", "pid", "refuse", "stop", "vanish", "web.search"}
+var fakeTools = []string{"echo", "crash", "env", "fail", "flood", "hang", "huge", "endless", "noise", "ping", "pid", "refuse", "vanish", "web.search"}
 
 func (f *fake) list(m incoming) {
 	tools := []any{}
@@ -260,9 +264,6 @@ func (f *fake) call(m incoming) {
 		f.say(m, strconv.Itoa(os.Getpid()))
 	case "refuse":
 		f.refuse(m, -32603, "the disk is full")
-	case "stop":
-		syscall.Kill(os.Getpid(), syscall.SIGSTOP)
-		f.say(m, "awake")
 	case "vanish":
 		f.gone = true
 		if !f.is("quiet") {
@@ -366,4 +367,40 @@ func (w *world) log(path string) []string {
 		w.Fatal(err)
 	}
 	return strings.Fields(strings.ReplaceAll(string(data), "call ", "call:"))
+}
+
+func (w *world) connection(server string) *conn { return w.box.live[theLoop].servers[server].current() }
+
+// callIs waits until a call is on its way out in a given state.
+func (w *world) callIs(server string, state int32) {
+	w.Helper()
+	p := w.connection(server).client.GetTransport().(*pipe)
+	eventually(w.T, func() bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		for _, f := range p.waiting {
+			if bytes.Contains(f.data, []byte(`"tools/call"`)) && f.state.Load() == state {
+				return true
+			}
+		}
+		return false
+	}, func() string { return "there is no such call" })
+}
+
+// cancelled makes a call and cancels it as soon as it is in a given state.
+func (w *world) cancelled(s agent.Session, server, tool, args string, state int32) error {
+	w.Helper()
+	ctx, cancel := context.WithCancelCause(w.Context())
+	failed := make(chan error)
+	go func() {
+		_, err := s.Call(ctx, tool, json.RawMessage(args))
+		failed <- err
+	}()
+	w.callIs(server, state)
+	cancel(loops.ErrCancelled)
+	err := <-failed
+	if !errors.Is(err, loops.ErrCancelled) {
+		w.Errorf("a cancelled call gave %v", err)
+	}
+	return err
 }

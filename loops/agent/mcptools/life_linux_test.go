@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"example.com/loop-mcp/loops"
+	"example.com/loop-mcp/loops/agent"
 )
 
 // lives reports whether a process is there and no zombie.
@@ -69,15 +71,57 @@ func TestNothingOutlivesAToolbox(t *testing.T) {
 }
 
 func TestNothingOutlivesALoop(t *testing.T) {
-	for _, status := range []loops.Status{loops.Completed, loops.Paused, loops.YourTurn, loops.Queued} {
-		t.Run(string(status), func(t *testing.T) {
-			w := newStubborn(t)
-			pids := w.stubborn()
-			s := w.box.live[theLoop]
-			w.box.Rest(theLoop, status)
-			<-s.gone
-			w.gone(pids)
-		})
+	w := newStubborn(t)
+	pids := w.stubborn()
+	s := w.box.live[theLoop]
+	w.box.Rest(theLoop, loops.Completed)
+	<-s.gone
+	w.gone(pids)
+}
+
+// stopped opens a server and stops its process.
+func (w *world) stopped() (s agent.Session, pid string) {
+	w.Helper()
+	s = w.open("*")
+	pid = w.says(s, "fake__pid", "")
+	number, _ := strconv.Atoi(pid)
+	if err := syscall.Kill(number, syscall.SIGSTOP); err != nil {
+		w.Fatal(err)
+	}
+	return s, pid
+}
+
+func TestAServerThatHangsIsReplaced(t *testing.T) {
+	server := fakeServer()
+	server.Timeout = loops.Duration(2 * time.Second)
+	w := newWorld(t, map[string]Server{"fake": server})
+	s, pid := w.stopped()
+	if err := w.cancelled(s, "fake", "fake__echo", "", frameTaken); errors.Is(err, agent.ErrNotSent) {
+		t.Errorf("a call that went out gave %v", err)
+	}
+	if got := w.says(s, "fake__pid", ""); got == pid {
+		t.Error("it is the same process")
+	}
+	w.gone(pid)
+}
+
+func TestArgumentsThatAServerDoesNotRead(t *testing.T) {
+	log := filepath.Join(t.TempDir(), "log")
+	w := newWorld(t, map[string]Server{"fake": fakeServer("log=" + log)})
+	s, pid := w.stopped()
+	big := fmt.Sprintf(`{"a":%q}`, strings.Repeat("x", 1<<20))
+	if err := w.cancelled(s, "fake", "fake__echo", big, frameTaken); errors.Is(err, agent.ErrNotSent) {
+		t.Errorf("a call of which a part was written gave %v", err)
+	}
+	w.connection("fake").doubt.Store(false) // nobody noticed
+	if err := w.cancelled(s, "fake", "fake__echo", "", frameQueued); !errors.Is(err, agent.ErrNotSent) {
+		t.Errorf("a call that waited behind it gave %v", err)
+	}
+	number, _ := strconv.Atoi(pid)
+	syscall.Kill(number, syscall.SIGCONT)
+	w.says(s, "fake__echo", "")
+	if calls := strings.Count(strings.Join(w.log(log), " "), "call:echo"); calls != 2 {
+		t.Errorf("%d calls arrived, want the first and the last: %q", calls, w.log(log))
 	}
 }
 
@@ -206,14 +250,25 @@ func TestAWaitingLoopKeepsItsServersForAMinute(t *testing.T) {
 			t.Error("a session in use was ended")
 		}
 		box.Rest(theLoop, loops.Waiting)
+		box.mu.Lock() // the minute ends while somebody opens the tools
+		time.Sleep(idleTime)
+		s.keep()
+		box.mu.Unlock()
+		if over(s) {
+			t.Error("a session that was just opened was ended")
+		}
+		box.Rest(theLoop, loops.Waiting)
 		time.Sleep(61 * time.Second)
 		if !over(s) || open() == s {
 			t.Error("an idle session was not ended")
 		}
-		box.Rest(theLoop, loops.Waiting)
-		box.Rest(theLoop, loops.Paused)
-		if box.live[theLoop] != nil {
-			t.Error("a paused loop waits for the minute of a waiting one")
+		for _, status := range loops.Statuses() {
+			s := open()
+			box.Rest(theLoop, loops.Waiting)
+			box.Rest(theLoop, status)
+			if over(s) != (status != loops.Waiting) {
+				t.Errorf("%s: the session was ended: %t", status, over(s))
+			}
 		}
 		box.Rest("nobody-cccc", loops.Waiting)
 		if err := box.Close(t.Context()); err != nil {

@@ -28,7 +28,7 @@ type pipe struct {
 	work   sync.WaitGroup
 
 	mu      sync.Mutex
-	waiting map[string]chan *transport.JSONRPCResponse
+	waiting map[string]*frame
 	notify  func(mcp.JSONRPCNotification)
 	request transport.RequestHandler
 	garbage []byte // the last of what was no message
@@ -48,8 +48,14 @@ var (
 
 // frame is a message on its way out.
 type frame struct {
-	data  []byte
-	state atomic.Int32
+	data     []byte
+	state    atomic.Int32
+	response chan *transport.JSONRPCResponse // gets the answer to a request; has room for it
+}
+
+func newFrame(message any) (*frame, error) {
+	data, err := json.Marshal(message)
+	return &frame{data: append(data, '\n'), response: make(chan *transport.JSONRPCResponse, 1)}, err
 }
 
 const (
@@ -67,7 +73,7 @@ func (f *frame) withdraw() (sent bool) {
 
 func newPipe(in io.Writer, out io.Reader) *pipe {
 	return &pipe{in: in, out: out, frames: make(chan *frame, maxQueued), closed: make(chan struct{}),
-		waiting: make(map[string]chan *transport.JSONRPCResponse)}
+		waiting: make(map[string]*frame)}
 }
 
 // Start starts the goroutines; Close ends and awaits them.
@@ -91,7 +97,7 @@ func (p *pipe) fail(err error) {
 }
 
 // GetSessionId is part of the interface; a pipe has none.
-func (p *pipe) GetSessionId() string { return "" } //nolint:revive // mcp-go's spelling
+func (p *pipe) GetSessionId() string { return "" }
 
 // SetNotificationHandler sets who is told what the server says unasked.
 func (p *pipe) SetNotificationHandler(f func(mcp.JSONRPCNotification)) {
@@ -110,26 +116,24 @@ func (p *pipe) SetRequestHandler(f transport.RequestHandler) {
 // SendRequest sends a request and waits for its answer.
 func (p *pipe) SendRequest(ctx context.Context, r transport.JSONRPCRequest) (*transport.JSONRPCResponse, error) {
 	noteRequest(ctx)
-	data, err := json.Marshal(r)
+	f, err := newFrame(r)
 	if err != nil {
 		return nil, err
 	}
 	key := r.ID.String()
-	response := make(chan *transport.JSONRPCResponse, 1)
 	p.mu.Lock()
-	p.waiting[key] = response
+	p.waiting[key] = f
 	p.mu.Unlock()
 	defer func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		delete(p.waiting, key)
 	}()
-	f, err := p.send(ctx, data)
-	if err != nil {
+	if err := p.send(ctx, f); err != nil {
 		return nil, err
 	}
 	select {
-	case got := <-response:
+	case got := <-f.response:
 		noteResponse(ctx, got)
 		return got, nil
 	case <-ctx.Done():
@@ -139,7 +143,7 @@ func (p *pipe) SendRequest(ctx context.Context, r transport.JSONRPCRequest) (*tr
 	}
 	noteSent(ctx, f.withdraw())
 	select {
-	case got := <-response: // it came together with the end
+	case got := <-f.response: // it came together with the end
 		noteResponse(ctx, got)
 		return got, nil
 	default:
@@ -149,28 +153,26 @@ func (p *pipe) SendRequest(ctx context.Context, r transport.JSONRPCRequest) (*tr
 
 // SendNotification hands a notification to the writer.
 func (p *pipe) SendNotification(ctx context.Context, n mcp.JSONRPCNotification) error {
-	data, err := json.Marshal(n)
+	f, err := newFrame(n)
 	if err != nil {
 		return err
 	}
-	_, err = p.send(context.WithoutCancel(ctx), data)
-	return err
+	return p.send(ctx, f)
 }
 
-func (p *pipe) send(ctx context.Context, data []byte) (*frame, error) {
-	f := &frame{data: append(data, '\n')}
+func (p *pipe) send(ctx context.Context, f *frame) error {
 	select {
 	case <-p.closed:
-		return nil, p.fault
+		return p.fault
 	default:
 	}
 	select {
 	case p.frames <- f:
-		return f, nil
+		return nil
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return ctx.Err()
 	case <-p.closed:
-		return nil, p.fault
+		return p.fault
 	}
 }
 
@@ -274,11 +276,11 @@ func (p *pipe) deliver(line []byte) {
 		return
 	}
 	p.mu.Lock()
-	response := p.waiting[r.ID.String()]
+	f := p.waiting[r.ID.String()]
 	delete(p.waiting, r.ID.String())
 	p.mu.Unlock()
-	if response != nil {
-		response <- &r
+	if f != nil {
+		f.response <- &r
 	}
 }
 
@@ -296,12 +298,12 @@ func (p *pipe) serve(line []byte) {
 			response = got
 		}
 	}
-	data, err := json.Marshal(response)
+	answer, err := newFrame(response)
 	if err != nil {
 		return
 	}
 	select {
-	case p.frames <- &frame{data: append(data, '\n')}:
+	case p.frames <- answer:
 	default:
 	}
 }

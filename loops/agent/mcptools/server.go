@@ -21,10 +21,11 @@ var errOver = errors.New("this process does not work on the loop any more")
 
 // server keeps a connection to one server for one loop. Safe for concurrent use.
 type server struct {
-	name  string
-	build func(context.Context) (*conn, error)
-	over  context.Context // ends with the loop's session
-	turn  chan struct{}   // held by the one who connects
+	name    string
+	timeout time.Duration // of a call, on a connection that is ready
+	build   func(context.Context) (*conn, error)
+	over    context.Context // ends with the loop's session
+	turn    chan struct{}   // held by the one who connects
 
 	mu    sync.Mutex
 	now   *conn
@@ -33,8 +34,8 @@ type server struct {
 	begun time.Time // when the last connection was begun
 }
 
-func newServer(over context.Context, name string, build func(context.Context) (*conn, error)) *server {
-	return &server{name: name, build: build, over: over, turn: make(chan struct{}, 1)}
+func newServer(over context.Context, name string, timeout time.Duration, build func(context.Context) (*conn, error)) *server {
+	return &server{name: name, timeout: timeout, build: build, over: over, turn: make(chan struct{}, 1)}
 }
 
 // ready returns a usable connection and builds one when there is none.
@@ -68,11 +69,7 @@ func (s *server) current() *conn {
 
 // answers asks a connection in doubt for a sign of life.
 func (s *server) answers(ctx context.Context, c *conn) bool {
-	patience := probeTime
-	if deadline, ok := ctx.Deadline(); ok {
-		patience = min(patience, time.Until(deadline)/2) // the other half is for a new one
-	}
-	short, cancel := context.WithTimeout(ctx, patience)
+	short, cancel := context.WithTimeout(ctx, min(probeTime, s.timeout))
 	defer cancel()
 	if c.refresh(short) != nil {
 		return false
@@ -194,19 +191,10 @@ func (s *server) call(ctx context.Context, tool string, args json.RawMessage) (a
 		if err != nil {
 			return agent.Outcome{}, notSent(err)
 		}
-		if s.vanished(ctx, c, tool) {
-			return agent.Outcome{Error: true, Text: s.vanishedText(tool)}, nil
-		}
-		out, how, err := c.call(ctx, tool, args)
+		out, how, err := s.try(ctx, c, tool, args)
 		switch how {
 		case answeredCall:
 			s.worked()
-			return out, nil
-		case declinedCall:
-			s.worked()
-			if c.refresh(ctx) == nil && !c.has(tool) {
-				out.Text = s.vanishedText(tool) + " (" + out.Text + ")"
-			}
 			return out, nil
 		case givenUp:
 			return out, unknown(s.named(err))
@@ -221,6 +209,23 @@ func (s *server) call(ctx context.Context, tool string, args json.RawMessage) (a
 			return out, notSent(s.named(c.loss(err)))
 		}
 	}
+}
+
+// try makes one call within the timeout.
+func (s *server) try(ctx context.Context, c *conn, tool string, args json.RawMessage) (agent.Outcome, verdict, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, s.timeout, fmt.Errorf("there was no answer within %s", s.timeout))
+	defer cancel()
+	if s.vanished(ctx, c, tool) {
+		return agent.Outcome{Error: true, Text: s.vanishedText(tool)}, answeredCall, nil
+	}
+	out, how, err := c.call(ctx, tool, args)
+	if how == declinedCall {
+		if c.refresh(ctx) == nil && !c.has(tool) {
+			out.Text = s.vanishedText(tool) + " (" + out.Text + ")"
+		}
+		how = answeredCall
+	}
+	return out, how, err
 }
 
 func (s *server) named(err error) error { return fmt.Errorf("the MCP server %s: %w", s.name, err) }

@@ -21,7 +21,8 @@ import (
 // script is a transport whose tool calls do what a test says.
 type script struct {
 	call func(ctx context.Context, n int) (sent bool, result string, err error)
-	calm func(ctx context.Context) error // of everything else
+	calm func(ctx context.Context) error                          // of everything else
+	meet func(ctx context.Context, method string) (string, error) // nil: a server of the older era
 	lost chan struct{}
 
 	mu    sync.Mutex
@@ -52,7 +53,16 @@ func (s *script) SendRequest(ctx context.Context, r transport.JSONRPCRequest) (*
 			return nil, err
 		}
 		return respond(result), nil
-	case "initialize":
+	case "initialize", "server/discover":
+		if s.meet != nil {
+			result, err := s.meet(ctx, r.Method)
+			if err != nil && ctx.Err() == nil { // it answers that it won't
+				resp := transport.NewJSONRPCErrorResponse(r.ID, mcp.METHOD_NOT_FOUND, err.Error(), nil)
+				noteResponse(ctx, resp)
+				return resp, nil
+			}
+			return respond(result), err
+		}
 		return respond(`{"protocolVersion":"2025-11-25","capabilities":{},"serverInfo":{"name":"script","version":"1"}}`), nil
 	case "tools/list":
 		if s.calm != nil {
@@ -71,7 +81,7 @@ func supervised(t *testing.T, scripts ...*script) (*server, func() []time.Durati
 	begun := time.Now()
 	var mu sync.Mutex
 	var starts []time.Duration
-	s := newServer(over, "fake", func(ctx context.Context) (*conn, error) {
+	s := newServer(over, "fake", 50*time.Second, func(ctx context.Context) (*conn, error) {
 		mu.Lock()
 		at := len(starts)
 		starts = append(starts, time.Since(begun))
@@ -79,7 +89,7 @@ func supervised(t *testing.T, scripts ...*script) (*server, func() []time.Durati
 		if at >= len(scripts) || scripts[at] == nil {
 			return nil, errors.New("it does not start")
 		}
-		c := newConn(client.NewClient(scripts[at], client.WithLegacyProtocolOnly()))
+		c := newConn(client.NewClient(scripts[at], client.WithProtocolVersion(mcp.LATEST_LEGACY_PROTOCOL_VERSION)))
 		c.lost, c.shut = scripts[at].lost, func() {}
 		return c, c.greet(ctx, "test")
 	})
@@ -123,7 +133,7 @@ func TestWhatBecomesOfACall(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s, starts := supervised(t, &script{call: tt.first}, &script{call: answers})
-				ctx, cancel := context.WithTimeoutCause(t.Context(), time.Minute, errors.New("too slow"))
+				ctx, cancel := context.WithTimeoutCause(t.Context(), 10*time.Second, errors.New("too slow"))
 				defer cancel()
 				out, err := s.call(ctx, "t", json.RawMessage("{}"))
 				got := ""
@@ -247,6 +257,9 @@ func TestAConnectionInDoubtIsAskedForASignOfLife(t *testing.T) {
 				if err != nil || out.Text != "fine" || len(starts()) != tt.starts || time.Since(begun) != tt.late {
 					t.Errorf("got %+v, %v after %s and %d starts", out, err, time.Since(begun), len(starts()))
 				}
+				if s.current().doubt.Load() {
+					t.Error("it is still in doubt")
+				}
 			})
 		})
 	}
@@ -295,6 +308,37 @@ func TestTheEndDuringAPause(t *testing.T) {
 		cancel(stop)
 		if err := <-failed; !errors.Is(err, stop) {
 			t.Errorf("got %v", err)
+		}
+	})
+}
+
+// A server of the newer era alone that is slow to start misses the question
+// which era it is of, and knows no other greeting.
+func TestASlowServerOfTheNewerEra(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begun := time.Now()
+		slow := &script{
+			call: func(context.Context, int) (bool, string, error) { return true, fine, nil },
+			meet: func(ctx context.Context, method string) (string, error) {
+				if up := begun.Add(12 * time.Second); time.Now().Before(up) {
+					select {
+					case <-time.After(time.Until(up)):
+					case <-ctx.Done():
+						return "", ctx.Err()
+					}
+				}
+				if method == "initialize" {
+					return "", errors.New("no such method")
+				}
+				return `{"supportedVersions":["2026-07-28"],"capabilities":{"tools":{}}}`, nil
+			},
+		}
+		c := newConn(client.NewClient(slow))
+		if err := c.greet(t.Context(), "test"); err != nil {
+			t.Fatal(err)
+		}
+		if out, how, err := c.call(t.Context(), "t", json.RawMessage("{}")); how != answeredCall || out.Text != "fine" {
+			t.Errorf("got %+v, %v", out, err)
 		}
 	})
 }

@@ -145,6 +145,7 @@ func (s *session) Tools() []agent.Tool {
 }
 
 // Call calls a tool and waits for its answer, at most for the server's timeout.
+// The time to start a server anew comes before it.
 func (s *session) Call(ctx context.Context, name string, args json.RawMessage) (agent.Outcome, error) {
 	s.mu.Lock()
 	r, ok := s.routes[name]
@@ -152,20 +153,13 @@ func (s *session) Call(ctx context.Context, name string, args json.RawMessage) (
 	if !ok {
 		return agent.Outcome{Error: true, Text: fmt.Sprintf("there is no tool %s%s", excerpt(name), loops.DidYouMean(name, s.names()))}, nil
 	}
-	args, err := objectOf(args)
-	if err != nil {
-		return agent.Outcome{Error: true, Text: err.Error()}, nil
+	args, ok = objectOf(args)
+	if !ok {
+		return agent.Outcome{Error: true, Text: "the arguments must be a JSON object, got " + excerpt(string(args))}, nil
 	}
 	ctx, cancel := s.within(ctx)
 	defer cancel()
-	timeout := s.specs[r.server.name].timeout()
-	ctx, end := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("there was no answer within %s", timeout))
-	defer end()
-	out, err := r.server.call(ctx, r.own, args)
-	if err != nil {
-		return agent.Outcome{}, fmt.Errorf("call %s: %w", name, err)
-	}
-	return out, nil
+	return r.server.call(ctx, r.own, args)
 }
 
 func (s *session) names() []string {
@@ -175,15 +169,12 @@ func (s *session) names() []string {
 }
 
 // objectOf is the arguments as an object, empty when there are none.
-func objectOf(args json.RawMessage) (json.RawMessage, error) {
+func objectOf(args json.RawMessage) (object json.RawMessage, ok bool) {
 	args = bytes.TrimSpace(args)
 	if len(args) == 0 || bytes.Equal(args, []byte("null")) {
-		return json.RawMessage("{}"), nil
+		return json.RawMessage("{}"), true
 	}
-	if !json.Valid(args) || args[0] != '{' {
-		return nil, fmt.Errorf("the arguments must be a JSON object, got %s", excerpt(string(args)))
-	}
-	return args, nil
+	return args, json.Valid(args) && args[0] == '{'
 }
 
 // close ends everything and returns when nothing is left.

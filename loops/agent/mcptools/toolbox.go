@@ -100,10 +100,10 @@ func (t *Toolbox) Open(ctx context.Context, loop loops.ID, dir string, patterns 
 	}
 	s, err := t.session(ctx, loop, dir, patterns)
 	if err != nil {
-		return nil, fmt.Errorf("open the tools of %s: %w", loop, err)
+		return nil, err
 	}
 	if err := s.open(ctx); err != nil {
-		return nil, fmt.Errorf("open the tools of %s: %w", loop, err)
+		return nil, err
 	}
 	return s, nil
 }
@@ -157,7 +157,7 @@ func (t *Toolbox) newSession(loop loops.ID, dir string, texts []string) *session
 	for name, spec := range t.servers {
 		if wanted.wants(name) {
 			r := &recipe{name: name, server: spec, loop: loop, dir: dir, box: t}
-			s.servers[name] = newServer(over, name, r.build)
+			s.servers[name] = newServer(over, name, spec.timeout(), r.build)
 		}
 	}
 	return s

@@ -189,9 +189,12 @@ var errStreamEnded = errors.New("its stream of answers ended")
 func (l *eventLink) SendRequest(ctx context.Context, r transport.JSONRPCRequest) (*transport.JSONRPCResponse, error) {
 	noteRequest(ctx)
 	r.ID = mcp.NewRequestId("loop-mcp-" + strconv.FormatInt(l.count.Add(1), 10))
-	// mcp-go would wait on for an answer that nothing can bring any more.
-	inner, cancel := context.WithCancel(ctx)
+	// mcp-go would wait on for an answer that nothing can bring any more, and
+	// measures the time to a deadline with a clock of its own.
+	inner, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
+	stop := context.AfterFunc(ctx, cancel)
+	defer stop()
 	go func() {
 		select {
 		case <-l.lost:
@@ -200,8 +203,10 @@ func (l *eventLink) SendRequest(ctx context.Context, r transport.JSONRPCRequest)
 		}
 	}()
 	resp, err := l.SSE.SendRequest(inner, r)
-	if err != nil && inner.Err() != nil && ctx.Err() == nil {
-		err = errStreamEnded
+	if err != nil && inner.Err() != nil {
+		if err = ctx.Err(); err == nil {
+			err = errStreamEnded
+		}
 	}
 	noteResponse(ctx, resp)
 	return resp, err

@@ -261,10 +261,13 @@ func TestCallsOverHTTPThatFail(t *testing.T) {
 		notSent bool
 		want    string
 	}{
-		"not allowed":    {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(403) }, true, "it answered 403 Forbidden: check its headers"},
-		"too many":       {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(429) }, true, "it answered 429 Too Many Requests"},
-		"a broken proxy": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(502); io.WriteString(w, "{}") }, false, "it answered 502 Bad Gateway ({}); whether the tool ran is not known"},
-		"cut off":        {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, false, "whether the tool ran is not known"},
+		"not allowed": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }, true, "it answered 403 Forbidden: check its headers"},
+		"too many":    {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTooManyRequests) }, true, "it answered 429 Too Many Requests"},
+		"a broken proxy": {func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusBadGateway)
+			io.WriteString(w, "{}")
+		}, false, "it answered 502 Bad Gateway ({}); whether the tool ran is not known"},
+		"cut off": {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, false, "whether the tool ran is not known"},
 		"cut in the answer": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/json")
 			io.WriteString(w, `{"jsonrpc":"2.0","id":`)
@@ -303,9 +306,11 @@ func TestAServerThatIsDownForAWhile(t *testing.T) {
 	web.CloseClientConnections()
 	address := web.Listener.Addr().String()
 	web.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-	defer cancel()
-	_, err := s.Call(ctx, "web__echo", nil)
+	_, err := s.Call(t.Context(), "web__echo", nil)
+	if err != nil && !errors.Is(err, agent.ErrNotSent) {
+		// The request met the end of the connection, so that nobody knows.
+		_, err = s.Call(t.Context(), "web__echo", nil)
+	}
 	if !errors.Is(err, agent.ErrNotSent) || !strings.Contains(err.Error(), "connection refused") {
 		t.Fatalf("got %v", err)
 	}
@@ -326,11 +331,11 @@ func TestACallOverHTTPThatHangs(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			web := newSite(t, inner)
 			spec := web.server()
-			spec.Timeout = loops.Duration(200 * time.Millisecond)
+			spec.Timeout = loops.Duration(time.Second)
 			w := newWorld(t, map[string]Server{"web": spec})
 			s := w.open("*")
 			_, err := s.Call(t.Context(), "web__hang", nil)
-			if err == nil || errors.Is(err, agent.ErrNotSent) || !strings.Contains(err.Error(), "there was no answer within 200ms") {
+			if err == nil || errors.Is(err, agent.ErrNotSent) || !strings.Contains(err.Error(), "there was no answer within 1s") {
 				t.Errorf("got %v", err)
 			}
 			w.says(s, "web__echo", "")

@@ -18,6 +18,7 @@ type assembly struct {
 	live    func(model.Live)
 	blocks  []*block
 	usage   sdk.Usage
+	cost    *int64
 	model   string
 	stop    sdk.StopReason
 	refusal string
@@ -36,7 +37,7 @@ type block struct {
 func (a *assembly) add(e sdk.MessageStreamEventUnion) error {
 	switch e.Type {
 	case "message_start":
-		a.model, a.usage = string(e.Message.Model), e.Message.Usage
+		a.model, a.usage = e.Message.Model, e.Message.Usage
 	case "content_block_start":
 		if e.Index != int64(len(a.blocks)) {
 			return fmt.Errorf("content block %d began as number %d", e.Index, len(a.blocks))
@@ -65,7 +66,7 @@ func (a *assembly) start(c sdk.ContentBlockStartEventContentBlockUnion) {
 	b.thinking.WriteString(c.Thinking)
 	b.signature.WriteString(c.Signature)
 	if in, ok := c.Input.(map[string]any); ok && len(in) > 0 { // all at once, from servers that do not stream it
-		raw, _ := wire.JSON(in) //nolint:errcheck // it was JSON
+		raw, _ := wire.JSON(in)
 		b.input.Write(raw)
 	}
 	a.blocks = append(a.blocks, b)
@@ -119,6 +120,9 @@ func (a *assembly) count(u sdk.MessageDeltaUsage) {
 	if u.JSON.CacheReadInputTokens.Valid() {
 		a.usage.CacheReadInputTokens = u.CacheReadInputTokens
 	}
+	if cost := wire.Cost(json.RawMessage(u.RawJSON())); cost != nil { // a router's
+		a.cost = cost
+	}
 	if u.JSON.OutputTokensDetails.Valid() {
 		a.usage.OutputTokensDetails = u.OutputTokensDetails
 	}
@@ -141,9 +145,9 @@ func (a *assembly) answer(info model.Info, requestID string) model.Answer {
 	if stop == model.StopRefusal && msg.Text() == "" && a.refusal != "" {
 		msg.Blocks = append(msg.Blocks, model.Block{Text: a.refusal})
 	}
-	raw, _ := wire.JSON(native) //nolint:errcheck // each was JSON
+	raw, _ := wire.JSON(native)
 	msg.Native = wire.Keep(info.ID, raw)
-	return model.Answer{Message: msg, Stop: stop, Usage: a.total(), Model: a.model, RequestID: requestID}
+	return model.Answer{Message: msg, Stop: stop, Usage: a.total(), Cost: a.cost, Model: a.model, RequestID: requestID}
 }
 
 func (a *assembly) reason() model.Stop {
@@ -208,6 +212,6 @@ func (b *block) native(cut bool) json.RawMessage {
 }
 
 func quoted(s string) json.RawMessage {
-	raw, _ := wire.JSON(s) //nolint:errcheck // a string is always marshalled
+	raw, _ := wire.JSON(s)
 	return raw
 }

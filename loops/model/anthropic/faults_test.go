@@ -68,7 +68,7 @@ func TestStreamsThatFail(t *testing.T) {
 		"refused, the account":        {modeltest.Refuse(400, `{"error":{"type":"invalid_request_error","message":"Your credit balance is too low to access the Anthropic API."}}`), model.NoCredit, true, "credit balance"},
 		"refused, its body is cut off": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "9")
-			w.WriteHeader(403)
+			w.WriteHeader(http.StatusForbidden)
 		}, model.BadKey, true, "forbidden"},
 	}
 	for name, tt := range tests {
@@ -147,6 +147,13 @@ func TestHowAnAnswerEnds(t *testing.T) {
 	}
 }
 
+func TestTheCostThatARouterNames(t *testing.T) {
+	p := modeltest.New(t, modeltest.Stream(events(start, text, piece, strings.Replace(end, `"output_tokens":2`, `"output_tokens":2,"cost":0.0021`, 1), stopped)))
+	if got, _ := generate(t, open(t, p), modeltest.Ask("hi")); got.Cost == nil || *got.Cost != 2100 {
+		t.Errorf("got %v", got.Cost)
+	}
+}
+
 func TestWhatServersAddToAStream(t *testing.T) {
 	huge := strings.Repeat("long ", 1<<20)
 	ok := events(start, text, piece, end, stopped)
@@ -180,7 +187,7 @@ func (s silent) RoundTrip(r *http.Request) (*http.Response, error) {
 			pw.CloseWithError(r.Context().Err())
 		}
 	}()
-	return &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {"text/event-stream"}}, Body: pr}, nil
+	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"text/event-stream"}}, Body: pr}, nil
 }
 
 func TestSilenceAndSlowness(t *testing.T) {
@@ -257,6 +264,7 @@ func TestConfigurations(t *testing.T) {
 		{Config{Alias: "smart", Model: "claude-x", BaseURL: "https://api.anthropic.com/v1"}, "anthropic/claude-x", "anthropic", ""},
 		{Config{Alias: "local", Model: "qwen3", BaseURL: "http://127.0.0.1:11434/v1/"}, "anthropic/qwen3@127.0.0.1:11434", "local", ""},
 		{Config{}, "", "", "model is missing"},
+		{Config{Model: "m", APIKey: "“sk”"}, "", "", "the API key has a character"},
 		{Config{Model: "m", BaseURL: "localhost:1"}, "", "", "base_url is"},
 	} {
 		m, err := New(tt.c)

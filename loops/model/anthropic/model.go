@@ -48,20 +48,22 @@ type Config struct {
 type Model struct {
 	cfg    Config
 	info   model.Info
-	client sdk.Client
+	client sdk.MessageService // not sdk.Client: every service that it holds would be linked, 10 MB of them
 }
 
 var _ model.Model = (*Model)(nil)
 
 // New returns the model that cfg names. It makes no request.
 func New(cfg Config) (*Model, error) {
-	cfg.APIKey = strings.TrimSpace(cfg.APIKey)
 	base, err := baseURL(cfg.BaseURL)
 	if err != nil {
 		return nil, err
 	}
 	if cfg.Model == "" {
 		return nil, errors.New("anthropic: model is missing; name one, as claude-sonnet-4-5")
+	}
+	if cfg.APIKey, err = wire.Key(cfg.APIKey); err != nil {
+		return nil, fmt.Errorf("anthropic: %w", err)
 	}
 	info := model.Info{
 		ID: wire.ID(provider, cfg.Model, base), Provider: provider, Model: cfg.Model, Wire: wireName,
@@ -70,7 +72,7 @@ func New(cfg Config) (*Model, error) {
 	if base != nil && cfg.Alias != "" {
 		info.Provider = cfg.Alias
 	}
-	return &Model{cfg: cfg, info: info, client: sdk.NewClient(options(cfg, base)...)}, nil
+	return &Model{cfg: cfg, info: info, client: sdk.NewMessageService(options(cfg, base)...)}, nil
 }
 
 // baseURL is the address of a server that is not the vendor's; nil: it is.
@@ -121,8 +123,8 @@ func (m *Model) Generate(ctx context.Context, r model.Request, live func(model.L
 	ctx, call := wire.Begin(ctx, m.cfg.Idle)
 	defer call.End()
 	a := &assembly{live: live}
-	stream := m.client.Messages.NewStreaming(ctx, m.params(r))
-	defer stream.Close()
+	stream := m.client.NewStreaming(ctx, m.params(r))
+	defer stream.Close() //nolint:errcheck // the answer is whole or an error says why not
 	for !a.ended && stream.Next() {
 		if err := a.add(stream.Current()); err != nil {
 			return model.Answer{}, call.Fail(m.fault(wire.Fault{Kind: model.Malformed, Err: err, Content: true}))

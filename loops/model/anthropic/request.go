@@ -19,7 +19,7 @@ const (
 
 // params is r in the API's words.
 func (m *Model) params(r model.Request) sdk.MessageNewParams {
-	p := sdk.MessageNewParams{Model: sdk.Model(m.cfg.Model), MaxTokens: r.MaxTok}
+	p := sdk.MessageNewParams{Model: m.cfg.Model, MaxTokens: r.MaxTok}
 	if p.MaxTokens <= 0 {
 		p.MaxTokens = usualOutput
 		if m.cfg.MaxOutput > 0 {

@@ -189,3 +189,17 @@ func TestTheOutputBound(t *testing.T) {
 		}
 	}
 }
+
+// A compatible server may name calls as Anthropic does not allow it; it gets its
+// own names back, in the call and in the result.
+func TestAServersOwnIDsStay(t *testing.T) {
+	p := modeltest.New(t, modeltest.Stream(golden(t, "text.sse")))
+	generate(t, open(t, p), model.Request{Messages: []model.Message{
+		{Role: model.Assistant, Wire: "anthropic", Native: json.RawMessage(`{"by":"anthropic/claude-sonnet-4-5","turn":[{"type":"tool_use","id":"functions.list:0","name":"list","input":{}}]}`),
+			Blocks: []model.Block{{Call: &model.ToolCall{ID: "functions.list:0", Name: "list", Args: json.RawMessage(`{}`)}}}},
+		{Role: model.User, Blocks: []model.Block{{Result: &model.ToolResult{ID: "functions.list:0", Name: "list", Text: "none"}}}},
+	}})
+	if sent := string(p.Sent()[0].Body); strings.Count(sent, `"functions.list:0"`) != 2 {
+		t.Errorf("sent %s", sent)
+	}
+}

@@ -172,7 +172,9 @@ func (a *assembly) stop(calls bool) (model.Stop, error) {
 		return model.StopRefusal, nil
 	}
 	switch a.finish {
-	case genai.FinishReasonStop:
+	case "":
+		return "", errNoEnd
+	case genai.FinishReasonStop, "FUNCTION_CALL": // the latter of servers that only speak like Google's
 		if calls {
 			return model.StopTools, nil
 		}

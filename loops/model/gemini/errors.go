@@ -55,6 +55,8 @@ func unread(err error) (model.Kind, error) {
 	switch {
 	case errors.Is(err, errUnreadable) || errors.Is(err, errStopped):
 		return model.Malformed, err
+	case errors.Is(err, errNoEnd):
+		return model.Incomplete, err
 	case errors.Is(err, errCut) || badJSON && syntax.Error() == "unexpected end of JSON input":
 		return model.Incomplete, errCut
 	case badJSON:

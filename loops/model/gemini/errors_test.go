@@ -247,7 +247,7 @@ func TestAStreamThatFallsSilent(t *testing.T) {
 		silent := func(r *http.Request) (*http.Response, error) {
 			body, w := io.Pipe()
 			context.AfterFunc(r.Context(), func() { w.CloseWithError(r.Context().Err()) })
-			return &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {"text/event-stream"}}, Body: body, Request: r}, nil
+			return &http.Response{StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"text/event-stream"}}, Body: body, Request: r}, nil
 		}
 		m, err := New(t.Context(), Config{Model: modelName, APIKey: secret, HTTPClient: &http.Client{Transport: roundTrip(silent)}, Idle: time.Minute})
 		if err != nil {
@@ -275,7 +275,7 @@ func FuzzStream(f *testing.F) {
 	log.SetOutput(io.Discard)
 	f.Fuzz(func(t *testing.T, stream string) {
 		answer := func(r *http.Request) (*http.Response, error) {
-			return &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {"text/event-stream"}}, Body: io.NopCloser(strings.NewReader(stream)), Request: r}, nil
+			return &http.Response{StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"text/event-stream"}}, Body: io.NopCloser(strings.NewReader(stream)), Request: r}, nil
 		}
 		m, err := New(t.Context(), Config{Model: modelName, APIKey: secret, HTTPClient: &http.Client{Transport: roundTrip(answer)}})
 		if err != nil {

@@ -144,15 +144,14 @@ func (m *Model) Generate(ctx context.Context, r model.Request, live func(model.L
 	x := &exchange{}
 	a := &assembly{live: live, names: toolNames(r.Tools), turns: len(r.Messages)}
 	err := m.stream(context.WithValue(ctx, exchangeKey{}, x), r, a)
-	if x.broken != nil { // what the library made of it is of no use
-		err = x.broken
+	if x.broken != nil { // what the library made of it is of no use, and all may have come
+		err = nil
+		if !a.ended() {
+			err = x.broken
+		}
 	}
 	var answer model.Answer
-	switch {
-	case !a.ended() && err == nil:
-		err = errNoEnd
-	case !a.ended():
-	case err == nil || x.broken != nil: // nothing that matters comes after the end
+	if err == nil {
 		answer, err = a.answer(m.info, x.sent)
 	}
 	if err != nil {

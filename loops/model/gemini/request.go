@@ -37,7 +37,7 @@ func (m *Model) config(r model.Request) (*genai.GenerateContentConfig, error) {
 		return nil, err
 	}
 	c := &genai.GenerateContentConfig{
-		AutomaticContinuation: genai.Ptr(false), // it would make requests of its own
+		AutomaticContinuation: new(false), // it would make requests of its own
 		HTTPOptions: &genai.HTTPOptions{ExtrasRequestProvider: func(body map[string]any) map[string]any {
 			body["contents"] = contents // verbatim; the library would drop what it does not know
 			return body
@@ -66,7 +66,7 @@ func (m *Model) thinking() *genai.ThinkingConfig {
 	}
 	c := &genai.ThinkingConfig{IncludeThoughts: m.cfg.Effort != "none"} // a sign of life while it thinks
 	if older.MatchString(m.cfg.Model) {
-		c.ThinkingBudget = genai.Ptr(budgets[m.cfg.Effort])
+		c.ThinkingBudget = new(budgets[m.cfg.Effort])
 	} else {
 		c.ThinkingLevel = levels[m.cfg.Effort]
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 
 	sdk "github.com/sashabaranov/go-openai"
@@ -53,7 +54,7 @@ func (m *Model) chatRequest(r model.Request) chatBody {
 	}
 	body := chatBody{ChatCompletionRequest: q, Messages: m.chatMessages(r)}
 	if m.vendor {
-		body.CacheKey = wire.Key(r.CacheKey, maxCacheKey)
+		body.CacheKey = wire.CacheKey(r.CacheKey, maxCacheKey)
 	}
 	return body
 }
@@ -61,9 +62,9 @@ func (m *Model) chatRequest(r model.Request) chatBody {
 // setMax bounds the output. Servers know max_tokens; OpenAI's reasoning models,
 // wherever they are served, refuse it.
 func (m *Model) setMax(q *sdk.ChatCompletionRequest, n int) {
-	q.MaxTokens = n
+	q.MaxTokens = n //nolint:staticcheck // deprecated by OpenAI, and all that other servers know
 	if m.vendor || errors.Is(sdk.NewReasoningValidator().Validate(*q), sdk.ErrReasoningModelMaxTokensDeprecated) {
-		q.MaxTokens, q.MaxCompletionTokens = 0, n
+		q.MaxTokens, q.MaxCompletionTokens = 0, n //nolint:staticcheck // see above
 	}
 }
 
@@ -74,7 +75,7 @@ func (m *Model) chatMessages(r model.Request) []json.RawMessage {
 	if r.System != "" {
 		out = append(out, marshal(chatMessage{Role: "system", Content: &r.System}))
 	}
-	for _, msg := range r.Messages {
+	for _, msg := range spokenOnce(r.Messages) {
 		if raw, ok := wire.Kept(m.info.ID, msg.Native); ok && msg.Wire == Chat && string(raw) != "null" {
 			for _, c := range msg.Calls() {
 				own[c.ID] = true
@@ -85,6 +86,24 @@ func (m *Model) chatMessages(r model.Request) []json.RawMessage {
 		out = append(out, neutralMessages(msg, own)...)
 	}
 	return out
+}
+
+// spokenOnce makes one message of texts that a user says in a row: the templates of
+// some local models refuse a role that speaks twice.
+func spokenOnce(all []model.Message) []model.Message {
+	var out []model.Message
+	for _, msg := range all {
+		if n := len(out); n > 0 && msg.Role == model.User && out[n-1].Role == model.User && onlyText(msg) && onlyText(out[n-1]) {
+			out[n-1].Blocks = append(slices.Clone(out[n-1].Blocks), msg.Blocks...)
+			continue
+		}
+		out = append(out, msg)
+	}
+	return out
+}
+
+func onlyText(m model.Message) bool {
+	return !slices.ContainsFunc(m.Blocks, func(b model.Block) bool { return b.Call != nil || b.Result != nil })
 }
 
 // chatMessage is a message without what only its maker understands.
@@ -137,6 +156,6 @@ func neutralMessages(msg model.Message, own map[string]bool) []json.RawMessage {
 }
 
 func marshal(v any) json.RawMessage {
-	raw, _ := wire.JSON(v) //nolint:errcheck // texts and valid JSON are always marshalled
+	raw, _ := wire.JSON(v)
 	return raw
 }

@@ -243,3 +243,37 @@ func TestUsageAndCostOfServersThatDiffer(t *testing.T) {
 		}
 	}
 }
+
+// A server gets its own names of calls back, in the call and in the result; those
+// of another model become names that every server takes.
+func TestIDsOfCalls(t *testing.T) {
+	const odd = "functions.list:0"
+	answer := map[string]string{
+		Chat:      `data: {"choices":[{"delta":{"tool_calls":[{"index":0,"id":"` + odd + `","function":{"name":"list"}}]},"finish_reason":"tool_calls"}]}` + "\n\n",
+		Responses: `data: {"type":"response.completed","response":{"output":[{"type":"function_call","call_id":"` + odd + `","name":"list","arguments":"{}"}]}}` + "\n\n",
+	}
+	for wire, stream := range answer {
+		p := modeltest.New(t, modeltest.Stream(stream), modeltest.Stream(stream), modeltest.Stream(stream))
+		m := openConfig(t, p, Config{Wire: wire})
+		first, _ := generate(t, m, modeltest.Ask("hi"))
+		r := model.Request{Messages: []model.Message{first.Message, {Role: model.User, Blocks: []model.Block{{Result: &model.ToolResult{ID: odd, Name: "list", Text: "none"}}}}}}
+		generate(t, m, r)
+		generate(t, openConfig(t, p, Config{Model: "other", Wire: wire}), r)
+		own, others := string(p.Sent()[1].Body), string(p.Sent()[2].Body)
+		if strings.Count(own, odd) != 2 || strings.Contains(others, odd) || strings.Count(others, `"call_d79cc0a64314793e4717d6d3"`) != 2 {
+			t.Errorf("%s: sent %s and %s", wire, own, others)
+		}
+	}
+}
+
+// TestUserSpeaksOnceInARow: a local server refused two user messages in a row
+// ("conversation roles must alternate").
+func TestUserSpeaksOnceInARow(t *testing.T) {
+	p := modeltest.New(t, modeltest.Stream(chatText))
+	generate(t, open(t, p, Chat), model.Request{Messages: []model.Message{
+		{Role: model.User, Blocks: []model.Block{{Text: "The goal."}}, Cache: true}, model.Text(model.User, "The news."),
+	}})
+	if body, want := string(p.Sent()[0].Body), `"messages":[{"role":"user","content":"The goal.\n\nThe news."}]`; !strings.Contains(body, want) {
+		t.Errorf("sent %s, want %s in it", body, want)
+	}
+}

@@ -56,7 +56,7 @@ func TestStreamsThatFail(t *testing.T) {
 		{"refused with a page", Responses, modeltest.Refuse(503, "<html>busy</html>"), model.Overloaded, true, "<html>busy</html>"},
 		{"refused, the body cut", Chat, func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "100")
-			w.WriteHeader(401)
+			w.WriteHeader(http.StatusUnauthorized)
 			io.WriteString(w, "{")
 		}, model.BadKey, true, ""},
 	}
@@ -116,7 +116,7 @@ func (s slow) RoundTrip(r *http.Request) (*http.Response, error) {
 			pw.CloseWithError(r.Context().Err())
 		}
 	}()
-	return &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {"text/event-stream"}}, Body: pr}, nil
+	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"text/event-stream"}}, Body: pr}, nil
 }
 
 func slowModel(t *testing.T, s slow, idle time.Duration) *Model {
@@ -203,6 +203,7 @@ func TestConfigurationsThatAreRefused(t *testing.T) {
 		{Config{Model: "m", Wire: "grpc"}, `wire is "grpc"; use responses or chat`},
 		{Config{Model: "m", BaseURL: "localhost:11434"}, `base_url is "localhost:11434"`},
 		{Config{Model: "m", BaseURL: "://"}, "base_url"},
+		{Config{Model: "m", APIKey: "sk-1\nexport X=sk-2"}, "openai: the API key has a character"},
 	} {
 		if _, err := New(tt.c); err == nil || !strings.Contains(err.Error(), tt.text) {
 			t.Errorf("%+v: %v", tt.c, err)

@@ -62,7 +62,6 @@ var _ model.Model = (*Model)(nil)
 
 // New returns the model that cfg names. It makes no request.
 func New(cfg Config) (*Model, error) {
-	cfg.APIKey = strings.TrimSpace(cfg.APIKey)
 	switch cfg.Wire {
 	case "":
 		cfg.Wire = Responses
@@ -76,6 +75,9 @@ func New(cfg Config) (*Model, error) {
 	address, base, err := baseURL(cfg.BaseURL)
 	if err != nil {
 		return nil, err
+	}
+	if cfg.APIKey, err = wire.Key(cfg.APIKey); err != nil {
+		return nil, fmt.Errorf("openai: %w", err)
 	}
 	info := model.Info{
 		ID: wire.ID(provider, cfg.Model, base), Provider: provider, Model: cfg.Model, Wire: cfg.Wire,
@@ -131,7 +133,7 @@ func (m *Model) Generate(ctx context.Context, r model.Request, live func(model.L
 	}
 	stream, err := open(ctx, r)
 	if err == nil {
-		defer stream.Close()
+		defer stream.Close() //nolint:errcheck // the answer is whole or an error says why not
 		err = read(stream, a)
 	}
 	if err == nil {

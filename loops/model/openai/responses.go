@@ -36,7 +36,7 @@ func (m *Model) responsesRequest(r model.Request) sdk.CreateResponseRequest {
 		Model: m.cfg.Model, Instructions: r.System, Input: m.input(r.Messages), MaxOutputTokens: int(r.MaxTok), Store: &store,
 	}
 	if m.vendor {
-		q.PromptCacheKey = wire.Key(r.CacheKey, maxCacheKey)
+		q.PromptCacheKey = wire.CacheKey(r.CacheKey, maxCacheKey)
 	}
 	if reasons(m.cfg.Model) {
 		q.Include = []sdk.ResponseInclude{sdk.ResponseIncludeReasoningEncryptedContent}

@@ -172,7 +172,7 @@ func (a *responsesAnswer) answer(info model.Info, requestID string) model.Answer
 			}
 		}
 	}
-	raw, _ := wire.JSON(native[:whole]) //nolint:errcheck // each was JSON
+	raw, _ := wire.JSON(native[:whole])
 	msg.Native = wire.Keep(info.ID, raw)
 	u, cost := count(a.final.Usage)
 	if requestID == "" {
@@ -238,8 +238,8 @@ func (i item) native(raw json.RawMessage, cut bool) json.RawMessage {
 		if json.Unmarshal(raw, &fields) != nil {
 			return nil
 		}
-		fields["arguments"], _ = wire.JSON(string(wire.Object(args))) //nolint:errcheck // a string is always marshalled
-		raw, _ = wire.JSON(fields)                                    //nolint:errcheck // it was JSON
+		fields["arguments"], _ = wire.JSON(string(wire.Object(args)))
+		raw, _ = wire.JSON(fields)
 	}
 	return raw
 }

@@ -2,11 +2,9 @@ package openai
 
 import (
 	"encoding/json"
-	"math"
-	"strconv"
-	"strings"
 
 	"example.com/loop-mcp/loops/model"
+	"example.com/loop-mcp/loops/model/wire"
 )
 
 // usage has the members of both APIs and of the servers that add to them.
@@ -22,12 +20,6 @@ type usage struct {
 	OutputDetails     outputDetails `json:"output_tokens_details"`
 	CompletionDetails outputDetails `json:"completion_tokens_details"`
 	CacheHit          int64         `json:"prompt_cache_hit_tokens"` // DeepSeek
-
-	Cost        json.RawMessage `json:"cost"` // OpenRouter: dollars
-	OwnKey      bool            `json:"is_byok"`
-	CostDetails struct {
-		Upstream json.RawMessage `json:"upstream_inference_cost"`
-	} `json:"cost_details"`
 }
 
 type inputDetails struct {
@@ -54,26 +46,5 @@ func count(raw json.RawMessage) (model.Usage, *int64) {
 	return model.Usage{
 		Input: max(0, input-read-write), CacheRead: read, CacheWrite: write,
 		Output: output, Reasoning: max(0, u.OutputDetails.Reasoning, u.CompletionDetails.Reasoning),
-	}, u.cost()
-}
-
-// cost is what the provider says that the call cost, in micro-dollars, rounded
-// up; nil: it says nothing. With a key of one's own behind a router, what the
-// vendor takes comes on top.
-func (u usage) cost() *int64 {
-	dollars, ok := number(u.Cost)
-	if !ok {
-		return nil
-	}
-	if upstream, ok := number(u.CostDetails.Upstream); ok && u.OwnKey {
-		dollars += upstream
-	}
-	micros := math.Ceil(dollars*1e6 - 1e-6) // less what is an error of binary fractions
-	n := int64(min(max(0, micros), 1e15))
-	return &n
-}
-
-func number(raw json.RawMessage) (float64, bool) {
-	f, err := strconv.ParseFloat(strings.Trim(string(raw), `"`), 64)
-	return f, err == nil && f >= 0 && !math.IsInf(f, 0)
+	}, wire.Cost(raw)
 }

@@ -10,6 +10,7 @@ import (
 // entry is one model of the table, under all of its names.
 type entry struct {
 	Match  rule   `json:"match"`
+	Window int64  `json:"window"` // tokens of its context; 0: unknown
 	Prices []when `json:"prices"` // the later one wins
 }
 

@@ -115,6 +115,7 @@ function provider({ id, fallback_model_providers: fallback, models }) {
     id, fallback,
     models: models.map((model) => ({
       match: match(model.match, `${id}/${model.id}`),
+      window: model.context_window, // left out where it is not known
       prices: (Array.isArray(model.prices) ? model.prices : [{ prices: model.prices }]).map((entry) => price(entry, `${id}/${model.id}`)),
     })),
   }

@@ -49,12 +49,23 @@ func Find(provider, name string, at time.Time) (price model.Price, ok bool) {
 	return open().find(provider, name, at)
 }
 
-func (t table) find(provider, name string, at time.Time) (price model.Price, ok bool) {
+// Window returns how many tokens fit into the context of a model, by the same
+// names as in [Find]; 0 when the table does not know.
+func Window(provider, name string) int64 {
+	entry, _ := open().entry(provider, name)
+	return entry.Window
+}
+
+func (t table) entry(provider, name string) (entry, bool) {
 	name = strings.ToLower(strings.TrimSpace(name))
-	entry, ok := t.model(provider, name)
-	if !ok {
-		entry, ok = t.model(provider, dashedDates(name))
+	if found, ok := t.model(provider, name); ok {
+		return found, true
 	}
+	return t.model(provider, dashedDates(name))
+}
+
+func (t table) find(provider, name string, at time.Time) (price model.Price, ok bool) {
+	entry, ok := t.entry(provider, name)
 	if !ok {
 		return model.Price{}, false
 	}

@@ -192,3 +192,14 @@ func checkCost(t *testing.T, id string, price model.Price, u model.Usage, r *ran
 		t.Errorf("%s: %+v costs %d, with %d set aside, at %+v", id, u, cost, aside, price)
 	}
 }
+
+func TestWindow(t *testing.T) {
+	for _, test := range []struct {
+		provider, name string
+		want           int64
+	}{{"anthropic", "claude-haiku-4-5", 200_000}, {"anthropic", "claude-sonnet-5", 1_000_000}, {"google", "gemini-3.8-flash", 1_000_000}, {"openai", "none-such", 0}, {"nobody", "x", 0}} {
+		if got := Window(test.provider, test.name); got != test.want {
+			t.Errorf("%s %s: %d, want %d", test.provider, test.name, got, test.want)
+		}
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"mime"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -29,8 +30,9 @@ type Call struct {
 	wrote    bool // the head of the request went out
 	status   int
 	header   http.Header
+	streamed bool // the answer says that it is a stream of events
 	received int64
-	refusal  []byte // the head of the body of a status of 400 and more
+	refusal  []byte // the head of a body that is no stream of events
 }
 
 type callKey struct{}
@@ -91,6 +93,8 @@ func (c *Call) answered(r *http.Response) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.status, c.header = r.StatusCode, r.Header
+	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	c.streamed = kind == "" || kind == "text/event-stream"
 	c.timer.Reset(c.idle)
 }
 
@@ -100,7 +104,7 @@ func (c *Call) arrived(p []byte) {
 	defer c.mu.Unlock()
 	c.timer.Reset(c.idle)
 	c.received += int64(len(p))
-	if c.status >= 400 && len(c.refusal) < maxRefusal {
+	if (c.status >= 400 || !c.streamed) && len(c.refusal) < maxRefusal {
 		c.refusal = append(c.refusal, p[:min(len(p), maxRefusal-len(c.refusal))]...)
 	}
 }

@@ -235,7 +235,7 @@ type quiet struct{ next chan struct{} }
 
 func (q quiet) RoundTrip(r *http.Request) (*http.Response, error) {
 	h := http.Header{"Content-Type": {"text/event-stream"}}
-	return &http.Response{StatusCode: 200, Header: h, Body: &quietBody{q, r.Context()}}, nil
+	return &http.Response{StatusCode: http.StatusOK, Header: h, Body: &quietBody{q, r.Context()}}, nil
 }
 
 type quietBody struct {

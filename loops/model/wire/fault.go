@@ -4,7 +4,7 @@ import (
 	"bufio"
 	"encoding/json"
 	"errors"
-	"mime"
+	"fmt"
 	"net/http"
 	"strings"
 	"time"
@@ -56,16 +56,17 @@ func (c *Call) Fail(f Fault) error {
 // broken tells what it means that the library gave up without a word of the
 // provider.
 func (c *Call) broken(err error) (model.Kind, error) {
-	_, redirected := errors.AsType[*redirectError](err)
+	redirect, redirected := errors.AsType[*redirectError](err)
 	switch {
 	case !c.begun:
 		return model.BadRequest, err // the library refused to send it
 	case redirected:
-		return model.BadRequest, unwrapURL(err)
+		return model.BadRequest, redirect
 	case errors.Is(err, errTooLarge):
 		return model.Malformed, errTooLarge
-	case c.status != 0 && !c.streamed():
-		return model.Malformed, errors.New("the server answered with " + clip(c.header.Get("Content-Type"), 60) + " and not with a stream of events; check base_url")
+	case c.status != 0 && !c.streamed:
+		return model.Malformed, fmt.Errorf("the server answered with %s and not with a stream of events; check base_url; it says: %s",
+			clip(c.header.Get("Content-Type"), 60), clip(ParseProblem(c.refusal).Message, 200))
 	case unreadable(err):
 		return model.Malformed, err
 	case c.status != 0:
@@ -79,12 +80,6 @@ func unreadable(err error) bool {
 	_, syntax := errors.AsType[*json.SyntaxError](err)
 	_, shape := errors.AsType[*json.UnmarshalTypeError](err)
 	return syntax || shape || errors.Is(err, bufio.ErrTooLong)
-}
-
-// streamed reports whether the answer says that it is a stream of events.
-func (c *Call) streamed() bool {
-	kind, _, _ := mime.ParseMediaType(c.header.Get("Content-Type"))
-	return kind == "" || kind == "text/event-stream"
 }
 
 // unbilled reports whether the provider can't have charged. A gateway that gave
@@ -104,19 +99,23 @@ func (c *Call) unbilled(kind model.Kind, f Fault) bool {
 	return kind != model.ServerError && kind != model.Refused
 }
 
-func unwrapURL(err error) error {
-	if e, ok := errors.AsType[*redirectError](err); ok {
-		return e
-	}
-	return err
-}
-
 // redact hides the key in what a server or library says, should it repeat it.
 func redact(err error, secret string) error {
 	if err == nil || len(secret) < 8 || !strings.Contains(err.Error(), secret) {
 		return err
 	}
 	return errors.New(strings.ReplaceAll(err.Error(), secret, "***"))
+}
+
+// Key makes a key fit for a header. The error does not show it.
+func Key(key string) (string, error) {
+	key = strings.TrimSpace(key)
+	for _, r := range key {
+		if r < '!' || r > '~' {
+			return "", errors.New("the API key has a character that no key has; was it copied with something else?")
+		}
+	}
+	return key, nil
 }
 
 // NoKey is the error of a call that can't be made for want of a key.

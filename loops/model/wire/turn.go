@@ -58,7 +58,7 @@ func Args(text string, cut bool) json.RawMessage {
 	case strings.HasPrefix(trimmed, "{") && json.Valid([]byte(trimmed)):
 		return json.RawMessage(trimmed)
 	}
-	quoted, _ := JSON(strings.ToValidUTF8(text, "\uFFFD")) //nolint:errcheck // a string is always marshalled
+	quoted, _ := JSON(strings.ToValidUTF8(text, "\uFFFD"))
 	return quoted
 }
 
@@ -104,8 +104,8 @@ func CallID(id string, longest int) string {
 	return "call_" + hex.EncodeToString(sum[:])[:24]
 }
 
-// Key shortens a cache key to the most that a provider accepts.
-func Key(key string, longest int) string {
+// CacheKey shortens a cache key to the most that a provider accepts.
+func CacheKey(key string, longest int) string {
 	if len(key) <= longest {
 		return key
 	}

@@ -83,10 +83,10 @@ func TestIDsThatProvidersTake(t *testing.T) {
 		}
 		seen[got] = true
 	}
-	if got := Key(strings.Repeat("k", 65), 64); len(got) != 64 || got == strings.Repeat("k", 64) {
+	if got := CacheKey(strings.Repeat("k", 65), 64); len(got) != 64 || got == strings.Repeat("k", 64) {
 		t.Error(got)
 	}
-	if got := Key("fix-build-7k3q", 64); got != "fix-build-7k3q" {
+	if got := CacheKey("fix-build-7k3q", 64); got != "fix-build-7k3q" {
 		t.Error(got)
 	}
 }

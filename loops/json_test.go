@@ -1,4 +1,4 @@
-package kvstate
+package loops
 
 import (
 	"encoding/json"
@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func FuzzIsJSON(f *testing.F) {
+func FuzzValidJSON(f *testing.F) {
 	for _, text := range []string{
 		``, ` `, `null`, `nul`, `true `, ` false`, `falsey`, `"a"`, `"`, `"\`, `"\"`, `"\u12aF"`, `"\u12g4"`, `"\u123`, `"\x"`, "\"\x1f\"", "\"\xff\"", "\"\x7f\"",
 		`{}`, `{ "a" : 1 , "b":[ ] }`, `{"a"}`, `{"a":}`, `{"a":1,}`, `{a:1}`, `{"a":1]`, `{,}`, `[]`, `[1,]`, `[1 2]`, `[1`, `]`, `{`, `[}`,
@@ -17,8 +17,8 @@ func FuzzIsJSON(f *testing.F) {
 		f.Add([]byte(text))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		if got, want := isJSON(data), json.Valid(data); got != want {
-			t.Errorf("isJSON(%.100q) is %t, package json says %t", data, got, want)
+		if got, want := ValidJSON(data), json.Valid(data); got != want {
+			t.Errorf("ValidJSON(%.100q) is %t, package json says %t", data, got, want)
 		}
 	})
 }

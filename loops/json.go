@@ -1,11 +1,11 @@
-package kvstate
+package loops
 
-// maxNesting is how deep package json reads.
-const maxNesting = 10_000
+// maxJSONDepth is how deep package json reads.
+const maxJSONDepth = 10_000
 
-// isJSON is [json.Valid], several times as fast: a memory is checked at each
-// commit, and then written as it is.
-func isJSON(data []byte) bool {
+// ValidJSON is [json.Valid], several times as fast: a memory is checked at each
+// call that is set aside or settled, and then written as it is.
+func ValidJSON(data []byte) bool {
 	end := jsonValue(data, jsonSpace(data, 0), 0)
 	return end > 0 && jsonSpace(data, end) == len(data)
 }
@@ -42,7 +42,7 @@ func jsonValue(data []byte, i, depth int) int {
 
 // jsonMembers reads what is inside an object or an array.
 func jsonMembers(data []byte, i, depth int, end byte) int {
-	if depth > maxNesting {
+	if depth > maxJSONDepth {
 		return -1
 	}
 	i = jsonSpace(data, i)
