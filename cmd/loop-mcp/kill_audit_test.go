@@ -6,19 +6,22 @@ import (
 	"strings"
 )
 
-// spendingLoop makes a configuration for a job and its loop file. limits and
-// more are YAML.
-func (o *outside) spendingLoop(b *box, number int, limits, more string) string {
+// spendingLoop writes the loop file of a job. limits
+// are YAML.
+func (o *outside) spendingLoop(b *box, number int, limits string) string {
 	b.t.Helper()
+	until := fmt.Sprintf("{ kind: judge, model: judge%d, criteria: [ { id: last, text: It is the draft that was wanted last } ] }", number)
+	if o.jobs[number].drafts == 0 {
+		until = "{ kind: predicate, expression: 'false' }"
+	}
 	return b.write(fmt.Sprintf("job-%02d.loop.yaml", number), fmt.Sprintf(`name: job-%02d
 goal: Write the drafts of job-%02[1]d.
 body: { kind: agent, model: worker%[1]d, tools: ["tools__*"] }
-until: { all: [ { kind: judge, model: judge%[1]d, criteria: [ { id: last, text: It is the draft that was wanted last } ] } ] }
-limits: %[2]s
+until: { all: [ %[2]s ] }
+limits: %[3]s
 retry: { initial: 10ms, max: 50ms, max_attempts: 5 }
 stall: { passes: 0 }
-%[3]s
-`, number, limits, more))
+`, number, until, limits))
 }
 
 // configure writes the configuration of all jobs. approve is a YAML list of

@@ -10,14 +10,14 @@ import (
 )
 
 // two drafts, of which the judge wants the second: four answers of the worker,
-// three of the judge, one run of each tool.
+// three of the judge, two runs of look and one of write.
 func twoDrafts() *job {
 	return &job{worker: rates{3_000_000, 300_000, 15_000_000}, judge: rates{1_000_000, 1_000_000, 5_000_000}, dense: 4, drafts: 2,
 		script: func(pass, turn int) []string {
 			if pass > 1 {
 				return []string{"finish"}
 			}
-			return [][]string{{"tools__look"}, {"tools__write"}, nil}[min(turn, 2)]
+			return [][]string{{"tools__look", "tools__look"}, {"tools__write"}, nil}[min(turn, 2)]
 		}}
 }
 
@@ -35,7 +35,7 @@ func newSpending(t *testing.T, approve string) *spending {
 	s := &spending{outside: newOutside(t, 1, twoDrafts()), b: newBox(t)}
 	s.configure(s.b, 2000, approve)
 	s.next()
-	s.b.want(0, []string{"start", s.spendingLoop(s.b, 0, roomy.yaml(), "")})
+	s.b.want(0, []string{"start", s.spendingLoop(s.b, 0, roomy.yaml())})
 	s.id = s.b.only("job-00")
 	return s
 }
@@ -137,16 +137,17 @@ func TestKilledWhileItSpends(t *testing.T) {
 		at   point
 		want counts
 	}{
-		{"before the first byte of an answer", point{kind: "worker", nth: 1, stage: accepted}, counts{5, 3, 1, 1}},
-		{"in the middle of an answer", point{kind: "worker", nth: 2, stage: middle}, counts{5, 3, 1, 1}},
-		{"while a tool runs that may run twice", point{kind: "tool", nth: 1, stage: begun}, counts{4, 3, 2, 1}},
-		{"before a tool answers that may run twice", point{kind: "tool", nth: 1, stage: done}, counts{4, 3, 2, 1}},
-		{"after a tool's result", point{kind: "worker", nth: 2, stage: accepted}, counts{5, 3, 1, 1}},
-		{"during the judge's only vote", point{kind: "judge", nth: 1, stage: middle}, counts{4, 4, 1, 1}},
-		{"after the verdict that a pass was not the last", point{kind: "worker", nth: 4, stage: accepted}, counts{5, 3, 1, 1}},
-		{"during the first of two votes", point{kind: "judge", nth: 2, stage: middle}, counts{4, 4, 1, 1}},
-		{"between two votes", point{kind: "judge", nth: 3, stage: accepted}, counts{4, 4, 1, 1}},
-		{"during the second of two votes", point{kind: "judge", nth: 3, stage: middle}, counts{4, 4, 1, 1}},
+		{"before the first byte of an answer", point{kind: "worker", nth: 1, stage: accepted}, counts{5, 3, 2, 1}},
+		{"in the middle of an answer", point{kind: "worker", nth: 2, stage: middle}, counts{5, 3, 2, 1}},
+		{"while a tool runs that may run twice", point{kind: "tool", nth: 1, stage: begun}, counts{4, 3, 3, 1}},
+		{"while the second of two tools runs", point{kind: "tool", nth: 2, stage: begun}, counts{4, 3, 3, 1}},
+		{"before a tool answers that may run twice", point{kind: "tool", nth: 1, stage: done}, counts{4, 3, 3, 1}},
+		{"after a tool's result", point{kind: "worker", nth: 2, stage: accepted}, counts{5, 3, 2, 1}},
+		{"during the judge's only vote", point{kind: "judge", nth: 1, stage: middle}, counts{4, 4, 2, 1}},
+		{"after the verdict that a pass was not the last", point{kind: "worker", nth: 4, stage: accepted}, counts{5, 3, 2, 1}},
+		{"during the first of two votes", point{kind: "judge", nth: 2, stage: middle}, counts{4, 4, 2, 1}},
+		{"between two votes", point{kind: "judge", nth: 3, stage: accepted}, counts{4, 4, 2, 1}},
+		{"during the second of two votes", point{kind: "judge", nth: 3, stage: middle}, counts{4, 4, 2, 1}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s := newSpending(t, "[]")
@@ -170,7 +171,7 @@ func TestNothingIsPaidAgainAfterTheEnd(t *testing.T) {
 	s.completed(told)
 	s.kill(c)
 	s.completed(s.finish(ledgerOf(told), 0, "show"))
-	s.wants(4, 3, 1, 1)
+	s.wants(4, 3, 2, 1)
 }
 
 // TestKilledInAToolThatMustNotRunTwice: a person is asked, and told which call
@@ -180,19 +181,19 @@ func TestKilledInAToolThatMustNotRunTwice(t *testing.T) {
 		for decision, runs := range map[string]int{"approve": 2, "deny": 1} {
 			t.Run(stage+", "+decision, func(t *testing.T) {
 				s := newSpending(t, "[]")
-				told := s.killedAt(point{kind: "tool", nth: 2, stage: stage})
+				told := s.killedAt(point{kind: "tool", nth: 3, stage: stage})
 				waits := s.finish(told, 0, "continue")
 				owed, _ := waits["attention"].(map[string]any)
 				if waits["status"] != "needs_input" || owed["kind"] != "approval" || !strings.HasPrefix(fmt.Sprint(owed["prompt"]), "The call of tools__write was cut off.") {
 					t.Fatalf("the loop is %v and waits for %v", waits["status"], owed)
 				}
-				s.wants(2, 0, 1, 1)
+				s.wants(2, 0, 2, 1)
 				args := []string{"approve"}
 				if decision == "deny" {
 					args = append(args, "--deny", "--message", "it is there")
 				}
 				s.completed(s.finish(ledgerOf(waits), runs-1, args...))
-				s.wants(4, 3, 1, runs)
+				s.wants(4, 3, 2, runs)
 			})
 		}
 	}
@@ -212,13 +213,13 @@ func TestKilledBetweenTheAnswerAndItsTool(t *testing.T) {
 				t.Fatalf("the loop is %v: %s", told["status"], problem)
 			}
 			s.kill(c)
-			s.wants(2, 0, 1, 0)
+			s.wants(2, 0, 2, 0)
 			args := []string{"approve"}
 			if decision == "deny" {
 				args = append(args, "--deny")
 			}
 			s.completed(s.finish(ledgerOf(told), 0, args...))
-			s.wants(4, 3, 1, runs)
+			s.wants(4, 3, 2, runs)
 		})
 	}
 }

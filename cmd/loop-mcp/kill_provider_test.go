@@ -36,7 +36,7 @@ type outside struct {
 type job struct {
 	worker, judge rates
 	dense         int64 // bytes that make a token
-	drafts        int   // the last one is what the judge wants
+	drafts        int   // the last one is what the judge wants; 0: no judge, and no draft is good enough
 	script        func(pass, turn int) []string
 	padding       int // bytes that a call or a result may have beyond what it needs
 	trouble       int // one request in so many fails; 0: none
@@ -237,7 +237,9 @@ func (o *outside) chat(w http.ResponseWriter, r *http.Request) {
 		answer = reply{text: strings.Repeat("x", int(max(0, a.MaxTokens-3)*j.dense))}
 		finish, output = "length", a.MaxTokens
 	}
-	output += int64(o.below(int(a.MaxTokens - output + 1))) // thoughts that nobody is shown
+	if output < a.MaxTokens { // thoughts that nobody is shown, often as many as are allowed
+		output = min(a.MaxTokens, output+int64(o.below(2*int(a.MaxTokens-output))))
+	}
 	input := a.tokens(j.dense)
 	cached := int64(o.below(int(input)))
 	e.tokens = input + output

@@ -33,11 +33,11 @@ func newSpenders(t *testing.T, seed uint64) *spenders {
 		jobs = append(jobs, s.randomJob())
 	}
 	s.outside = newOutside(t, seed, jobs...)
-	s.configure(s.b, 400+s.random.IntN(3000), "[]")
+	s.configure(s.b, 400+s.random.IntN(8000), "[]")
 	s.b.generation(0)
 	for i, j := range jobs {
 		c := s.randomCaps(j)
-		s.b.want(0, []string{"start", s.spendingLoop(s.b, i, c.yaml(), "")})
+		s.b.want(0, []string{"start", s.spendingLoop(s.b, i, c.yaml())})
 		s.ids, s.caps = append(s.ids, s.b.only(fmt.Sprintf("job-%02d", i))), append(s.caps, c)
 	}
 	s.told, s.again, s.status = make([]ledger, len(jobs)), make([]int, len(jobs)), make([]string, len(jobs))
@@ -47,10 +47,13 @@ func newSpenders(t *testing.T, seed uint64) *spenders {
 func (s *spenders) randomJob() *job {
 	price := func() rates {
 		in := 1 + s.random.Int64N(20_000_000)
+		if s.random.IntN(2) == 0 { // what it says costs more than what it hears
+			in = 1 + in/100
+		}
 		return rates{in, 1 + s.random.Int64N(in), 1 + s.random.Int64N(60_000_000)}
 	}
 	seed := s.random.Uint64()
-	return &job{worker: price(), judge: price(), dense: 1 + s.random.Int64N(4), drafts: 1 + s.random.IntN(4), padding: 1 + s.random.IntN(3000), trouble: 6,
+	return &job{worker: price(), judge: price(), dense: max(1, s.random.Int64N(4)), drafts: s.random.IntN(5), padding: 1 + s.random.IntN(3000), trouble: 6,
 		script: func(pass, turn int) []string { // the same whenever it is asked
 			random := rand.New(rand.NewPCG(seed, uint64(100*pass+turn)))
 			if random.IntN(4) == 0 || turn > 12 {
@@ -66,7 +69,7 @@ func (s *spenders) randomJob() *job {
 
 // randomCaps are enough for a few answers, or for all.
 func (s *spenders) randomCaps(j *job) caps {
-	answers := 2 + s.random.Int64N(60)
+	answers := 1 + s.random.Int64N(25)
 	in := 2000 + 12_000/j.dense
 	return caps{cost: answers * (in*j.worker.input + 500*j.worker.output) / 1_000_000, tokens: 20_000 + answers*in*s.random.Int64N(5), tools: 1 + s.random.Int64N(40)}
 }
