@@ -129,7 +129,9 @@ func TestToolsWhoseResultWasStoredDoNotRunAgain(t *testing.T) {
 	untilOneIsUnused(t, func() int {
 		m := newMany(t, func(i int) *job {
 			j := twoDrafts()
-			j.drafts, j.script = 1, func(_, turn int) []string { return [][]string{{"tools__write", "tools__look"}, {"finish"}}[min(turn, 1)] }
+			j.drafts, j.script = 1, func(_, turn int) []string {
+				return [][]string{{"tools__write", "tools__look"}, {"finish"}}[min(turn, 1)]
+			}
 			if i%2 == 0 { // here the iteration ends with the tool
 				j.script = func(_, turn int) []string { return [][]string{{"tools__write"}, {"finish"}}[min(turn, 1)] }
 			}
