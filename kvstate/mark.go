@@ -78,11 +78,13 @@ func (s *Store) compare(ctx context.Context, marks map[string]mark.Mark) error {
 	maps.DeleteFunc(marks, func(key string, _ mark.Mark) bool { _, ok := still[key]; return !ok })
 	lost := s.projection.behindMarks(marks)
 	seeds := s.projection.aheadOfMarks(marks)
-	if !s.marks.Found() && len(seeds) > 0 {
+	if !s.marks.Found() && len(seeds) > 0 && !s.opts.ReadOnly {
 		s.log.Warn("the store had no high-water mark: records that were lost before now stay unnoticed; from now on they do not",
 			slog.Int("loops", len(seeds)), slog.String("marks", s.opts.Mark))
 	}
-	s.marks.Seed(seeds)
+	if !s.opts.ReadOnly {
+		s.marks.Seed(seeds)
+	}
 	if len(lost) == 0 {
 		return nil
 	}

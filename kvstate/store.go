@@ -33,6 +33,7 @@ type Options struct {
 	Sweep     time.Duration           // how often what gone loops left behind is removed; 0: hourly
 	Replicas  int                     // copies of each record in a cluster; 0: 1
 	Mark      string                  // folder beside the store for its high-water mark; for a store of this machine alone; empty: none
+	ReadOnly  bool                    // for looking only: nothing that gone loops left behind is removed, no mark is begun
 	Logger    *slog.Logger            // nil: discards
 }
 
@@ -118,7 +119,9 @@ func Open(ctx context.Context, js jetstream.JetStream, opts *Options) (*Store, e
 	if s.opts.Alive != nil {
 		s.tasks.Go(func() { s.every(s.opts.Recheck, s.projection.recheck) })
 	}
-	s.tasks.Go(s.keepClean)
+	if !s.opts.ReadOnly {
+		s.tasks.Go(s.keepClean)
+	}
 	s.tasks.Go(s.speak)
 	return s, nil
 }

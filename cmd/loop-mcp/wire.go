@@ -28,6 +28,7 @@ type engineOptions struct {
 	accept    func(loops.State) error // which loops are worked on; nil: all
 	tools     *mcptools.Toolbox       // nil: agents have no tools of MCP servers
 	live      loops.LiveLog           // nil: live text stays in this process
+	untouched bool                    // the store is read and not tidied
 }
 
 // engine puts the parts on the menu of an engine.
@@ -105,7 +106,7 @@ func (s settings) open(ctx context.Context, o engineOptions) (*host, error) {
 	}
 	js, err := jetstream.New(nats.Conn())
 	if err == nil {
-		h.store, err = kvstate.Open(ctx, js, &kvstate.Options{Retention: time.Duration(s.Retention), Mark: filepath.Join(s.data, "marks"), Logger: o.log})
+		h.store, err = kvstate.Open(ctx, js, &kvstate.Options{Retention: time.Duration(s.Retention), Mark: filepath.Join(s.data, "marks"), ReadOnly: o.untouched, Logger: o.log})
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open the store in %s: %w", s.data, err), nats.Close())

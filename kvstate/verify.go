@@ -1,0 +1,137 @@
+package kvstate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"example.com/loop-mcp/loops"
+)
+
+// Checked is what [Store.Verify] found out about a loop.
+type Checked struct {
+	ID         loops.ID     `json:"loop_id"`
+	Status     loops.Status `json:"status"` // as far as it can be read
+	Rev        uint64       `json:"revision"`
+	Iterations int          `json:"iterations"`
+	Records    int          `json:"records"` // since its last snapshot, with it
+	Blobs      int          `json:"blobs"`
+	Problems   []string     `json:"problems,omitempty"`
+}
+
+// Verification is the answer of [Store.Verify].
+type Verification struct {
+	Loops    []Checked `json:"loops"`              // by id
+	Beside   int       `json:"records_beside"`     // records of Update and request ids
+	Marked   bool      `json:"marked"`             // the store has a high-water mark
+	Problems []string  `json:"problems,omitempty"` // of what is beside the loops
+}
+
+// Damaged returns how many loops, and records beside them, have problems.
+func (v Verification) Damaged() int {
+	n := len(v.Problems)
+	for _, c := range v.Loops {
+		if len(c.Problems) > 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// Verify reads all that is stored and verifies it: of each loop every record,
+// its place in the journal, its parts and its blobs, and that nothing is older
+// than its mark. It changes no loop. An error means that the store could not be
+// read to the end.
+func (s *Store) Verify(ctx context.Context) (Verification, error) {
+	v := Verification{Loops: []Checked{}, Marked: s.marks.Found()}
+	ids, err := s.loopIDs(ctx)
+	if err != nil {
+		return v, fmt.Errorf("verify the store: %w", err)
+	}
+	blobs, err := s.allBlobs(ctx)
+	if err != nil {
+		return v, fmt.Errorf("verify the store: %w", err)
+	}
+	for _, id := range ids {
+		c, err := s.verifyLoop(ctx, id, blobs[id])
+		if errors.Is(err, loops.ErrNotFound) {
+			continue // its time has come
+		}
+		if err != nil {
+			return v, fmt.Errorf("verify the store: loop %s: %w", id, err)
+		}
+		v.Loops = append(v.Loops, c)
+	}
+	if err := s.verifyBeside(ctx, &v); err != nil {
+		return v, fmt.Errorf("verify the store: %w", err)
+	}
+	return v, nil
+}
+
+func (s *Store) verifyLoop(ctx context.Context, id loops.ID, blobs []string) (Checked, error) {
+	c := Checked{ID: id, Status: loops.Failed, Blobs: len(blobs)}
+	w, err := s.whole(ctx, id)
+	if errors.Is(err, loops.ErrDamaged) {
+		c.Problems = append(c.Problems, err.Error())
+	} else if err != nil {
+		return c, err
+	}
+	if err == nil {
+		c.Status, c.Rev, c.Iterations, c.Records = w.loop.Status, w.loop.Rev, w.loop.Iteration, w.records
+		for _, ref := range texts(w.loop) {
+			if !slices.Contains(blobs, ref) {
+				c.Problems = append(c.Problems, fmt.Sprintf("the blob %s of an output is missing", ref))
+			}
+		}
+	}
+	for _, ref := range blobs {
+		_, err := s.Blob(ctx, id, ref)
+		switch {
+		case errors.Is(err, loops.ErrDamaged) || errors.Is(err, loops.ErrNotFound):
+			c.Problems = append(c.Problems, err.Error())
+		case err != nil:
+			return c, err
+		}
+	}
+	return c, nil
+}
+
+// verifyBeside verifies the records of Update, the request ids and their marks.
+func (s *Store) verifyBeside(ctx context.Context, v *Verification) error {
+	there := map[string]uint64{}
+	err := s.besides(ctx, streamRecords, recordSubject(">"), func(m stored) error {
+		key := strings.TrimPrefix(m.subject, recordSubject(""))
+		there[recordMark(key)] = m.seq
+		v.Beside++
+		if _, err := s.side(ctx, key); errors.Is(err, loops.ErrDamaged) {
+			v.Problems = append(v.Problems, fmt.Sprintf("the record %s: %v", key, err))
+		} else if err != nil {
+			return err
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	err = s.besides(ctx, streamRequests, requestSubject(">"), func(m stored) error {
+		there[requestMark(m.subject)] = m.seq
+		v.Beside++
+		if _, err := readBound(m); err != nil {
+			v.Problems = append(v.Problems, err.Error())
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	marks := s.marks.All()
+	for key, m := range marks {
+		if _, ok := there[key]; !ok && strings.Contains(key, "/") {
+			v.Problems = append(v.Problems, fmt.Sprintf("%s: %v", key, &setBackError{mark: m.Rev}))
+		}
+	}
+	slices.Sort(v.Problems)
+	return nil
+}
