@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -48,7 +49,7 @@ func commitForever(dir string) error {
 	if err != nil {
 		return err
 	}
-	store, err := kvstate.Open(ctx, js, nil)
+	store, err := kvstate.Open(ctx, js, &kvstate.Options{Mark: filepath.Join(dir, "marks")})
 	if err != nil {
 		return err
 	}
@@ -89,7 +90,9 @@ func TestKill(t *testing.T) {
 	for range 20 {
 		commits += killedRun(t, dir, 1+rand.IntN(30), last)
 	}
-	store := open(t, stream(t, host(t, dir, embed.Power)), nil)
+	// No kill makes a mark that the store does not come up to.
+	opts := marksOf(dir)
+	store := open(t, stream(t, host(t, dir, embed.Power)), &opts)
 	for id, want := range last {
 		l := must[loops.Loop](t)(store.History(t.Context(), id))
 		// One more may have landed whose acknowledgement was not read.
