@@ -406,3 +406,39 @@ func TestALoopOnADamagedDiskRepeatsNoStart(t *testing.T) {
 		t.Errorf("the body was started %d times, want the 20 of before", starts)
 	}
 }
+
+// A bit in an old block, far from the end of the stream: the newest record of the
+// stream is as it was, and only loops that have not moved for long are hit.
+func TestADamagedOldBlockNeverSetsALoopBack(t *testing.T) {
+	dir := t.TempDir()
+	var states map[loops.ID]loops.State
+	visit(t, dir, marksOf(dir), func(store *kvstate.Store, _ jetstream.JetStream) {
+		states = progress(t, store)
+		busy := must[loops.State](t)(store.Create(t.Context(), newLoop("busy-aaaa")))
+		for range 80 {
+			busy = must[loops.State](t)(store.Commit(t.Context(), iterate(busy, noiseOf(120_000))))
+		}
+		states[busy.ID] = busy
+	})
+	all := blocks(t, dir)
+	if len(all) < 2 {
+		t.Fatalf("there is only %v", all)
+	}
+	slices.Sort(all)
+	data := must[[]byte](t)(os.ReadFile(all[0]))
+	data[200] ^= 1 // in the first record, before all that the idle loops have
+	if err := os.WriteFile(all[0], data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	noIndex(t, dir, nil)
+	for range 2 {
+		visit(t, dir, marksOf(dir), func(store *kvstate.Store, _ jetstream.JetStream) {
+			if lost := survey(t, store, states); lost == 0 {
+				t.Error("no loop is quarantined")
+			}
+			if s := must[loops.State](t)(store.Load(t.Context(), "busy-aaaa")); s.Rev != states["busy-aaaa"].Rev {
+				t.Errorf("the busy loop is at revision %d", s.Rev)
+			}
+		})
+	}
+}
