@@ -1,0 +1,88 @@
+package loops_test
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"example.com/loop-mcp/loops"
+	"example.com/loop-mcp/loops/loopstest"
+)
+
+// killedWhilePaying is a loop whose worker died during a call of $0.018, in a
+// store that nobody works on.
+func killedWhilePaying(t *testing.T) (*loopstest.Memory, loops.ID) {
+	t.Helper()
+	store := loopstest.NewMemory()
+	first := live(t, store, loopstest.Script(diesPaying(store, "runner-1")), nil)
+	id := first.start(func(s *loops.Spec) { s.Limits.MaxDuration = loops.Duration(time.Hour) })
+	synctest.Wait()
+	first.stop()
+	return store, id
+}
+
+func diesPaying(store *loopstest.Memory, runner string) loopstest.Step {
+	return loopstest.Step{Do: func(ctx context.Context, turn loops.Turn) (loops.Result, error) {
+		if _, err := turn.Meter.Reserve(ctx, paid(1000, 1000)); err != nil {
+			return loops.Result{}, err
+		}
+		store.Kill(runner)
+		<-ctx.Done()
+		return loops.Result{}, ctx.Err()
+	}}
+}
+
+// TestKilledDuringAPaidCallAndNotRunAgain: what was set aside counts as spent,
+// whatever becomes of the loop.
+func TestKilledDuringAPaidCallAndNotRunAgain(t *testing.T) {
+	for name, test := range map[string]struct {
+		request loops.Action // empty: its time is over
+		status  loops.Status
+	}{
+		"cancelled": {loops.CancelIt, loops.Cancelled},
+		"paused":    {loops.PauseIt, loops.Paused},
+		"too late":  {"", loops.Capped},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store, id := killedWhilePaying(t)
+				if test.request == "" {
+					time.Sleep(2 * time.Hour)
+				} else if _, err := loops.New(store.As("client"), loops.Parts{}, nil).Do(t.Context(), id, loops.Request{Action: test.request}); err != nil {
+					t.Fatal(err)
+				}
+				second := live(t, store.As("runner-2"), loopstest.Script(), nil)
+				s := second.attention(id, test.status)
+				if s.Ledger.CostUSD != 18_000 || len(s.Reserved) > 0 {
+					t.Errorf("spent %s, set aside %+v; want $0.018 and nothing", s.Ledger.CostUSD, s.Reserved)
+				}
+			})
+		})
+	}
+}
+
+// TestChildKilledDuringAPaidCall: the loop above learns what its child's call
+// may have cost, also when the child pays for nothing more.
+func TestChildKilledDuringAPaidCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := loopstest.NewMemory()
+		parent := live(t, store, loopstest.Script(loopstest.Step{Takes: time.Hour, Result: loops.Result{Output: "ok", Done: true}}),
+			&loops.Options{Accept: func(s loops.State) error { return only(s.Origin.Parent == "") }})
+		id := parent.start(func(s *loops.Spec) { s.Limits.IterationTimeout = loops.Duration(10 * time.Hour) })
+		synctest.Wait()
+		below := &loops.Options{Parent: id, Accept: func(s loops.State) error { return only(s.Origin.Parent == id) }}
+		first := live(t, store.As("below-1"), loopstest.Script(diesPaying(store, "below-1")), below)
+		child := first.start(nil)
+		synctest.Wait()
+		first.stop()
+		second := live(t, store.As("below-2"), loopstest.Script(loopstest.Done("ok")), below)
+		if s := second.settled(child, loops.Completed, loops.GoalPredicate); s.Ledger.CostUSD != 18_000 {
+			t.Fatalf("the child spent %s", s.Ledger.CostUSD)
+		}
+		s := parent.settled(id, loops.Completed, loops.GoalPredicate)
+		if s.Ledger.CostUSD != 18_000 || s.Children[child].Aside != (loops.Usage{}) {
+			t.Errorf("the loop above spent %s, and %+v is set aside", s.Ledger.CostUSD, s.Children[child].Aside)
+		}
+	})
+}
