@@ -107,12 +107,15 @@ func (s State) outOf(e CapError, body bool, now time.Time) State {
 		return s.cancelled(now)
 	}
 	if limit, own := s.Limits.of(e.Reason); own {
-		if s.Short == nil || s.Short.Reason != e.Reason || s.Short.Limit < limit {
-			s.Short = &Shortage{Reason: e.Reason, Limit: limit}
-		}
 		if e.limit != 0 && limit > e.limit { // raised since the call was refused
 			s.Short, s.Open, s.Held = nil, body, body
+			if s.Intent.Pause != nil {
+				return s.pause(*s.Intent.Pause, now)
+			}
 			return s.toWorker()
+		}
+		if limit = max(limit, e.limit); s.Short == nil || s.Short.Reason != e.Reason || s.Short.Limit < limit {
+			s.Short = &Shortage{Reason: e.Reason, Limit: limit}
 		}
 	}
 	return s.settle(Capped, e.Reason, "limit", e.Detail, now)

@@ -2,6 +2,7 @@ package loops_test
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -84,5 +85,60 @@ func TestChildKilledDuringAPaidCall(t *testing.T) {
 		if s.Ledger.CostUSD != 18_000 || s.Children[child].Aside != (loops.Usage{}) {
 			t.Errorf("the loop above spent %s, and %+v is set aside", s.Ledger.CostUSD, s.Children[child].Aside)
 		}
+	})
+}
+
+// refusedThen is a step that a limit refuses and that then does something before
+// it returns the refusal.
+func refusedThen(t *testing.T, c loops.Call, then func(turn loops.Turn), result loops.Result) loopstest.Step {
+	return loopstest.Step{Do: func(ctx context.Context, turn loops.Turn) (loops.Result, error) {
+		_, err := turn.Meter.Reserve(ctx, c)
+		if err == nil {
+			t.Error("the call was not refused")
+		}
+		then(turn)
+		return result, err
+	}}
+}
+
+// TestPausedWhileALimitIsRaised: a call was refused, somebody raised the limit
+// and asked for a pause before the body was back. The pause holds, and the start
+// goes on afterwards.
+func TestPausedWhileALimitIsRaised(t *testing.T) {
+	var w *world
+	body := loopstest.Script(
+		refusedThen(t, paid(1000, 1000), func(turn loops.Turn) {
+			w.do(turn.Loop, loops.Request{Action: loops.SetLimits, Limits: loops.Limits{MaxCostUSD: loops.Dollar}})
+			w.do(turn.Loop, loops.Request{Action: loops.PauseIt})
+		}, loops.Result{}),
+		buys(paid(1000, 1000), used(1000, 100, 4500), "ok"))
+	story(t, body, func(told *world) {
+		w = told
+		id := w.start(func(s *loops.Spec) { s.Limits.MaxCostUSD = 10; s.Limits.MaxIterations = 1 })
+		w.attention(id, loops.Paused)
+		w.do(id, loops.Request{Action: loops.ResumeIt})
+		w.ledger(w.settled(id, loops.Completed, loops.GoalPredicate), "1 starts, 1 iterations, 1 passes, 0 failures")
+	})
+}
+
+// TestLimitLoweredWhileACallIsRefused: what the call needed is known, so nobody
+// is told to raise the limit to what was too little already.
+func TestLimitLoweredWhileACallIsRefused(t *testing.T) {
+	var w *world
+	body := loopstest.Script(refusedThen(t, paid(1000, 1000), func(turn loops.Turn) {
+		w.do(turn.Loop, loops.Request{Action: loops.SetLimits, Limits: loops.Limits{MaxCostUSD: 10}})
+	}, loops.Result{}), loopstest.Done("ok"))
+	story(t, body, func(told *world) {
+		w = told
+		id := w.start(func(s *loops.Spec) { s.Limits.MaxCostUSD = 4000 })
+		s := w.settled(id, loops.Capped, loops.CapCost)
+		if !strings.Contains(s.Stop.Actions[0], "raise max_cost_usd above 0.004 ") {
+			t.Errorf("to do: %q", s.Stop.Actions)
+		}
+		w.refused(id, loops.Request{Action: loops.ResumeIt}, "raise max_cost_usd above 0.004")
+		w.do(id, loops.Request{Action: loops.SetLimits, Limits: loops.Limits{MaxCostUSD: 1000}})
+		w.settled(id, loops.Capped, loops.CapCost)
+		w.do(id, loops.Request{Action: loops.SetLimits, Limits: loops.Limits{MaxCostUSD: 5000}})
+		w.settled(id, loops.Completed, loops.GoalPredicate)
 	})
 }
