@@ -125,9 +125,6 @@ func cutOff(s State, cause error, o outcome, now time.Time) State {
 	s.touch(now)
 	s.Elapsed = max(s.Elapsed, o.elapsed)
 	s = s.account(o)
-	if o.it.Memory != nil {
-		s.Memory = o.it.Memory
-	}
 	if s.Intent.Cancel != nil {
 		return s.cancelled(now)
 	}

@@ -66,9 +66,13 @@ func (o outcome) blame(usual StopReason) StopReason {
 	return usual
 }
 
-// account adds what a start spent. Nobody settles the calls that it left open.
+// account adds what a start spent and keeps what it remembered, however it
+// ended. Nobody settles the calls that it left open.
 func (s State) account(o outcome) State {
 	s = s.writeOff()
+	if o.it.Memory != nil {
+		s.Memory = o.it.Memory
+	}
 	s.Ledger.ActiveSeconds += o.active.Seconds()
 	s.spend(RoleWorker, "", o.it.Usage)
 	return s
@@ -76,9 +80,6 @@ func (s State) account(o outcome) State {
 
 // holdOn waits for a provider inside the start under way.
 func (s State) holdOn(o outcome, now time.Time) State {
-	if o.it.Memory != nil {
-		s.Memory = o.it.Memory
-	}
 	s.Open, s.Held = true, true
 	s.emit(now, EventFailed, fmt.Sprintf("start %d of iteration %d waits: %s", s.Attempt, s.Iteration+1, firstWords(o.it.Error)))
 	return s.awaitProvider(o.after, now)
@@ -154,9 +155,6 @@ func (s State) record(o outcome, now time.Time) State {
 	}
 	it.Iteration, it.Pass, it.Epoch, it.EndedAt = s.Iteration, s.Pass, s.Epoch, now
 	it.Done = it.Done && o.ask == nil
-	if it.Memory != nil {
-		s.Memory = it.Memory
-	}
 	s.Feedback = s.standing()
 	if it.OK {
 		s.Ledger.Failures = 0
@@ -187,9 +185,6 @@ func (s State) standing() string {
 // backOff waits before the start is repeated.
 func (s State) backOff(o outcome, now time.Time) State {
 	wait := max(o.after, s.Origin.Spec.Retry.delay(s.Attempt))
-	if o.it.Memory != nil {
-		s.Memory = o.it.Memory
-	}
 	s.Feedback = firstOf(s.standing(), o.it.Error)
 	s.emit(now, EventFailed, fmt.Sprintf("start %d of iteration %d: %s", s.Attempt, s.Iteration+1, firstWords(o.it.Error)))
 	return s.wait("back_off", wait, now)

@@ -2,6 +2,7 @@ package loops_test
 
 import (
 	"context"
+	"encoding/json"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -140,5 +141,23 @@ func TestLimitLoweredWhileACallIsRefused(t *testing.T) {
 		w.settled(id, loops.Capped, loops.CapCost)
 		w.do(id, loops.Request{Action: loops.SetLimits, Limits: loops.Limits{MaxCostUSD: 5000}})
 		w.settled(id, loops.Completed, loops.GoalPredicate)
+	})
+}
+
+// TestMemoryOfAStartThatALimitEnded is there when the limit has been raised: a
+// body keeps running totals in it.
+func TestMemoryOfAStartThatALimitEnded(t *testing.T) {
+	body := loopstest.Script(
+		refusedThen(t, paid(1000, 1000), func(loops.Turn) {}, loops.Result{Memory: json.RawMessage(`"so far"`)}),
+		loopstest.Step{Do: func(_ context.Context, turn loops.Turn) (loops.Result, error) {
+			return loops.Result{Output: "ok " + string(turn.Memory), Done: true}, nil
+		}})
+	story(t, body, func(w *world) {
+		id := w.start(func(s *loops.Spec) { s.Limits.MaxCostUSD = 10 })
+		w.settled(id, loops.Capped, loops.CapCost)
+		w.do(id, loops.Request{Action: loops.SetLimits, Limits: loops.Limits{MaxCostUSD: loops.Dollar}})
+		if s := w.settled(id, loops.Completed, loops.GoalPredicate); s.Output.Text != `ok "so far"` {
+			t.Errorf("the next start had %s", s.Output.Text)
+		}
 	})
 }
