@@ -161,3 +161,22 @@ func TestMemoryOfAStartThatALimitEnded(t *testing.T) {
 		}
 	})
 }
+
+// TestLimitsOfALoopThatTheDayEnded: its own limits have nothing to do with it,
+// and changing them uses up no start.
+func TestLimitsOfALoopThatTheDayEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		buy := buys(paid(1000, 1000), used(1000, 100, 4500), "ok")
+		w := live(t, loopstest.NewMemory(), loopstest.Script(buy, buy), &loops.Options{DailyCost: 4000})
+		id := w.start(nil)
+		before := w.settled(id, loops.Capped, loops.CapDailyCost)
+		w.do(id, loops.Request{Action: loops.SetLimits, Limits: loops.Limits{MaxPasses: 20}})
+		s := w.settled(id, loops.Capped, loops.CapDailyCost)
+		if s.Ledger.Starts != before.Ledger.Starts || s.Limits.MaxPasses != 20 || s.Epoch != before.Epoch {
+			t.Errorf("%d starts after %d, %d passes allowed, epoch %d", s.Ledger.Starts, before.Ledger.Starts, s.Limits.MaxPasses, s.Epoch)
+		}
+		if len(s.Stop.Actions) == 0 || !strings.Contains(s.Stop.Actions[0], "tomorrow") {
+			t.Errorf("to do: %q", s.Stop.Actions)
+		}
+	})
+}
