@@ -33,13 +33,17 @@ func (r *run) judge(ctx context.Context, s State) error {
 	if errors.Is(found.cut, errLost) {
 		return errLost
 	}
-	if found.over != nil {
-		return r.refused(found.over)
-	}
 	for _, v := range found.asked {
 		if err := r.drawReport(v.Usage); err != nil {
 			r.e.opts.Logger.Error("what a condition spent was not handed up", "loop", s.ID, "cause", err)
 		}
+	}
+	if found.over != nil {
+		return r.refused(found.over, func(s State) State {
+			s.Elapsed = max(s.Elapsed, found.elapsed)
+			s.Ledger.ActiveSeconds += found.active.Seconds()
+			return s.learn(found.asked).writeOff()
+		})
 	}
 	return r.commit(func(s State) State {
 		now := time.Now()

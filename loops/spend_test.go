@@ -3,6 +3,7 @@ package loops_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -177,6 +178,30 @@ func TestLimitsOfALoopThatTheDayEnded(t *testing.T) {
 		}
 		if len(s.Stop.Actions) == 0 || !strings.Contains(s.Stop.Actions[0], "tomorrow") {
 			t.Errorf("to do: %q", s.Stop.Actions)
+		}
+	})
+}
+
+// TestWhatAChildReportsWhenItsParentEnds is in its own ledger.
+func TestWhatAChildReportsWhenItsParentEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var f *family
+		body := loopstest.Script(loopstest.Step{Do: func(ctx context.Context, turn loops.Turn) (loops.Result, error) {
+			if _, err := turn.Meter.Reserve(ctx, paid(1000, 1000)); err != nil {
+				t.Error(err)
+			}
+			f.parent.stop()
+			f.store.FailNext(turn.Loop, loopstest.Fault{Before: errors.New("disk full")}) // the cancel is lost
+			if _, err := loops.New(f.store.As("client"), loops.Parts{}, nil).Do(t.Context(), f.id, loops.Request{Action: loops.CancelIt}); err != nil {
+				t.Error(err)
+			}
+			_, err := turn.Meter.Reserve(ctx, paid(1000, 1000))
+			return loops.Result{Usage: loops.Usage{CostUSD: 70}}, err
+		}})
+		f = raise(t, body, loops.Limits{})
+		s := f.below.settled(f.below.start(nil), loops.Cancelled, loops.CancelParent)
+		if s.Ledger.CostUSD != 18_070 || len(s.Reserved) > 0 || s.Ledger.ActiveSeconds > 1 {
+			t.Errorf("spent %s, set aside %+v", s.Ledger.CostUSD, s.Reserved)
 		}
 	})
 }
