@@ -141,10 +141,14 @@ func faultOf(kind string, err error) *fault {
 		return f
 	}
 	be, ok := errors.AsType[*bodyError](err)
-	if !ok {
+	switch {
+	case ok:
+		f.permanent, f.limited, f.after = be.permanent, be.limited, be.after
+	case kind == StopJudge: // whatever it is, it says nothing about the work
+		f.permanent = len(FieldErrors(err)) > 0
+	default:
 		return nil
 	}
-	f.permanent, f.limited, f.after = be.permanent, be.limited, be.after
 	return f
 }
 

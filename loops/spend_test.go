@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -204,4 +205,37 @@ func TestWhatAChildReportsWhenItsParentEnds(t *testing.T) {
 			t.Errorf("spent %s, set aside %+v", s.Ledger.CostUSD, s.Reserved)
 		}
 	})
+}
+
+// TestJudgeThatFailsAsNobodyForesaw charges no pass: not the store's trouble,
+// not a panic.
+func TestJudgeThatFailsAsNobodyForesaw(t *testing.T) {
+	for name, fails := range map[string]func() (loops.Verdict, error){
+		"error": func() (loops.Verdict, error) { return loops.Verdict{}, errors.New("the disk is full") },
+		"panic": func() (loops.Verdict, error) { panic("oops") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var asked atomic.Int64
+				judge := loops.StopFunc(func(context.Context, loops.Evidence) (loops.Verdict, error) {
+					if asked.Add(1) <= 3 {
+						return fails()
+					}
+					return loops.Verdict{Met: true, Reason: "good"}, nil
+				})
+				menu := loops.Parts{Handlers: map[string]loops.Body{"worker": loopstest.Script(loopstest.Done("x"))},
+					Stops: map[string]loops.StopCondition{loops.StopJudge: judge}, Models: book{"fast": "test/j"}}
+				w := liveWith(t, loopstest.NewMemory(), menu, nil)
+				id := w.start(func(s *loops.Spec) {
+					s.Until = &loops.Until{All: []loops.Condition{{Kind: loops.StopJudge, Question: "good?"}}}
+				})
+				s := w.attention(id, loops.Paused)
+				if s.Pause.Reason != loops.PauseJudgeUnavailable || s.Ledger.Passes != 0 || s.Owed == nil {
+					t.Fatalf("%+v, %d passes", s.Pause, s.Ledger.Passes)
+				}
+				w.do(id, loops.Request{Action: loops.ResumeIt})
+				w.ledger(w.settled(id, loops.Completed, loops.GoalJudge), "1 starts, 1 iterations, 1 passes, 0 failures")
+			})
+		})
+	}
 }
