@@ -85,6 +85,9 @@ func (s *Store) create(ctx context.Context, st loops.State) (loops.State, error)
 	if err != nil {
 		return st, err
 	}
+	if err := s.checkNew(ctx, st.ID); err != nil {
+		return st, err
+	}
 	out, err := s.store(ctx, w, st, 0)
 	if errors.Is(err, loops.ErrConflict) {
 		// The key may be there because a loop of this id is gone.

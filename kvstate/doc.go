@@ -45,6 +45,17 @@
 // read. A loop that does not verify is [loops.ErrDamaged], is listed as failed
 // and is handed to no worker; the others go on.
 //
+// Checksums say nothing about records that are gone. So a store on this machine
+// keeps a high-water mark beside itself (package mark) when Options.Mark names a
+// folder: for each loop, each record of Update and each request id the newest
+// revision that was acknowledged. It is written after the acknowledgement and
+// before the caller hears of it, without a sync, and synced once in a while. What
+// is read is held against the mark as it was before the read, all loops when the
+// store is opened and each one when it is loaded: one that stands before its mark,
+// or is not there at all, is damaged. Blobs have no marks: a lost one is found
+// missing by whoever asks for it. There is no mark on a cluster, where several
+// servers have each record and processes on other machines see no common folder.
+//
 // # Lists, watches and workers read a projection
 //
 // One ordered consumer reads the headers of the bucket into memory. Own commits

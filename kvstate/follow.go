@@ -91,6 +91,7 @@ func (s *Store) receive(m jetstream.Msg) error {
 	switch {
 	case marker(m.Headers()):
 		s.projection.removed(id, rev)
+		s.marks.Forget(string(id), rev)
 	case valid(id): // else it is none of ours
 		s.projection.received(id, rev, func() (header, error) {
 			return decodeHeader(m.Headers().Get(headHeader), id, rev)

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"example.com/loop-mcp/kvstate/mark"
 	"example.com/loop-mcp/loops"
 )
 
@@ -37,6 +38,7 @@ func (s *Store) store(ctx context.Context, w *write, st loops.State, rev uint64)
 	if err != nil {
 		return st, err
 	}
+	s.marks.Note(string(st.ID), mark.Mark{Rev: seq, Expires: w.Expires})
 	if w.Kind == snapshot {
 		w.Base = seq
 		s.journals.replace(w, seq)

@@ -81,14 +81,27 @@ func (s *Store) reading(ctx context.Context, id loops.ID, read func() error) err
 // quarantine remembers that a loop does not verify at revision rev.
 func (s *Store) quarantine(id loops.ID, rev uint64, damage *damageError) {
 	s.journals.drop(id) // what is stored counts, and no snapshot may hide it
+	if back, ok := errors.AsType[*setBackError](damage); ok {
+		s.projection.setBack(id, back)
+		return
+	}
 	s.projection.quarantine(id, rev, damage)
 }
 
 // last returns the newest record of a loop. ErrNotFound when there is none.
 func (s *Store) last(ctx context.Context, id loops.ID) (record, error) {
+	acknowledged := s.acknowledged(string(id))
 	m, err := s.direct(ctx, streamLoops, getRequest{LastFor: subject(id)})
-	if errors.Is(err, errNoRecord) || err == nil && marker(m.header) {
-		return record{}, loops.ErrNotFound
+	switch {
+	case errors.Is(err, errNoRecord):
+		err = notBehind(id, 0, acknowledged)
+		if err == nil {
+			err = loops.ErrNotFound
+		}
+	case err == nil && marker(m.header):
+		err = loops.ErrNotFound
+	case err == nil:
+		err = notBehind(id, m.seq, acknowledged)
 	}
 	if err != nil {
 		return record{}, err
@@ -119,9 +132,10 @@ func (s *Store) chain(ctx context.Context, id loops.ID) (*chain, error) {
 		base = r.Base
 	}
 	c := &chain{store: s}
+	acknowledged, gone := s.acknowledged(string(id)), false
 	err := s.batch(ctx, streamLoops, subject(id), base, func(m stored) error {
 		if marker(m.header) {
-			c.last = record{}
+			c.last, gone = record{}, true
 			return nil
 		}
 		r, err := readRecord(id, m)
@@ -133,6 +147,9 @@ func (s *Store) chain(ctx context.Context, id loops.ID) (*chain, error) {
 		}
 		return c.add(ctx, r)
 	})
+	if err == nil && (c.last.seq > 0 || !gone) {
+		err = notBehind(id, c.last.seq, acknowledged)
+	}
 	if err == nil && c.last.seq == 0 {
 		err = loops.ErrNotFound
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"example.com/loop-mcp/kvstate/mark"
 	"example.com/loop-mcp/loops"
 )
 
@@ -44,16 +45,26 @@ func (s *Store) reserve(ctx context.Context, key string, id loops.ID) (loops.ID,
 	}
 }
 
-// bind creates the key unless it is there, and returns what it holds.
+// bind creates the key unless it is there, and returns what it holds. A request
+// that was bound once is not bound anew when the store has lost it.
 func (s *Store) bind(ctx context.Context, key string, id loops.ID) (loops.ID, error) {
 	m := &nats.Msg{
 		Subject: key, Data: []byte(string(id) + " " + checksum([]byte(id))),
 		Header: nats.Header{"Nats-Expected-Last-Subject-Sequence": {"0"}},
 	}
-	_, err := s.try(ctx, m)
-	if err == nil {
-		return id, nil
+	if acknowledged := s.acknowledged(requestMark(key)); acknowledged > 0 {
+		return s.bound(ctx, key, fmt.Errorf("%w: %w", &setBackError{mark: acknowledged}, loops.ErrDamaged))
 	}
+	rev, err := s.try(ctx, m)
+	if err != nil {
+		return s.bound(ctx, key, err)
+	}
+	s.marks.Note(requestMark(key), mark.Mark{Rev: rev})
+	return id, nil
+}
+
+// bound returns what the key holds. When there is nothing, it returns err.
+func (s *Store) bound(ctx context.Context, key string, err error) (loops.ID, error) {
 	// Somebody was faster, or the answer was lost: what is there counts.
 	there, readErr := s.leader(ctx, streamRequests, getRequest{LastFor: key})
 	switch {

@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"example.com/loop-mcp/kvstate/mark"
 	"example.com/loop-mcp/loops"
 )
 
@@ -31,6 +32,7 @@ type Options struct {
 	Retention time.Duration           // how long settled loops are kept; at least a minute; 0: DefaultRetention; negative: for ever
 	Sweep     time.Duration           // how often what gone loops left behind is removed; 0: hourly
 	Replicas  int                     // copies of each record in a cluster; 0: 1
+	Mark      string                  // folder beside the store for its high-water mark; for a store of this machine alone; empty: none
 	Logger    *slog.Logger            // nil: discards
 }
 
@@ -55,6 +57,7 @@ type Store struct {
 	turns    chan struct{} // full while as many commits are under way as there may be
 
 	projection projection
+	marks      *mark.File // nil: none are kept
 
 	ctx    context.Context // ends when the store is closed
 	cancel context.CancelFunc
@@ -94,14 +97,22 @@ func Open(ctx context.Context, js jetstream.JetStream, opts *Options) (*Store, e
 	}
 	s.line.renew()
 	heads := stream{js: js, config: s.loopsConfig()}
-	if err := heads.ensure(ctx); err != nil {
+	if err := s.openMarks(); err != nil {
 		return nil, fmt.Errorf("open the store: %w", err)
+	}
+	marks := s.marks.All() // before the store is read: it is as new as these or newer
+	if err := heads.ensure(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("open the store: %w", err), s.marks.Close())
 	}
 	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	changes := s.nc.StatusChanged(nats.RECONNECTING, nats.DISCONNECTED, nats.CLOSED)
 	s.tasks.Go(func() { s.watchLine(s.ctx, changes) })
 	s.tasks.Go(func() { s.follow(s.ctx) })
-	if err := s.catchUp(ctx); err != nil {
+	err := s.catchUp(ctx)
+	if err == nil {
+		err = s.compare(ctx, marks)
+	}
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open the store: %w", err), s.Close())
 	}
 	if s.opts.Alive != nil {
@@ -157,7 +168,7 @@ func (s *Store) Close() error {
 	s.cancel()
 	s.calls.Wait()
 	s.tasks.Wait()
-	return nil
+	return s.marks.Close()
 }
 
 // begin counts a call that Close waits for; the caller calls end.

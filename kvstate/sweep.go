@@ -151,15 +151,16 @@ func (s *Store) sweepRequests(ctx context.Context, floors map[loops.ID]uint64) e
 	if err != nil {
 		return fmt.Errorf("sweep the request ids: %w", err)
 	}
-	var gone []string
+	gone := map[string]uint64{}
 	err = s.batch(ctx, streamRequests, requestSubject(">"), 1, func(m stored) error {
 		id, err := readBound(m)
 		if _, there := floors[id]; err == nil && !there && time.Since(m.at) >= sweepAge {
-			gone = append(gone, m.subject)
+			gone[m.subject] = m.seq
 		}
 		return nil
 	})
-	for _, subject := range gone {
+	for subject, rev := range gone {
+		s.marks.Forget(requestMark(subject), rev)
 		err = errors.Join(err, requests.Purge(ctx, jetstream.WithPurgeSubject(subject)))
 	}
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"example.com/loop-mcp/kvstate/mark"
 	"example.com/loop-mcp/loops"
 )
 
@@ -125,7 +126,11 @@ func (s *Store) update(ctx context.Context, key string, change func(old []byte) 
 
 // side reads the record key from where writes are decided.
 func (s *Store) side(ctx context.Context, key string) (side, error) {
+	acknowledged := s.acknowledged(recordMark(key))
 	m, err := s.leader(ctx, streamRecords, getRequest{LastFor: recordSubject(key)})
+	if m.seq < acknowledged && (err == nil || errors.Is(err, errNoRecord)) {
+		return side{}, fmt.Errorf("%w: %w", &setBackError{m.seq, acknowledged}, loops.ErrDamaged)
+	}
 	if errors.Is(err, errNoRecord) || err == nil && marker(m.header) {
 		return side{rev: m.seq}, nil
 	}
@@ -145,11 +150,13 @@ func (s *Store) side(ctx context.Context, key string) (side, error) {
 // ErrConflict when old has been replaced by another one.
 func (s *Store) swap(ctx context.Context, key string, old, next side) error {
 	m := next.message(key, old.rev)
+	expires := time.Now().Add(loops.RecordTTL).Unix()
 	ctx, cancel := patient(ctx)
 	defer cancel()
 	for try := 0; ; try++ {
-		_, err := s.try(ctx, m)
+		rev, err := s.try(ctx, m)
 		if err == nil {
+			s.marks.Note(recordMark(key), mark.Mark{Rev: rev, Expires: expires})
 			return nil
 		}
 		now, readErr := s.side(ctx, key)
@@ -157,7 +164,11 @@ func (s *Store) swap(ctx context.Context, key string, old, next side) error {
 		case readErr != nil:
 			return fmt.Errorf("the outcome is unknown: %w", errors.Join(readErr, err))
 		case now.rev != old.rev:
-			return now.has(next)
+			if err := now.has(next); err != nil {
+				return err
+			}
+			s.marks.Note(recordMark(key), mark.Mark{Rev: now.rev, Expires: expires})
+			return nil
 		case final(err):
 			return fmt.Errorf("the store refused the record: %w", err)
 		}

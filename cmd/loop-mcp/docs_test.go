@@ -306,7 +306,7 @@ func (p page) typed() []string {
 
 var (
 	ownPath    = regexp.MustCompile(`(?:^|\s)(?:\./)?((?:cmd|examples|loops|\.ci)/[a-z0-9./_-]+[a-z])`)
-	makeTarget = regexp.MustCompile(`^make ([a-z]+)`)
+	makeTarget = regexp.MustCompile(`^make ([a-z-]+)`)
 )
 
 // TestCommandsNameWhatIsThere looks for the paths and make targets of commands.

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"time"
 
 	"example.com/loop-mcp/judge"
@@ -104,7 +105,7 @@ func (s settings) open(ctx context.Context, o engineOptions) (*host, error) {
 	}
 	js, err := jetstream.New(nats.Conn())
 	if err == nil {
-		h.store, err = kvstate.Open(ctx, js, &kvstate.Options{Retention: time.Duration(s.Retention), Logger: o.log})
+		h.store, err = kvstate.Open(ctx, js, &kvstate.Options{Retention: time.Duration(s.Retention), Mark: filepath.Join(s.data, "marks"), Logger: o.log})
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open the store in %s: %w", s.data, err), nats.Close())

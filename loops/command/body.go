@@ -118,7 +118,7 @@ func resultOf(ctx context.Context, usage string, memory json.RawMessage, session
 	if runErr != nil || out.Exit != 0 {
 		r.failed(r.err)
 	}
-	lost := session != "" && r.session == "" && runErr == nil && out.Signal == ""
+	lost := session != "" && r.session == "" && r.fault == faultOther && runErr == nil && out.Signal == ""
 	if runErr == nil && out.Signal == "" || r.session != "" { // else nothing is known about the session
 		r.account(memory, session)
 	}

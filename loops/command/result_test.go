@@ -116,7 +116,7 @@ func TestReadReports(t *testing.T) {
 				Memory: kept(`{"other":1,"session":"thread-1","sessions":[{"id":"thread-1","input_tokens":2400,"output_tokens":200}]}`)}, ""},
 		{"codex, memory that is no object", loops.UsageCodexJSON, "codex", `"x"`,
 			loops.Result{Output: "All tests pass.", Done: true, Usage: usage(2400, 200, 0, 2), Memory: kept(thread1)}, ""},
-		{"codex, failed", loops.UsageCodexJSON, "codex-failed", "", loops.Result{Memory: session("thread-2")}, "codex reports: stream disconnected"},
+		{"codex, failed", loops.UsageCodexJSON, "codex-failed", "", loops.Result{}, "codex reports: stream disconnected"},
 		{"codex, with a tool", loops.UsageCodexJSON, "codex-tool", "", loops.Result{Output: "I wrote it.", Done: true, Usage: usage(2500, 100, 0, 1),
 			Memory: kept(`{"session":"01a1fe25-0e51-7462-81e8-eba10b28b558","sessions":[{"id":"01a1fe25-0e51-7462-81e8-eba10b28b558","input_tokens":2500,"output_tokens":100}]}`)}, ""},
 		{"gemini, with a tool", loops.UsageGeminiJSON, "gemini-tool", "",

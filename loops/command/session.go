@@ -77,6 +77,9 @@ func (r *report) account(memory json.RawMessage, resumed string) {
 	if !sessionID.MatchString(r.session) {
 		r.session = ""
 	}
+	if r.session != resumed && r.fault != faultOther && r.Usage == (loops.Usage{}) {
+		return // a session in which nobody answered: Gemini CLI does not even keep it
+	}
 	s, fields := sessionsIn(memory)
 	if r.session == "" {
 		if resumed != "" && s.Current == resumed { // nobody says that it is still there

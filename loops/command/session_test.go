@@ -68,6 +68,19 @@ func TestACutOffRunKeepsTheSession(t *testing.T) {
 	}
 }
 
+// TestASessionWithoutAnAnswerIsNotContinued: Gemini CLI does not keep it. One
+// that was continued stays.
+func TestASessionWithoutAnAnswerIsNotContinued(t *testing.T) {
+	r := read(loops.UsageGeminiJSON, recorded(t, "gemini-429"))
+	id := r.session
+	if r.account(nil, ""); r.Memory != nil {
+		t.Errorf("a new session: %s", r.Memory)
+	}
+	if r.account(json.RawMessage(`{"session":"`+id+`"}`), id); string(r.Memory) != `{"session":"`+id+`"}` {
+		t.Errorf("a continued one: %s", r.Memory)
+	}
+}
+
 func TestResumed(t *testing.T) {
 	for _, tt := range []struct {
 		name, memory, want string

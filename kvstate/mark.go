@@ -1,0 +1,147 @@
+package kvstate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"strings"
+	"time"
+
+	"example.com/loop-mcp/kvstate/mark"
+	"example.com/loop-mcp/loops"
+)
+
+// The keys of marks: a loop's is its id, the others have a slash in them.
+func recordMark(key string) string      { return "data/" + key }
+func requestMark(subject string) string { return "request/" + subject }
+
+// openMarks reads the high-water mark if there is to be one.
+func (s *Store) openMarks() (err error) {
+	if s.opts.Mark == "" {
+		return nil
+	}
+	s.marks, err = mark.Open(mark.Options{Dir: s.opts.Mark, Writer: s.opts.Runner, Alive: s.alive, Logger: s.log})
+	return err
+}
+
+// setBackError says that a store stands before what it acknowledged.
+type setBackError struct {
+	now  uint64 // 0: there is nothing
+	mark uint64
+}
+
+func (e *setBackError) Error() string {
+	if e.now == 0 {
+		return fmt.Sprintf("all its records are missing: revision %d was acknowledged", e.mark)
+	}
+	return fmt.Sprintf("records are missing: the newest is revision %d, and revision %d was acknowledged", e.now, e.mark)
+}
+
+// acknowledged returns the newest revision of a key that was acknowledged, as
+// far as it is known, to be asked for before the key is read; 0: none.
+func (s *Store) acknowledged(key string) uint64 {
+	m, _ := s.marks.Of(key)
+	return m.Rev
+}
+
+// notBehind returns an error unless a loop's newest record, which is at revision
+// now, is as new as its mark was before the record was read. 0: there is none.
+func notBehind(id loops.ID, now, mark uint64) error {
+	if now >= mark {
+		return nil
+	}
+	return damaged(id, now, &setBackError{now, mark})
+}
+
+// checkNew returns an error when the id of a loop that is about to be created is
+// one that was lost.
+func (s *Store) checkNew(ctx context.Context, id loops.ID) error {
+	if s.acknowledged(string(id)) == 0 {
+		return nil
+	}
+	if _, err := s.last(ctx, id); !errors.Is(err, loops.ErrNotFound) {
+		return err // nil: the server says that it exists
+	}
+	return nil
+}
+
+// compare quarantines the loops that the store has set back, and begins marks
+// for those that have none. It is called once, when the store has been read as
+// it was after the marks were.
+func (s *Store) compare(ctx context.Context, marks map[string]mark.Mark) error {
+	if s.marks == nil {
+		return nil
+	}
+	still := s.marks.All() // what was removed on purpose is not among them
+	maps.DeleteFunc(marks, func(key string, _ mark.Mark) bool { _, ok := still[key]; return !ok })
+	lost := s.projection.behindMarks(marks)
+	seeds := s.projection.aheadOfMarks(marks)
+	if !s.marks.Found() && len(seeds) > 0 {
+		s.log.Warn("the store had no high-water mark: records that were lost before now stay unnoticed; from now on they do not",
+			slog.Int("loops", len(seeds)), slog.String("marks", s.opts.Mark))
+	}
+	s.marks.Seed(seeds)
+	if len(lost) == 0 {
+		return nil
+	}
+	info, err := s.js.Stream(ctx, streamLoops)
+	if err != nil {
+		return err
+	}
+	newest := uint64(0)
+	for _, m := range lost {
+		newest = max(newest, m.Rev)
+	}
+	s.log.Error("the store has lost records that it acknowledged: the loops that stand before them are quarantined. If an older copy of the store was put back on purpose, remove the folder of the marks",
+		slog.Int("loops", len(lost)), slog.Uint64("stored", info.CachedInfo().State.LastSeq), slog.Uint64("acknowledged", newest), slog.String("marks", s.opts.Mark))
+	return nil
+}
+
+// behindMarks quarantines the loops that are older than their marks and returns
+// those marks.
+func (p *projection) behindMarks(marks map[string]mark.Mark) map[loops.ID]mark.Mark {
+	lost := map[loops.ID]mark.Mark{}
+	for key, m := range marks {
+		id := loops.ID(key)
+		if strings.Contains(key, "/") || !valid(id) {
+			continue
+		}
+		now := uint64(0)
+		p.mu.Lock()
+		if e := p.entries[id]; e != nil {
+			now = e.rev
+		}
+		p.mu.Unlock()
+		if now < m.Rev {
+			lost[id] = m
+			p.setBack(id, &setBackError{now, m.Rev})
+		}
+	}
+	return lost
+}
+
+// setBack quarantines a loop whose stored records end before its mark.
+func (p *projection) setBack(id loops.ID, err *setBackError) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	rev, old := err.mark, p.entries[id]
+	if old != nil {
+		rev = max(rev, old.rev)
+	}
+	p.put(broken(id, rev, time.Now(), old, err))
+}
+
+// aheadOfMarks returns marks for the loops that have none, or an older one.
+func (p *projection) aheadOfMarks(marks map[string]mark.Mark) map[string]mark.Mark {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	ahead := map[string]mark.Mark{}
+	for id, e := range p.entries {
+		if !e.damage && e.rev > marks[string(id)].Rev {
+			ahead[string(id)] = mark.Mark{Rev: e.rev, Expires: e.Expires}
+		}
+	}
+	return ahead
+}
