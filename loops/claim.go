@@ -17,6 +17,7 @@ func claim(s State, c Claim, now time.Time) (State, bool) {
 	early := s.Status == Waiting && now.Before(s.WaitingUntil)
 	s.touch(now)
 	s.endWait(now)
+	s = s.writeOff() // nobody settles the calls of a worker that is gone
 	if s.Intent.Cancel != nil {
 		return s.cancelled(now), true
 	}
@@ -29,8 +30,7 @@ func claim(s State, c Claim, now time.Time) (State, bool) {
 	if s.Intent.Pause != nil {
 		return s.pause(*s.Intent.Pause, now), true
 	}
-	s = s.writeOff() // nobody settles the calls of a worker that is gone
-	s.Claim, s.Why = c, ""
+	s.Claim, s.Why, s.WaitingFor, s.WakeAt = c, "", "", time.Time{}
 	switch {
 	case s.Owed != nil:
 		s.Status, s.Phase = Running, PhaseConditions
@@ -125,9 +125,6 @@ func cutOff(s State, cause error, o outcome, now time.Time) State {
 	s.touch(now)
 	s.Elapsed = max(s.Elapsed, o.elapsed)
 	s = s.account(o)
-	if o.it.Memory != nil {
-		s.Memory = o.it.Memory
-	}
 	if s.Intent.Cancel != nil {
 		return s.cancelled(now)
 	}

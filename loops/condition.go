@@ -15,6 +15,8 @@ import (
 // and after retry.max_attempts tries in a row pauses the loop
 // (judge_unavailable); one from [Permanent] fails it (fail.judge); a [*CapError]
 // caps it. In all three the judgement stays owed and the body does not run again.
+// Of the kind judge no error is a verdict: a [FieldError] is permanent, any other
+// one is as if from Transient.
 type StopCondition interface {
 	Judge(ctx context.Context, e Evidence) (Verdict, error)
 }

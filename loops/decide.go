@@ -66,9 +66,13 @@ func (o outcome) blame(usual StopReason) StopReason {
 	return usual
 }
 
-// account adds what a start spent. Nobody settles the calls that it left open.
+// account adds what a start spent and keeps what it remembered, however it
+// ended. Nobody settles the calls that it left open.
 func (s State) account(o outcome) State {
 	s = s.writeOff()
+	if o.it.Memory != nil {
+		s.Memory = o.it.Memory
+	}
 	s.Ledger.ActiveSeconds += o.active.Seconds()
 	s.spend(RoleWorker, "", o.it.Usage)
 	return s
@@ -76,9 +80,6 @@ func (s State) account(o outcome) State {
 
 // holdOn waits for a provider inside the start under way.
 func (s State) holdOn(o outcome, now time.Time) State {
-	if o.it.Memory != nil {
-		s.Memory = o.it.Memory
-	}
 	s.Open, s.Held = true, true
 	s.emit(now, EventFailed, fmt.Sprintf("start %d of iteration %d waits: %s", s.Attempt, s.Iteration+1, firstWords(o.it.Error)))
 	return s.awaitProvider(o.after, now)
@@ -107,12 +108,15 @@ func (s State) outOf(e CapError, body bool, now time.Time) State {
 		return s.cancelled(now)
 	}
 	if limit, own := s.Limits.of(e.Reason); own {
-		if s.Short == nil || s.Short.Reason != e.Reason || s.Short.Limit < limit {
-			s.Short = &Shortage{Reason: e.Reason, Limit: limit}
-		}
 		if e.limit != 0 && limit > e.limit { // raised since the call was refused
 			s.Short, s.Open, s.Held = nil, body, body
+			if s.Intent.Pause != nil {
+				return s.pause(*s.Intent.Pause, now)
+			}
 			return s.toWorker()
+		}
+		if limit = max(limit, e.limit); s.Short == nil || s.Short.Reason != e.Reason || s.Short.Limit < limit {
+			s.Short = &Shortage{Reason: e.Reason, Limit: limit}
 		}
 	}
 	return s.settle(Capped, e.Reason, "limit", e.Detail, now)
@@ -151,9 +155,6 @@ func (s State) record(o outcome, now time.Time) State {
 	}
 	it.Iteration, it.Pass, it.Epoch, it.EndedAt = s.Iteration, s.Pass, s.Epoch, now
 	it.Done = it.Done && o.ask == nil
-	if it.Memory != nil {
-		s.Memory = it.Memory
-	}
 	s.Feedback = s.standing()
 	if it.OK {
 		s.Ledger.Failures = 0
@@ -184,9 +185,6 @@ func (s State) standing() string {
 // backOff waits before the start is repeated.
 func (s State) backOff(o outcome, now time.Time) State {
 	wait := max(o.after, s.Origin.Spec.Retry.delay(s.Attempt))
-	if o.it.Memory != nil {
-		s.Memory = o.it.Memory
-	}
 	s.Feedback = firstOf(s.standing(), o.it.Error)
 	s.emit(now, EventFailed, fmt.Sprintf("start %d of iteration %d: %s", s.Attempt, s.Iteration+1, firstWords(o.it.Error)))
 	return s.wait("back_off", wait, now)

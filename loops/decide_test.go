@@ -510,3 +510,22 @@ func TestConditionThatCouldNotBeAskedIsNotMetBelowNotEither(t *testing.T) {
 		}
 	}
 }
+
+// TestPauseHoldsWhenALimitWasRaised: both came while a call was being refused.
+// No worker has the loop afterwards, so the pause must not wait for one.
+func TestPauseHoldsWhenALimitWasRaised(t *testing.T) {
+	s := claimed(t, newborn(nil), at(0))
+	refused := outcome{capped: &CapError{Reason: CapCost, limit: int64(s.Limits.MaxCostUSD)}}
+	for _, r := range []Request{{Action: SetLimits, Limits: Limits{MaxCostUSD: 2 * s.Limits.MaxCostUSD}}, {Action: PauseIt}} {
+		out, err := apply(s, r, at(1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s = stored(out.State)
+	}
+	s = decide(s, refused, at(2))
+	checkRules(t, s)
+	if s.Status != Paused || !s.Open || !s.Held {
+		t.Errorf("%s, open %t, held %t", s.Status, s.Open, s.Held)
+	}
+}

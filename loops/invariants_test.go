@@ -88,6 +88,12 @@ func checkRules(t *testing.T, s State) {
 	never(timed != !s.WakeAt.IsZero(), "a wake time exactly while time can move the loop")
 	never((s.Status == Waiting) != (s.WaitingFor != "") || (s.Status == Waiting) != !s.WaitingUntil.IsZero(), "waiting says for what and until when")
 	never(s.Phase != "" && s.Status != Running || s.Phase == "" && s.Status == Running, "a phase exactly while running")
+	never(s.Claim.Token == "" && len(s.Reserved) > 0, "what was set aside is settled or counts as spent when nobody makes the call")
+	never(s.Held && (!s.Open || s.Status != Waiting && s.Status != Queued && s.Status != Paused), "a start is held only while the loop rests")
+	never(s.Status.Settled() && s.Open, "no start is under way in a settled loop")
+	never(s.Waits > 0 && s.Status.Settled(), "a settled loop waits for no provider")
+	checkWayOn(t, s)
+	checkRows(t, s)
 	never(s.Owed != nil && s.Open, "a judgement and an open start at once")
 	never(s.Ledger.Iterations != s.Iteration, "the ledger counts the iterations")
 	never(s.Ledger.Starts < s.Iteration, "every iteration has had a start")
@@ -96,6 +102,36 @@ func checkRules(t *testing.T, s State) {
 	}
 	head, err := json.Marshal(s.Head())
 	never(err != nil || len(head) > 4<<10, "a head of at most 4 KiB")
+}
+
+// checkWayOn fails when nothing can move a live loop.
+func checkWayOn(t *testing.T, s State) {
+	t.Helper()
+	when := s.UpdatedAt
+	switch s.Status {
+	case YourTurn, NeedsInput, Waiting: // time, unless a request comes first
+		when = s.WakeAt
+	case Queued, Running, Cancelling: // a worker, also after a crash of the one that has it
+	default:
+		return
+	}
+	if next, ok := claim(s, Claim{Owner: "next", Token: "next"}, when); !ok {
+		t.Errorf("nothing for a worker to do at %s: %s", when, dump(s))
+	} else if next.Claim.Token == "next" && next.Status != Running {
+		t.Errorf("a worker that took it keeps a loop that is %s: %s", next.Status, dump(s))
+	}
+}
+
+// checkRows fails when the rows of the usage view are not what the ledger has.
+func checkRows(t *testing.T, s State) {
+	t.Helper()
+	var sum Usage
+	for _, m := range s.ByModel {
+		sum = sum.Plus(Usage{InputTokens: m.InputTokens, OutputTokens: m.OutputTokens, CostUSD: m.CostUSD})
+	}
+	if sum.InputTokens != s.Ledger.InputTokens || sum.OutputTokens != s.Ledger.OutputTokens || sum.CostUSD != s.Ledger.CostUSD {
+		t.Errorf("the rows come to %+v, the ledger has %+v: %s", sum, s.Ledger.Usage, dump(s))
+	}
 }
 
 func dump(s State) string {

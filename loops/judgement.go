@@ -33,13 +33,17 @@ func (r *run) judge(ctx context.Context, s State) error {
 	if errors.Is(found.cut, errLost) {
 		return errLost
 	}
-	if found.over != nil {
-		return r.refused(found.over)
-	}
 	for _, v := range found.asked {
 		if err := r.drawReport(v.Usage); err != nil {
 			r.e.opts.Logger.Error("what a condition spent was not handed up", "loop", s.ID, "cause", err)
 		}
+	}
+	if found.over != nil {
+		return r.refused(found.over, func(s State) State {
+			s.Elapsed = max(s.Elapsed, found.elapsed)
+			s.Ledger.ActiveSeconds += found.active.Seconds()
+			return s.learn(found.asked).writeOff()
+		})
 	}
 	return r.commit(func(s State) State {
 		now := time.Now()
@@ -137,10 +141,14 @@ func faultOf(kind string, err error) *fault {
 		return f
 	}
 	be, ok := errors.AsType[*bodyError](err)
-	if !ok {
+	switch {
+	case ok:
+		f.permanent, f.limited, f.after = be.permanent, be.limited, be.after
+	case kind == StopJudge: // whatever it is, it says nothing about the work
+		f.permanent = len(FieldErrors(err)) > 0
+	default:
 		return nil
 	}
-	f.permanent, f.limited, f.after = be.permanent, be.limited, be.after
 	return f
 }
 

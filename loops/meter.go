@@ -164,8 +164,9 @@ func (r *run) mayStart(ctx context.Context, s State) error {
 	return nil
 }
 
-// refused ends the loop for what mayStart said.
-func (r *run) refused(cause error) error {
+// refused ends the loop for what mayStart said, or found out during the run that
+// account adds to the loop.
+func (r *run) refused(cause error, account func(State) State) error {
 	capped, isCap := errors.AsType[*CapError](cause)
 	over := errors.Is(cause, errParentOver)
 	if !isCap && !over {
@@ -174,6 +175,7 @@ func (r *run) refused(cause error) error {
 	return r.commit(func(s State) State {
 		now := time.Now()
 		s.touch(now)
+		s = account(s)
 		if over && s.Intent.Cancel == nil {
 			s.Intent.Cancel = &CancelWish{Reason: CancelParent, Detail: cause.Error()}
 		}

@@ -324,8 +324,11 @@ func (s State) setLimits(change Limits, now time.Time) State {
 }
 
 // raised moves a capped loop on, unless a limit still holds it: then its stop
-// record names that one.
+// record names that one. What a parent or the day ended has to be resumed.
 func (s State) raised(now time.Time) State {
+	if _, own := limitOf[s.Stop.Reason]; !own {
+		return s
+	}
 	reason, detail, full := s.noRoom()
 	if !full {
 		return s.move("limits raised", now)

@@ -89,6 +89,11 @@ func (r *run) take() (bool, error) {
 		}
 	}
 	r.adopt(got)
+	if len(s.Reserved) > 0 { // the calls of a dead worker count as spent now, also above
+		if err := r.e.draw(ctx, got, false); err != nil {
+			r.e.opts.Logger.Error("what a dead worker may have spent was not handed up", "loop", s.ID, "cause", err)
+		}
+	}
 	return r.holds(got), nil
 }
 

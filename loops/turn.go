@@ -71,7 +71,7 @@ func (r *run) start(ctx context.Context, s State) error {
 		return r.unusable(s, err)
 	}
 	if err := r.mayStart(ctx, s); err != nil {
-		return r.refused(err)
+		return r.refused(err, func(s State) State { return s }) // the body has not run
 	}
 	began := time.Now()
 	r.emitStart(began)
@@ -95,7 +95,10 @@ func (r *run) start(ctx context.Context, s State) error {
 	case errors.Is(cause, errLost):
 		err = errLost
 	case errors.Is(err, errParentOver):
-		err = r.refused(err)
+		err = r.refused(err, func(s State) State {
+			s.Elapsed = max(s.Elapsed, o.elapsed)
+			return s.account(o)
+		})
 	case isCap:
 		o.capped = capped
 		err = r.finish(ctx, o, "")
