@@ -69,7 +69,7 @@ func start(t *testing.T, opts embed.Options) *embed.Host {
 }
 
 // put stores a value, get reads it.
-func put(t *testing.T, h *embed.Host, key, value string) {
+func put(t *testing.T, h connected, key, value string) {
 	t.Helper()
 	js, err := jetstream.New(h.Conn())
 	if err != nil {
@@ -84,7 +84,7 @@ func put(t *testing.T, h *embed.Host, key, value string) {
 	}
 }
 
-func get(t *testing.T, h *embed.Host, key string) string {
+func get(t *testing.T, h connected, key string) string {
 	t.Helper()
 	js, err := jetstream.New(h.Conn())
 	if err != nil {
@@ -118,8 +118,8 @@ func TestLives(t *testing.T) {
 			if err := h.Close(); err != nil {
 				t.Errorf("a second Close: %v", err)
 			}
-			if _, err := os.Stat(filepath.Join(dir, "holder.json")); !errors.Is(err, fs.ErrNotExist) {
-				t.Errorf("holder.json is left: %v", err)
+			if _, err := os.Stat(filepath.Join(dir, "endpoint.json")); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("endpoint.json is left: %v", err)
 			}
 		}
 		info, err := os.Stat(dir)
@@ -165,10 +165,10 @@ func TestInUse(t *testing.T) {
 			t.Errorf("%q does not name %s", err, part)
 		}
 	}
-	data, err := os.ReadFile(filepath.Join(dir, "holder.json"))
+	data, err := os.ReadFile(filepath.Join(dir, "endpoint.json"))
 	var holder map[string]any
 	if err != nil || json.Unmarshal(data, &holder) != nil || holder["version"] != "1.2.3" {
-		t.Errorf("holder.json: %s, %v", data, err)
+		t.Errorf("endpoint.json: %s, %v", data, err)
 	}
 	if got := get(t, h, "key"); got != "value" {
 		t.Errorf("after the refusal the first has %q", got)
@@ -187,7 +187,7 @@ func TestSilentHolder(t *testing.T) {
 			}
 			defer lock.Unlock()
 			if left != "" {
-				if err := os.WriteFile(filepath.Join(dir, "holder.json"), []byte(left), 0o600); err != nil {
+				if err := os.WriteFile(filepath.Join(dir, "endpoint.json"), []byte(left), 0o600); err != nil {
 					t.Fatal(err)
 				}
 			}
