@@ -40,9 +40,18 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// childShares names the variable that makes such a process share the directory.
+const childShares = "EMBED_TEST_SHARES"
+
 // child has the directory until it is killed.
 func child(dir string) {
-	h, err := embed.Start(context.Background(), embed.Options{Dir: dir})
+	var h any
+	var err error
+	if os.Getenv(childShares) == "" {
+		h, err = embed.Start(context.Background(), embed.Options{Dir: dir})
+	} else {
+		h, err = embed.Join(context.Background(), embed.Options{Dir: dir})
+	}
 	if err != nil {
 		fmt.Println(err)
 		os.Exit(1)
@@ -200,34 +209,41 @@ func TestSilentHolder(t *testing.T) {
 	}
 }
 
+// startChild returns when the child has the directory.
+func startChild(t *testing.T, env ...string) *exec.Cmd {
+	t.Helper()
+	executable, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), executable, "-test.run=^$")
+	cmd.Env = append(os.Environ(), env...)
+	stdin, err := cmd.StdinPipe() // keeps the child waiting
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { stdin.Close() })
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(out)
+	if !lines.Scan() || lines.Text() != "ready" {
+		t.Fatalf("the child said %q", lines.Text())
+	}
+	return cmd
+}
+
 // TestKilledHolder kills the process that has the directory: its lock goes with
 // it, and not before, although nobody refers to the host any more.
 func TestKilledHolder(t *testing.T) {
 	dir := t.TempDir()
 	for range 3 {
-		executable, err := os.Executable()
-		if err != nil {
-			t.Fatal(err)
-		}
-		cmd := exec.CommandContext(t.Context(), executable, "-test.run=^$")
-		cmd.Env = append(os.Environ(), childDir+"="+dir)
-		stdin, err := cmd.StdinPipe() // keeps the child waiting
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer stdin.Close()
-		out, err := cmd.StdoutPipe()
-		if err == nil {
-			err = cmd.Start()
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		lines := bufio.NewScanner(out)
-		if !lines.Scan() || lines.Text() != "ready" {
-			t.Fatalf("the child said %q", lines.Text())
-		}
-		_, err = embed.Start(t.Context(), embed.Options{Dir: dir})
+		cmd := startChild(t, childDir+"="+dir)
+		_, err := embed.Start(t.Context(), embed.Options{Dir: dir})
 		var inUse *embed.InUseError
 		if !errors.As(err, &inUse) || inUse.PID != cmd.Process.Pid {
 			t.Errorf("beside the child: %v", err)
@@ -235,7 +251,7 @@ func TestKilledHolder(t *testing.T) {
 		if err := cmd.Process.Kill(); err != nil {
 			t.Fatal(err)
 		}
-		cmd.Wait()
+		_ = cmd.Wait()
 		h := start(t, embed.Options{Dir: dir})
 		put(t, h, "key", "value")
 		if err := h.Close(); err != nil {

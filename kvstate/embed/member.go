@@ -60,10 +60,10 @@ type trouble struct {
 // An [*InUseError] says that a process has the directory and does not share it or
 // does not answer, an [*IncompatibleError] that it is of another version.
 func Join(ctx context.Context, opts Options) (*Member, error) {
-	return join(ctx, opts, runtime.GOOS == "windows")
+	return join(ctx, opts, runtime.GOOS == "windows", joinPatience)
 }
 
-func join(ctx context.Context, opts Options, tcp bool) (*Member, error) {
+func join(ctx context.Context, opts Options, tcp bool, patience time.Duration) (*Member, error) {
 	opts, err := opts.check()
 	if err != nil {
 		return nil, err
@@ -77,7 +77,7 @@ func join(ctx context.Context, opts Options, tcp bool) (*Member, error) {
 	m := &Member{opts: opts, log: &logger{out: opts.Logger}, tcp: tcp, lock: newLock(opts.Dir)}
 	m.ctx, m.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	if m.runner, err = newRunner(opts.Dir); err == nil {
-		err = m.enter(ctx)
+		err = m.enter(ctx, patience)
 	}
 	if err != nil {
 		return nil, errors.Join(err, m.Close())
@@ -86,8 +86,8 @@ func join(ctx context.Context, opts Options, tcp bool) (*Member, error) {
 }
 
 // enter connects for the first time.
-func (m *Member) enter(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, joinPatience)
+func (m *Member) enter(ctx context.Context, patience time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for try := 1; ; try++ {
 		conn, err := nats.Connect(storeURL, m.connection()...)
