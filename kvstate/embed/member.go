@@ -63,7 +63,7 @@ func Join(ctx context.Context, opts Options) (*Member, error) {
 	return join(ctx, opts, runtime.GOOS == "windows", joinPatience)
 }
 
-func join(ctx context.Context, opts Options, tcp bool, patience time.Duration) (*Member, error) {
+func join(ctx context.Context, opts Options, tcp bool, most time.Duration) (*Member, error) {
 	opts, err := opts.check()
 	if err != nil {
 		return nil, err
@@ -77,7 +77,7 @@ func join(ctx context.Context, opts Options, tcp bool, patience time.Duration) (
 	m := &Member{opts: opts, log: &logger{out: opts.Logger}, tcp: tcp, lock: newLock(opts.Dir)}
 	m.ctx, m.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	if m.runner, err = newRunner(opts.Dir); err == nil {
-		err = m.enter(ctx, patience)
+		err = m.enter(ctx, most)
 	}
 	if err != nil {
 		return nil, errors.Join(err, m.Close())
@@ -85,10 +85,10 @@ func join(ctx context.Context, opts Options, tcp bool, patience time.Duration) (
 	return m, nil
 }
 
-// enter connects for the first time.
-func (m *Member) enter(ctx context.Context, patience time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
+// enter connects for the first time. It waits for a host that can't be reached,
+// and less for one that has not even said who it is.
+func (m *Member) enter(ctx context.Context, most time.Duration) error {
+	began := time.Now()
 	for try := 1; ; try++ {
 		conn, err := nats.Connect(storeURL, m.connection()...)
 		if err == nil {
@@ -103,13 +103,13 @@ func (m *Member) enter(ctx context.Context, patience time.Duration) error {
 		if !errors.As(err, &wait) {
 			return err
 		}
+		if waited := time.Since(began); waited > most || waited > patience && wait.inUse.PID == 0 {
+			return wait.inUse
+		}
 		timer := time.NewTimer(reconnectDelay(try))
 		select {
 		case <-ctx.Done():
 			timer.Stop()
-			if errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
-				return wait.inUse
-			}
 			return fmt.Errorf("open the store in %s: %w", m.opts.Dir, context.Cause(ctx))
 		case <-timer.C:
 		}

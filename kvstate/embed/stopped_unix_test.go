@@ -26,6 +26,9 @@ func TestStoppedHost(t *testing.T) {
 	if err := host.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := syscall.Wait4(host.Process.Pid, nil, syscall.WUNTRACED, nil); err != nil { // until it stands still
+		t.Fatal(err)
+	}
 	pid := fmt.Sprint(host.Process.Pid)
 	_, err := embed.JoinBriefly(t.Context(), embed.Options{Dir: dir})
 	var inUse *embed.InUseError
