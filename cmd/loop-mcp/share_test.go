@@ -61,6 +61,9 @@ func TestTwoServersAndACommandLineShareOneStore(t *testing.T) {
 	two.until(slow, "paused")
 	b.want(0, []string{"continue", slow, "--resume", "--detach"})
 	one.until(slow, "completed")
+	if p, _ := one.progress(slow); p.starts != p.iteration {
+		t.Errorf("%v starts for %v iterations: one took the loop from the other", p.starts, p.iteration)
+	}
 	b.want(0, []string{"watch", slow}, "completed")
 	b.want(0, []string{"continue", slow, "--reopen", "--message", "once more"}, "completed")
 
@@ -82,6 +85,30 @@ func TestTwoServersAndACommandLineShareOneStore(t *testing.T) {
 	b.want(0, []string{"host"}, "Process "+two.pid()+" hosts")
 	two.close()
 	b.want(0, []string{"host"}, "No process")
+}
+
+// TestLiveTextIsSeenFromEveryServer, whichever of them runs the body.
+func TestLiveTextIsSeenFromEveryServer(t *testing.T) {
+	b := newBox(t)
+	one, two := b.opened(), b.opened()
+	b.want(0, []string{"start", b.loop("talks", "talk", "until: {all: [{kind: claim}]}")})
+	id := b.only("talks")
+	for _, c := range []*client{one, two} {
+		tick := time.NewTicker(20 * time.Millisecond)
+		defer tick.Stop()
+		said := ""
+		for late := time.After(time.Minute); !strings.Contains(said, "main.go"); {
+			answer, problem := c.call("loop_inspect", map[string]any{"loop_id": id, "view": "live"})
+			said = fmt.Sprint(answer, problem)
+			select {
+			case <-tick.C:
+			case <-late:
+				t.Fatalf("a server shows %s", said)
+			}
+		}
+	}
+	b.write("go-on", "")
+	two.until(id, "completed")
 }
 
 // TestKilledAmongOthers kills servers that share a store, hosts and others, at
