@@ -1,6 +1,7 @@
 package embed
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
@@ -38,7 +39,7 @@ func (h *Host) share(tcp bool) error {
 	var err error
 	if tcp {
 		e.Network, e.Token = "tcp", h.token
-		h.bridge.listener, err = net.Listen("tcp", "127.0.0.1:0")
+		h.bridge.listener, err = (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
 	} else {
 		err = h.bridge.listen(h.opts.Dir)
 	}
@@ -70,7 +71,7 @@ func (b *bridge) listen(store string) error {
 		b.dir = dir
 	}
 	path := filepath.Join(dir, name)
-	listener, err := net.Listen("unix", path)
+	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "unix", path)
 	if err != nil {
 		return errors.Join(err, b.removeDir())
 	}
@@ -147,21 +148,19 @@ func (b *bridge) accept() {
 func (b *bridge) connect(outer net.Conn) {
 	inner, err := b.dial()
 	if err != nil {
-		outer.Close()
+		hangUp(outer)
 		return
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.conns == nil {
-		outer.Close()
-		inner.Close()
+		hangUp(outer, inner)
 		return
 	}
 	b.conns[outer] = true
 	forward := func(to, from net.Conn) {
 		_, _ = io.Copy(to, from) // that it ends is all that matters
-		outer.Close()
-		inner.Close()
+		hangUp(outer, inner)
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		delete(b.conns, outer)
@@ -170,15 +169,22 @@ func (b *bridge) connect(outer net.Conn) {
 	b.tasks.Go(func() { forward(outer, inner) })
 }
 
+// hangUp closes connections. Nobody is left who could be told of an error.
+func hangUp(conns ...net.Conn) {
+	for _, conn := range conns {
+		_ = conn.Close()
+	}
+}
+
 // close ends all connections and waits for them.
 func (b *bridge) close() {
 	if b.listener == nil {
 		return
 	}
-	b.listener.Close()
+	_ = b.listener.Close() // nobody can be told
 	b.mu.Lock()
 	for conn := range b.conns {
-		conn.Close()
+		hangUp(conn)
 	}
 	b.conns = nil
 	b.mu.Unlock()

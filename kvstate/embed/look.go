@@ -2,7 +2,6 @@ package embed
 
 import (
 	"bufio"
-	"net"
 	"strings"
 	"time"
 )
@@ -30,11 +29,11 @@ func Look(dir string) (h Hosting, ok bool) {
 	if e.Address == "" {
 		return h, true
 	}
-	conn, err := net.DialTimeout(e.Network, e.Address, dialTimeout)
+	conn, err := dialHost(e)
 	if err != nil { // nobody listens there: the process with that number is another one
 		return Hosting{}, false
 	}
-	defer conn.Close()
+	defer hangUp(conn)
 	if conn.SetReadDeadline(time.Now().Add(dialTimeout)) == nil {
 		line, _ := bufio.NewReader(conn).ReadString('\n') // what a server says first
 		h.Answers = strings.HasPrefix(line, "INFO ")

@@ -216,7 +216,7 @@ func (m *Member) call() (net.Conn, error) {
 	case e.Address == "":
 		return nil, m.notYet(errors.New("it is about to open the store"))
 	}
-	conn, err := net.DialTimeout(e.Network, e.Address, dialTimeout)
+	conn, err := dialHost(e)
 	if err != nil {
 		return nil, m.notYet(err)
 	}
@@ -225,6 +225,10 @@ func (m *Member) call() (net.Conn, error) {
 		m.log.Warnf("process %d hosts the store with durability %s, not %s as configured here", e.PID, e.Durability, m.opts.Durability)
 	}
 	return conn, nil
+}
+
+func dialHost(e endpoint) (net.Conn, error) {
+	return (&net.Dialer{Timeout: dialTimeout}).DialContext(context.Background(), e.Network, e.Address)
 }
 
 func (m *Member) currentToken() string {

@@ -23,7 +23,7 @@ func networkFS(dir string) string {
 	if err := unix.Statfs(dir, &fs); err != nil {
 		return ""
 	}
-	kind := uint32(fs.Type) //nolint:gosec,unconvert // the number has 32 bits, its type differs between systems
+	kind := uint32(fs.Type) //nolint:gosec // the number has 32 bits, its type differs between systems
 	if kind != fuse {
 		return networkKinds[kind]
 	}

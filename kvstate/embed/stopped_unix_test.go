@@ -40,7 +40,7 @@ func TestStoppedHost(t *testing.T) {
 	}
 	eventually(t, func(context.Context) error {
 		if err := m.Trouble(); err == nil || !strings.Contains(err.Error(), "kill -CONT "+pid) {
-			return fmt.Errorf("somebody who is there is told %v", err)
+			return fmt.Errorf("somebody who is there is told %w", err)
 		}
 		return nil
 	})
