@@ -80,17 +80,19 @@ func start(t *testing.T, opts embed.Options) *embed.Host {
 // put stores a value, get reads it.
 func put(t *testing.T, h connected, key, value string) {
 	t.Helper()
-	js, err := jetstream.New(h.Conn())
-	if err != nil {
-		t.Fatal(err)
-	}
-	kv, err := js.CreateOrUpdateKeyValue(t.Context(), jetstream.KeyValueConfig{Bucket: "test"})
-	if err == nil {
-		_, err = kv.PutString(t.Context(), key, value)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	// A server that is asked about its health every few milliseconds may be
+	// restarted while it makes the bucket.
+	eventually(t, func(ctx context.Context) error {
+		js, err := jetstream.New(h.Conn())
+		if err != nil {
+			return err
+		}
+		kv, err := js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: "test"})
+		if err == nil {
+			_, err = kv.PutString(ctx, key, value)
+		}
+		return err
+	})
 }
 
 func get(t *testing.T, h connected, key string) string {
