@@ -349,7 +349,7 @@ func TestRestart(t *testing.T) {
 func TestHealth(t *testing.T) {
 	dir := t.TempDir()
 	health := make(chan error, 10)
-	h := start(t, embed.Options{Dir: dir, Poll: 10 * time.Millisecond, OnHealth: func(err error) { health <- err }})
+	h := start(t, embed.Options{Dir: dir, Poll: 100 * time.Millisecond, OnHealth: func(err error) { health <- err }})
 	put(t, h, "key", "value")
 	// With a file in the way of the store the server cannot come back.
 	store, aside := filepath.Join(dir, "store"), filepath.Join(dir, "aside")
