@@ -52,7 +52,7 @@ func (s *Store) ask(ctx context.Context, subject string, data []byte) (*nats.Msg
 		if err == nil {
 			return m, nil
 		}
-		if err := again(ctx, try, err); err != nil {
+		if err := s.again(ctx, try, err); err != nil {
 			return nil, err
 		}
 	}
@@ -152,7 +152,7 @@ func (s *Store) batch(ctx context.Context, stream, subject string, seq uint64, e
 		switch {
 		case errors.As(err, &lost):
 			try++
-			if err := again(ctx, try, lost.err); err != nil {
+			if err := s.again(ctx, try, lost.err); err != nil {
 				return err
 			}
 		case err != nil || !more:

@@ -63,6 +63,12 @@
 // consumer has passed the last message of the stream, so what any process
 // acknowledged before is there. Watch and Ready are woken by the same changes.
 //
+// When another process takes over the server (package embed), the requests under
+// way end at once and are repeated or looked up, and the consumer goes on after
+// the last message that it passed. What is cached counts only for the revision
+// that it belongs to, which every commit checks. Sweeping is done by each process;
+// it removes what is gone, and twice is as good as once.
+//
 // There is no queue of loops that want a worker: each process finds them in its
 // projection, and a claim is a compare and swap, so two workers that pick the
 // same loop cost one refused message and nothing else. A queue would add a

@@ -137,7 +137,7 @@ func TestStoreThatDoesNotAnswer(t *testing.T) {
 		js := &faulty{JetStream: stream(t, h)}
 		store := open(t, js, nil)
 		s := must[loops.State](t)(store.Create(t.Context(), newLoop("fault-aaaa")))
-		for range 100 {
+		for range 1000 {
 			js.next = append(js.next, lostBefore)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)

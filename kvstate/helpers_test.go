@@ -24,6 +24,10 @@ func TestMain(m *testing.M) {
 		child(dir)
 		return
 	}
+	if dir := os.Getenv(sharedDir); dir != "" {
+		sharedChild(dir)
+		return
+	}
 	ats.Register() // the server's clock, outside every bubble
 	os.Exit(m.Run())
 }

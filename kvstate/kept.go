@@ -84,7 +84,7 @@ func (s *Store) keep(ctx context.Context, id loops.ID, ref string, data []byte) 
 		case final(err):
 			return fmt.Errorf("the store refused it: %w", err)
 		}
-		if err := again(ctx, try, err); err != nil {
+		if err := s.again(ctx, try, err); err != nil {
 			return err
 		}
 	}

@@ -58,12 +58,34 @@ func (s *Store) watchLine(ctx context.Context, changes chan nats.Status) {
 	}
 }
 
+// How requests are repeated: another process takes over the server in about
+// 100 ms, and what takes longer than two seconds takes its time.
+const (
+	retryOften = 50 * time.Millisecond
+	triesOften = 40
+)
+
+// again is [again] that says why the store can't be reached, if that is known.
+func (s *Store) again(ctx context.Context, try int, err error) error {
+	end := again(ctx, try, err)
+	if end == nil || s.opts.Trouble == nil {
+		return end
+	}
+	if why := s.opts.Trouble(); why != nil {
+		return fmt.Errorf("%w: %w", why, end)
+	}
+	return end
+}
+
 // again waits before the next try, or returns why there is none.
 func again(ctx context.Context, try int, err error) error {
 	if errors.Is(err, nats.ErrConnectionClosed) {
 		return fmt.Errorf("%w: %w", loops.ErrClosed, err)
 	}
-	wait := min(time.Millisecond<<min(try, 10), time.Second)
+	wait := min(time.Millisecond<<min(try, 10), retryOften)
+	if try > triesOften {
+		wait = time.Second
+	}
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {

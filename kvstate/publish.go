@@ -73,7 +73,7 @@ func (s *Store) publish(ctx context.Context, m *nats.Msg, id loops.ID, nonce str
 		case final(err):
 			return 0, fmt.Errorf("the store refused the record: %w", err)
 		}
-		if err := again(ctx, try, err); err != nil {
+		if err := s.again(ctx, try, err); err != nil {
 			return 0, fmt.Errorf("the store took no record: %w", err)
 		}
 		if ack, err = s.try(ctx, m); err == nil {

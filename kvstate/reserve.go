@@ -39,7 +39,7 @@ func (s *Store) reserve(ctx context.Context, key string, id loops.ID) (loops.ID,
 		if err == nil || errors.Is(err, loops.ErrDamaged) || final(err) {
 			return bound, err
 		}
-		if err := again(ctx, try, err); err != nil {
+		if err := s.again(ctx, try, err); err != nil {
 			return "", err
 		}
 	}

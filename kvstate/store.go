@@ -27,7 +27,8 @@ const DefaultRetention = 30 * 24 * time.Hour
 // Options of a store. The zero value is useful.
 type Options struct {
 	Runner    string                  // name of this process in claims; empty: a random one
-	Alive     func(owner string) bool // whether another process with that name lives; nil: none does, which is right for one process on a locked directory
+	Alive     func(owner string) bool // whether another process with that name lives; nil: none does, which is right for a process that has the store alone
+	Trouble   func() error            // why the store can't be reached now, for errors; nil: nobody knows
 	Recheck   time.Duration           // how often Alive is asked again about owners of loops that want a worker; 0: 300 ms
 	Retention time.Duration           // how long settled loops are kept; at least a minute; 0: DefaultRetention; negative: for ever
 	Sweep     time.Duration           // how often what gone loops left behind is removed; 0: hourly

@@ -172,7 +172,7 @@ func (s *Store) swap(ctx context.Context, key string, old, next side) error {
 		case final(err):
 			return fmt.Errorf("the store refused the record: %w", err)
 		}
-		if err := again(ctx, try, err); err != nil {
+		if err := s.again(ctx, try, err); err != nil {
 			return fmt.Errorf("the store took no record: %w", err)
 		}
 	}

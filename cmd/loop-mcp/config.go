@@ -27,6 +27,7 @@ type config struct {
 	LiveLoops     loops.Count    `json:"live_loops" min:"1"`
 	Approvals     string         `json:"approvals"`
 	Durability    string         `json:"durability"`
+	NetworkStore  string         `json:"network_store"`
 	Retention     days           `json:"retention"`
 	MaxWait       loops.Duration `json:"max_wait"`
 	DailyCostUSD  loops.USD      `json:"daily_cost_usd" min:"1"`
@@ -59,12 +60,14 @@ var errLater = errors.New("this version of loop-mcp has no such feature; leave i
 // UnmarshalJSON refuses every value.
 func (*laterWord) UnmarshalJSON([]byte) error { return errLater }
 
-// The values of approvals and durability.
+// The values of approvals, durability and network_store.
 const (
 	approvalsAuto     = "auto"
 	approvalsPerson   = "person"
 	durabilityPower   = "power"
 	durabilityProcess = "process"
+	networkRefuse     = "refuse"
+	networkAllow      = "allow"
 )
 
 // loadConfig reads the configuration. A missing file is the default one, unless
@@ -100,6 +103,7 @@ func (c *config) check() error {
 	return errors.Join(
 		oneOf("approvals", c.Approvals, approvalsAuto, approvalsPerson),
 		oneOf("durability", c.Durability, durabilityPower, durabilityProcess),
+		oneOf("network_store", c.NetworkStore, networkRefuse, networkAllow),
 		between("max_wait", time.Duration(c.MaxWait), time.Second, maxWait),
 		between("retention", time.Duration(c.Retention), time.Minute, 100*365*24*time.Hour),
 		c.checkModels(),

@@ -27,7 +27,7 @@ func (c *config) overlay(env func(string) string) error {
 		into any
 	}{
 		{"workers", &c.Workers}, {"live_loops", &c.LiveLoops}, {"approvals", &c.Approvals},
-		{"durability", &c.Durability}, {"retention", &c.Retention}, {"max_wait", &c.MaxWait}, {"daily_cost_usd", &c.DailyCostUSD},
+		{"durability", &c.Durability}, {"network_store", &c.NetworkStore}, {"retention", &c.Retention}, {"max_wait", &c.MaxWait}, {"daily_cost_usd", &c.DailyCostUSD},
 	}
 	for _, v := range values {
 		text := env(variable(v.key))

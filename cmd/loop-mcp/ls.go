@@ -164,8 +164,8 @@ func ago(d time.Duration) string {
 	return fmt.Sprintf("%dd ago", int(d.Hours()/24))
 }
 
-// completeIDs completes the ids of loops. A store that another process has is
-// left alone: then nothing is completed.
+// completeIDs completes the ids of loops; of none when the store can't be opened
+// soon.
 func (a *app) completeIDs(cmd *cobra.Command, given []string, _ string) ([]string, cobra.ShellCompDirective) {
 	const none = cobra.ShellCompDirectiveNoFileComp
 	s, err := a.settings()

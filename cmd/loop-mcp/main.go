@@ -9,8 +9,8 @@
 //	command (bodies, runner) ────────┼─► loops.Engine ─► mcpserver ─► stdio
 //	judge (stop conditions) ─────────┘         └─► run, start, ls, show, …
 //
-// One process at a time has the store. A command that finds it taken says who
-// has it. Results go to stdout, everything else to stderr; while the program is
+// Any number of processes share the store: one of them hosts it, whichever ends
+// is replaced (package kvstate/embed). Results go to stdout, everything else to stderr; while the program is
 // an MCP server, os.Stdout points at stderr, so that nothing but the protocol
 // can reach the client.
 package main

@@ -59,9 +59,9 @@ func (a *app) startCommand() *cobra.Command {
 	var f startFlags
 	cmd := &cobra.Command{
 		Use:   "start FILE",
-		Short: "Start the loop of a file and leave it to the next process",
-		Long: "Start the loop of a file without working on it. An MCP server or `loop-mcp continue ID`\n" +
-			"that has the store works on it.",
+		Short: "Start the loop of a file and leave it to another process",
+		Long: "Start the loop of a file without working on it. An MCP server that shares the store works on\n" +
+			"it, now or when it comes; so does `loop-mcp continue ID`.",
 		Example:           "  loop-mcp start fix-build.loop.yaml\n  loop-mcp start todo.loop.md --json",
 		Args:              args(cobra.ExactArgs(1)),
 		ValidArgsFunction: loopFiles,

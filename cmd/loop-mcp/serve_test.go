@@ -140,18 +140,6 @@ func TestServeWorksOnLoops(t *testing.T) {
 	}
 }
 
-func TestAnotherProcessIsTold(t *testing.T) {
-	b := newBox(t)
-	c := b.connect()
-	if _, problem := c.call("loop_list", map[string]any{}); problem != "" {
-		t.Fatal(problem)
-	}
-	b.want(1, []string{"ls"}, fmt.Sprint(c.cmd.Process.Pid))
-	b.want(1, []string{"run", b.loop("good", "count", scoreThree)}, fmt.Sprint(c.cmd.Process.Pid))
-	c.close()
-	b.want(0, []string{"run", "good.loop.yaml"}, "completed")
-}
-
 func TestRestingLoopsGoOnWhenAClientComes(t *testing.T) {
 	b := newBox(t)
 	b.want(0, []string{"start", b.loop("slow", "slow", "until: {all: [{kind: claim}]}")})

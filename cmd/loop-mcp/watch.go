@@ -19,9 +19,7 @@ func (a *app) watchCommand() *cobra.Command {
 		Use:   "watch [ID]",
 		Short: "Watch loops without working on them",
 		Long: "Watch one loop with its live text until it settles or waits for somebody, or all loops that\n" +
-			"have not settled, a line each. Changes nothing and works on nothing; Ctrl-C ends it. One\n" +
-			"process has the store, so while this one watches, nobody works on the loops in it: run and\n" +
-			"continue show the same of the loop that they work on.",
+			"have not settled, a line each. Changes nothing and works on nothing; Ctrl-C ends it.",
 		Example:           "  loop-mcp watch\n  loop-mcp watch fix-build-7k3q\n  loop-mcp watch fix-build-7k3q --json",
 		Args:              args(cobra.MaximumNArgs(1)),
 		ValidArgsFunction: a.completeIDs,

@@ -49,13 +49,21 @@ func TestWatchWorksOnNothing(t *testing.T) {
 	b.want(0, []string{"continue", id}, "completed")
 }
 
-func TestWatchSaysWhoHasTheStore(t *testing.T) {
+// TestWatchALoopThatAnotherProcessRuns shows it to its end and is in nobody's way.
+func TestWatchALoopThatAnotherProcessRuns(t *testing.T) {
 	b := newBox(t)
-	s := b.start("run", b.loop("hang", "hang", "until: {all: [{kind: claim}]}"))
-	b.untilFile("again")
-	b.want(1, []string{"watch"}, "are open in process", "loop-mcp run")
-	s.signal(syscall.SIGKILL)
-	s.wait()
+	worker := b.start("run", b.loop("slow", "slow", scoreThree))
+	for !strings.Contains(b.run("ls").stdout, "slow-") {
+		continue // it is about to be started
+	}
+	watching := b.start("watch", b.only("slow"))
+	b.write("go-on", "")
+	if r := watching.wait(); r.code != 0 || !strings.Contains(r.stdout, "completed") {
+		t.Errorf("watch ended with %d: %s%s", r.code, r.stdout, r.stderr)
+	}
+	if r := worker.wait(); r.code != 0 {
+		t.Errorf("run ended with %d: %s", r.code, r.stderr)
+	}
 }
 
 func TestLinesOfText(t *testing.T) {

@@ -82,7 +82,7 @@ type host struct {
 	*loops.Engine
 	settings settings
 
-	nats  *embed.Host
+	nats  *embed.Member
 	store *kvstate.Store
 	tools *mcptools.Toolbox // nil: no MCP servers are configured
 	log   *slog.Logger
@@ -93,10 +93,12 @@ type host struct {
 	stopErr error
 }
 
-// open opens the store in the data folder, making it when there is none.
+// open opens the store in the data folder, making it when there is none, and
+// shares it with the other processes that have it open.
 func (s settings) open(ctx context.Context, o engineOptions) (*host, error) {
 	version, _ := build()
-	nats, err := embed.Start(ctx, embed.Options{Dir: s.data, Durability: s.Durability, Version: version, Logger: o.log, OnHealth: o.health()})
+	nats, err := embed.Join(ctx, embed.Options{Dir: s.data, Durability: s.Durability, Version: version, Logger: o.log, OnHealth: o.health(),
+		AllowNetwork: s.NetworkStore == networkAllow})
 	if err != nil {
 		return nil, err
 	}
@@ -106,7 +108,8 @@ func (s settings) open(ctx context.Context, o engineOptions) (*host, error) {
 	}
 	js, err := jetstream.New(nats.Conn())
 	if err == nil {
-		h.store, err = kvstate.Open(ctx, js, &kvstate.Options{Retention: time.Duration(s.Retention), Mark: filepath.Join(s.data, "marks"), ReadOnly: o.untouched, Logger: o.log})
+		h.store, err = kvstate.Open(ctx, js, &kvstate.Options{Runner: nats.Runner(), Alive: nats.Alive, Trouble: nats.Trouble,
+			Retention: time.Duration(s.Retention), Mark: filepath.Join(s.data, "marks"), ReadOnly: o.untouched, Logger: o.log})
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open the store in %s: %w", s.data, err), nats.Close())

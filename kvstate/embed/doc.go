@@ -1,16 +1,47 @@
 // Package embed runs the NATS server that keeps the loops inside the program,
-// on a directory that no other process uses at the same time.
+// and shares it with other processes on the machine.
 //
 // nats-server takes no lock on its directory, and two servers on one silently
-// lose what they acknowledged. So [Start] first takes an exclusive lock of the
-// operating system on the file LOCK, which goes with the process however it
-// ends, and only then opens the store. holder.json beside it tells others who
-// has it; it informs and decides nothing.
+// lose what they acknowledged. So an exclusive lock of the operating system on
+// the file LOCK, which goes with the process however it ends, comes first, and
+// only then the store is opened.
 //
-// The server listens nowhere: it is reached through connections inside the
-// process. With durability "power" every acknowledged write has been synced to
-// the disk; with "process" it has been handed to the operating system, which
-// survives the end of the process but not of the machine.
+// # Who hosts
+//
+// [Join] takes part with whatever other processes there are. Each has one
+// connection with a dialer of its own, which tries the lock: with it the process
+// becomes the host, embeds the server and connects inside; without it it dials
+// the host. When the host goes, every connection breaks, every dialer tries the
+// lock, one gets it, and the connections go on with their subscriptions. Nothing
+// is elected and nobody watches anybody: the lock is the election. A request that
+// was under way fails or stays unanswered, and whoever sent it finds out what
+// became of it. A host that closes ends its server before it lets go of the lock;
+// one that can't start its server lets go, too, and says why.
+//
+// [Start] is for one process alone.
+//
+// # How the host is reached
+//
+// The server listens nowhere. The host hands on connections from a Unix socket
+// (0600, in a folder of 0700; in a folder of its own for temporary files when the
+// path of the store is longer than a socket's may be), on Windows from a port of
+// 127.0.0.1 with a new token of 192 bits. endpoint.json (0600, written by rename)
+// says which process hosts, its version and [Protocol], and how it is reached. It
+// informs and decides nothing: the lock does.
+//
+// A host that is stopped keeps the lock. Nobody takes over, which is what keeps
+// the store whole; [Member.Trouble] says which process it is.
+//
+// # Who lives
+//
+// Each process keeps a lock on a file runners/NAME.lock. By [Member.Alive] others
+// find out whether the process that claimed a loop is gone.
+//
+// # What is written
+//
+// With durability "power" every acknowledged write has been synced to the disk;
+// with "process" it has been handed to the operating system, which survives the
+// end of the process but not of the machine. The host's setting counts.
 //
 // A full or failing disk makes the server stop writing until it is started
 // anew. Its health is polled, told to Options.OnHealth, and the server is

@@ -29,7 +29,28 @@ type Options struct {
 	Version    string        // of the program, for other processes to read
 	Logger     *slog.Logger  // for the server's log; nil: discards
 	Poll       time.Duration // how often the server's health is asked for; 0: 5 s
-	OnHealth   func(error)   // called when the server becomes unhealthy, and with nil when it is well again; must not block
+	OnHealth   func(error)   // called when the server becomes unhealthy, and with nil when it is well again; must not block; only in the process that hosts
+
+	// AllowNetwork takes a directory on a network file system, where another
+	// machine may not see the lock.
+	AllowNetwork bool
+}
+
+// check fills in what is left out and refuses what is wrong.
+func (o Options) check() (Options, error) {
+	if o.Dir == "" {
+		return o, errors.New("open the store: no directory is given")
+	}
+	if o.Durability == "" {
+		o.Durability = Power
+	}
+	if o.Durability != Power && o.Durability != Process {
+		return o, fmt.Errorf("durability: must be %s or %s, got %q", Power, Process, o.Durability)
+	}
+	if o.Poll <= 0 {
+		o.Poll = defaultPoll
+	}
+	return o, nil
 }
 
 const (
@@ -42,10 +63,13 @@ const (
 
 // Host is a running server with its directory locked.
 type Host struct {
-	opts Options
-	log  *logger
-	lock *flock.Flock // held by reference as long as poll runs: a collected lock is no lock
-	conn *nats.Conn
+	opts   Options
+	log    *logger
+	lock   *flock.Flock // held by reference as long as poll runs: a collected lock is no lock
+	conn   *nats.Conn   // of Start
+	shared bool         // other processes may use it
+	bridge *bridge      // of Join
+	token  string       // that the server asks for; empty: none
 
 	mu   sync.Mutex
 	srv  *server.Server // nil while it is being restarted
@@ -54,38 +78,52 @@ type Host struct {
 	once sync.Once
 }
 
-// Start locks the directory and runs the server on it until Close. When another
-// process has the directory the error is an [*InUseError] and nothing was
-// touched.
+// Start locks the directory and runs the server on it until Close, for this
+// process alone; [Join] shares it. When another process has the directory the
+// error is an [*InUseError] and nothing was touched.
 func Start(ctx context.Context, opts Options) (*Host, error) {
-	if opts.Dir == "" {
-		return nil, errors.New("start the store: no directory is given")
-	}
-	if opts.Durability == "" {
-		opts.Durability = Power
-	}
-	if opts.Durability != Power && opts.Durability != Process {
-		return nil, fmt.Errorf("durability: must be %s or %s, got %q", Power, Process, opts.Durability)
-	}
-	if opts.Poll <= 0 {
-		opts.Poll = defaultPoll
-	}
-	lock, err := acquire(ctx, opts)
+	opts, err := opts.check()
 	if err != nil {
 		return nil, err
 	}
-	h := &Host{opts: opts, log: &logger{out: opts.Logger}, lock: lock, stop: make(chan struct{})}
-	if h.srv, err = h.serve(ctx); err == nil {
-		h.conn, err = h.connect()
+	if err := ctx.Err(); err != nil {
+		return nil, err
 	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("start the store in %s: %w", opts.Dir, err), h.release())
+	if err := prepare(opts); err != nil {
+		return nil, err
 	}
-	h.done.Go(h.poll)
+	lock := newLock(opts.Dir)
+	if err := take(ctx, lock, opts.Dir); err != nil {
+		return nil, err
+	}
+	h := &Host{opts: opts, log: &logger{out: opts.Logger}, lock: lock}
+	if err := h.begin(ctx); err != nil {
+		return nil, err
+	}
+	if h.conn, err = h.connect(); err != nil {
+		return nil, errors.Join(fmt.Errorf("start the store in %s: %w", opts.Dir, err), h.Close())
+	}
 	return h, nil
 }
 
-// Conn returns the connection to the server. It is closed by Close.
+// begin runs the server. The lock is held, and given back when that fails.
+func (h *Host) begin(ctx context.Context) error {
+	h.stop = make(chan struct{})
+	err := holds(h.lock.Path())
+	if err == nil {
+		err = h.announce(endpoint{Alone: !h.shared})
+	}
+	if err == nil {
+		h.srv, err = h.serve(ctx)
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("start the store in %s: %w", h.opts.Dir, err), h.release())
+	}
+	h.done.Go(h.poll)
+	return nil
+}
+
+// Conn returns the connection to the server. Close closes it.
 func (h *Host) Conn() *nats.Conn { return h.conn }
 
 // Close ends the connection and the server, waits for both and unlocks the
@@ -100,10 +138,13 @@ func (h *Host) Close() error {
 	return err
 }
 
-// release lets go of everything.
+// release lets go of everything; the lock last, when nothing writes any more.
 func (h *Host) release() error {
 	if h.conn != nil {
 		h.conn.Close()
+	}
+	if h.bridge != nil {
+		h.bridge.close()
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -147,7 +188,7 @@ func (h *Host) serve(ctx context.Context) (*server.Server, error) {
 		ServerName: "loop-mcp", DontListen: true, NoSigs: true, NoSystemAccount: false,
 		JetStream: true, StoreDir: store, SyncAlways: h.opts.Durability == Power,
 		JetStreamMaxStore: limit, JetStreamMaxMemory: maxMemory, MaxPayload: maxPayload,
-		DisableJetStreamBanner: true,
+		DisableJetStreamBanner: true, Authorization: h.token,
 	})
 	if err != nil {
 		return nil, err

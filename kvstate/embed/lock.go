@@ -2,13 +2,11 @@ package embed
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
 
@@ -16,16 +14,16 @@ import (
 )
 
 const (
-	lockFile   = "LOCK"
-	holderFile = "holder.json"
+	lockFile = "LOCK"
 )
 
-// InUseError says that another process has the directory.
+// InUseError says that another process has the directory and does not share it.
 type InUseError struct {
 	Dir     string
 	PID     int       // 0: not known
 	Command string    // empty: not known
 	Since   time.Time // zero: not known
+	Silent  bool      // it should share the store, but it does not answer
 }
 
 // Error names the holder and says what to do.
@@ -34,40 +32,34 @@ func (e *InUseError) Error() string {
 	if e.PID != 0 {
 		holder = fmt.Sprintf("process %d (%s, since %s)", e.PID, e.Command, e.Since.Local().Format(time.DateTime))
 	}
-	return fmt.Sprintf("the loops in %s are open in %s: use that one, end it, or set LOOP_MCP_HOME to another directory", e.Dir, holder)
+	switch {
+	case e.Silent && e.PID != 0:
+		return fmt.Sprintf("%s hosts the loops in %s and does not answer: let it go on if it is stopped (kill -CONT %d), or end it (kill -KILL %[3]d) and another process takes over", holder, e.Dir, e.PID)
+	case e.Silent:
+		return fmt.Sprintf("another process has the loops in %s and does not answer: end it, or set LOOP_MCP_HOME to another directory", e.Dir)
+	}
+	return fmt.Sprintf("the loops in %s are open in %s, which does not share them: end it, or set LOOP_MCP_HOME to another directory", e.Dir, holder)
 }
 
-// holder is what holder.json says about the process that has the directory.
-type holder struct {
-	PID     int       `json:"pid"`
-	Started time.Time `json:"started"`
-	Version string    `json:"version"`
-	Command string    `json:"command"`
+// prepare makes the directory and closes it to others.
+func prepare(opts Options) error {
+	if err := os.MkdirAll(opts.Dir, 0o700); err != nil {
+		return fmt.Errorf("make the directory of the store: %w", err)
+	}
+	if err := os.Chmod(opts.Dir, 0o700); err != nil { // others may have made it
+		return fmt.Errorf("close the directory of the store to others: %w", err)
+	}
+	if opts.AllowNetwork {
+		return nil
+	}
+	if kind := networkFS(opts.Dir); kind != "" {
+		return fmt.Errorf("%s is on a network file system (%s), where a lock and a synced write may not be what they say, so loops could be lost: choose a directory on a local disk", opts.Dir, kind)
+	}
+	return nil
 }
 
-// acquire makes the directory and locks it.
-func acquire(ctx context.Context, opts Options) (*flock.Flock, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	dir := opts.Dir
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make the directory of the store: %w", err)
-	}
-	if err := os.Chmod(dir, 0o700); err != nil { // others may have made it
-		return nil, fmt.Errorf("close the directory of the store to others: %w", err)
-	}
-	lock := flock.New(filepath.Join(dir, lockFile), flock.SetPermissions(0o600))
-	if err := take(ctx, lock, dir); err != nil {
-		return nil, err
-	}
-	if err := holds(lock.Path()); err != nil {
-		return nil, errors.Join(err, lock.Unlock())
-	}
-	if err := announce(opts); err != nil {
-		return nil, errors.Join(fmt.Errorf("write %s: %w", holderFile, err), lock.Unlock())
-	}
-	return lock, nil
+func newLock(dir string) *flock.Flock {
+	return flock.New(filepath.Join(dir, lockFile), flock.SetPermissions(0o600))
 }
 
 // patience is how long a lock may be held by nobody who says who it is: by a
@@ -112,31 +104,12 @@ func holds(path string) error {
 		filepath.Dir(path)), err, second.Unlock())
 }
 
-// announce tells other processes who has the directory.
-func announce(opts Options) error {
-	command := strings.Join(os.Args, " ")
-	if len(command) > 200 {
-		command = strings.ToValidUTF8(command[:200], "") + "…"
-	}
-	data, err := json.Marshal(holder{PID: os.Getpid(), Started: time.Now().UTC().Truncate(time.Second), Version: opts.Version, Command: command})
-	if err != nil {
-		return err
-	}
-	path := filepath.Join(opts.Dir, holderFile)
-	if err := os.WriteFile(path+".new", data, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(path+".new", path)
-}
-
 // inUse describes the process that has the directory, if it lives and has said
 // who it is.
 func inUse(dir string) *InUseError {
 	found := &InUseError{Dir: dir}
-	data, err := os.ReadFile(filepath.Join(dir, holderFile))
-	var h holder
-	if err == nil && json.Unmarshal(data, &h) == nil && lives(h.PID) {
-		found.PID, found.Command, found.Since = h.PID, h.Command, h.Started
+	if e, ok := readEndpoint(dir); ok && lives(e.PID) {
+		found.PID, found.Command, found.Since = e.PID, e.Command, e.Started
 	}
 	return found
 }
@@ -153,7 +126,7 @@ func lives(pid int) bool {
 
 // letGo unlocks the directory.
 func letGo(dir string, lock *flock.Flock) error {
-	err := os.Remove(filepath.Join(dir, holderFile))
+	err := os.Remove(filepath.Join(dir, endpointFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil
 	}

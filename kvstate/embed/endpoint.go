@@ -1,0 +1,77 @@
+package embed
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+const endpointFile = "endpoint.json"
+
+// Protocol is the number of what processes on one store agree on: how they reach
+// the host, and what is in the store. Those with another number do not mix.
+const Protocol = 1
+
+// endpoint is what endpoint.json says about the process that has the directory.
+type endpoint struct {
+	PID        int       `json:"pid"`
+	Started    time.Time `json:"started"`
+	Version    string    `json:"version"`
+	Protocol   int       `json:"protocol"`
+	Durability string    `json:"durability"`
+	Command    string    `json:"command"`
+	Alone      bool      `json:"alone,omitempty"`   // it does not share the store
+	Network    string    `json:"network,omitempty"` // unix or tcp
+	Address    string    `json:"address,omitempty"`
+	Token      string    `json:"token,omitempty"` // that the server asks for
+}
+
+// announce tells other processes who has the directory and how to reach it.
+func (h *Host) announce(e endpoint) error {
+	e.PID, e.Started = os.Getpid(), time.Now().UTC().Truncate(time.Second)
+	e.Version, e.Protocol, e.Durability = h.opts.Version, Protocol, h.opts.Durability
+	e.Command = strings.Join(os.Args, " ")
+	if len(e.Command) > 200 {
+		e.Command = strings.ToValidUTF8(e.Command[:200], "") + "…"
+	}
+	data, err := json.Marshal(e)
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(h.opts.Dir, endpointFile)
+	if err := os.WriteFile(path+".new", data, 0o600); err != nil {
+		return fmt.Errorf("say who has the store: %w", err)
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		return fmt.Errorf("say who has the store: %w", err)
+	}
+	return nil
+}
+
+// readEndpoint returns what endpoint.json says. It may be about a process that
+// is gone: the lock decides.
+func readEndpoint(dir string) (e endpoint, ok bool) {
+	data, err := os.ReadFile(filepath.Join(dir, endpointFile))
+	if err != nil || json.Unmarshal(data, &e) != nil {
+		return endpoint{}, false
+	}
+	return e, true
+}
+
+// IncompatibleError says that the host of a store is of a version that does not
+// mix with this one.
+type IncompatibleError struct {
+	Dir           string
+	PID           int
+	Version, Mine string // of the programs
+	Protocol      int    // of the host; this program has [Protocol]
+}
+
+// Error names both versions and says what to do.
+func (e *IncompatibleError) Error() string {
+	return fmt.Sprintf("process %d (version %s) hosts the loops in %s and speaks protocol %d, this program (version %s) protocol %d: use the same version, or end that process",
+		e.PID, e.Version, e.Dir, e.Protocol, e.Mine, Protocol)
+}

@@ -1,0 +1,322 @@
+package embed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/gofrs/flock"
+	"github.com/nats-io/nats.go"
+)
+
+const (
+	storeURL     = "nats://loop-mcp:4222" // of the connection; the dialer knows the way
+	joinPatience = 10 * time.Second       // for a host that has the lock and can't be reached
+	holdOff      = time.Second            // before a process that could not host tries again
+	quietFor     = 2 * time.Second        // a connection may be away before anybody is told
+	dialTimeout  = 2 * time.Second
+)
+
+// Member is one process among those that share a store. One of them hosts the
+// server; when that one ends, another takes over.
+type Member struct {
+	opts   Options
+	log    *logger
+	tcp    bool
+	lock   *flock.Flock
+	runner *runner
+	conn   *nats.Conn
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+	once   sync.Once
+
+	mu      sync.Mutex // held while this process becomes host
+	host    *Host      // nil: another process hosts
+	token   string     // of the host that was dialed
+	closed  bool
+	restful time.Time // until then this process leaves hosting to others
+
+	trouble trouble
+}
+
+// trouble is why there is no connection.
+type trouble struct {
+	mu     sync.Mutex
+	err    error
+	since  time.Time
+	logged string
+}
+
+// Join takes part in the store in a directory, with whatever other processes
+// there are: it becomes the host, or uses the one that is there. The connection
+// outlives every change of the host; requests that are under way meanwhile fail
+// or are not answered.
+//
+// An [*InUseError] says that a process has the directory and does not share it or
+// does not answer, an [*IncompatibleError] that it is of another version.
+func Join(ctx context.Context, opts Options) (*Member, error) {
+	return join(ctx, opts, runtime.GOOS == "windows", joinPatience)
+}
+
+func join(ctx context.Context, opts Options, tcp bool, most time.Duration) (*Member, error) {
+	opts, err := opts.check()
+	if err != nil {
+		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if err := prepare(opts); err != nil {
+		return nil, err
+	}
+	m := &Member{opts: opts, log: &logger{out: opts.Logger}, tcp: tcp, lock: newLock(opts.Dir)}
+	m.ctx, m.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	if m.runner, err = newRunner(opts.Dir); err == nil {
+		err = m.enter(ctx, most)
+	}
+	if err != nil {
+		return nil, errors.Join(err, m.Close())
+	}
+	return m, nil
+}
+
+// enter connects for the first time. It waits for a host that can't be reached,
+// and less for one that has not even said who it is.
+func (m *Member) enter(ctx context.Context, most time.Duration) error {
+	began := time.Now()
+	for try := 1; ; try++ {
+		conn, err := nats.Connect(storeURL, m.connection()...)
+		if err == nil {
+			m.conn = conn
+			m.trouble.over()
+			return nil
+		}
+		if known := m.Trouble(); known != nil {
+			err = known
+		}
+		var wait *notYetError
+		if !errors.As(err, &wait) {
+			return err
+		}
+		if waited := time.Since(began); waited > most || waited > patience && wait.inUse.PID == 0 {
+			return wait.inUse
+		}
+		timer := time.NewTimer(reconnectDelay(try))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return fmt.Errorf("open the store in %s: %w", m.opts.Dir, context.Cause(ctx))
+		case <-timer.C:
+		}
+	}
+}
+
+func (m *Member) connection() []nats.Option {
+	return []nats.Option{
+		nats.SetCustomDialer(m), nats.SkipHostLookup(), nats.TokenHandler(m.currentToken), nats.Name("loop-mcp"),
+		nats.Timeout(dialTimeout), nats.MaxReconnects(-1), nats.CustomReconnectDelay(reconnectDelay),
+		// A token of the host before is refused twice in a row, and the next one is good.
+		nats.IgnoreAuthErrorAbort(), nats.IgnoreDiscoveredServers(),
+		nats.PingInterval(2 * time.Second), nats.MaxPingsOutstanding(2),
+		// A write that was held back while there was no server must not go out
+		// later: whoever sent it has found out that it failed.
+		nats.ReconnectBufSize(-1),
+		nats.ReconnectHandler(func(*nats.Conn) { m.trouble.over() }),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { m.log.Debugf("the connection to the store's host ended: %v", err) }),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { // else it goes to stderr
+			m.log.Warnf("the connection to the store: %v", err)
+		}),
+	}
+}
+
+// reconnectDelay is short, because the next host is there at once, and not the
+// same for all.
+func reconnectDelay(try int) time.Duration {
+	base := 5 * time.Millisecond
+	if try > 200 {
+		base = 100 * time.Millisecond
+	}
+	return base + rand.N(base)
+}
+
+// SkipTLSHandshake tells the client that connections never leave the machine.
+func (m *Member) SkipTLSHandshake() bool { return true }
+
+// Dial is called by the client whenever it needs a connection: it becomes the
+// host when there is none, else it dials the host.
+func (m *Member) Dial(string, string) (net.Conn, error) {
+	conn, err := m.dial()
+	switch {
+	case err != nil:
+		m.trouble.note(m.log, err)
+	case conn.RemoteAddr().Network() != "pipe": // whether it answers is still to be seen
+		m.trouble.note(m.log, m.notYet(errors.New("no answer")))
+	}
+	return conn, err
+}
+
+func (m *Member) dial() (net.Conn, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return nil, errors.New("the store is closed")
+	}
+	if m.host == nil && time.Now().After(m.restful) {
+		if err := m.elect(); err != nil {
+			m.restful = time.Now().Add(holdOff)
+			return nil, err
+		}
+	}
+	if m.host != nil {
+		m.token = m.host.token
+		return m.host.InProcessConn()
+	}
+	return m.call()
+}
+
+// elect makes this process the host unless another one has the lock.
+func (m *Member) elect() error {
+	locked, err := m.lock.TryLock()
+	if err != nil {
+		return fmt.Errorf("lock %s: %w: choose a directory on a local disk", m.lock.Path(), err)
+	}
+	if !locked {
+		return nil
+	}
+	clearSockets(m.opts.Dir)
+	h := &Host{opts: m.opts, log: m.log, lock: m.lock, shared: true}
+	if m.tcp {
+		h.token = newToken()
+	}
+	if err := h.begin(m.ctx); err != nil {
+		return err
+	}
+	if err := h.share(m.tcp); err != nil {
+		return errors.Join(err, h.Close())
+	}
+	m.host = h
+	return nil
+}
+
+// call dials the host.
+func (m *Member) call() (net.Conn, error) {
+	e, ok := readEndpoint(m.opts.Dir)
+	switch {
+	case !ok || !lives(e.PID):
+		return nil, m.notYet(errors.New("nobody says that it hosts the store"))
+	case e.Protocol != Protocol:
+		return nil, &IncompatibleError{Dir: m.opts.Dir, PID: e.PID, Version: e.Version, Mine: m.opts.Version, Protocol: e.Protocol}
+	case e.Alone:
+		return nil, inUse(m.opts.Dir)
+	case e.Address == "":
+		return nil, m.notYet(errors.New("it is about to open the store"))
+	}
+	conn, err := dialHost(e)
+	if err != nil {
+		return nil, m.notYet(err)
+	}
+	m.token = e.Token
+	if e.Durability == Process && m.opts.Durability == Power {
+		m.log.Warnf("process %d hosts the store with durability %s, not %s as configured here", e.PID, e.Durability, m.opts.Durability)
+	}
+	return conn, nil
+}
+
+func dialHost(e endpoint) (net.Conn, error) {
+	return (&net.Dialer{Timeout: dialTimeout}).DialContext(context.Background(), e.Network, e.Address)
+}
+
+func (m *Member) currentToken() string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.token
+}
+
+// notYetError says that there is a holder of the lock that can't be reached, as
+// happens for a moment when the host changes.
+type notYetError struct {
+	inUse *InUseError
+	cause error
+}
+
+func (e *notYetError) Error() string { return fmt.Sprintf("%v (%v)", e.inUse, e.cause) }
+
+func (e *notYetError) Unwrap() []error { return []error{e.inUse, e.cause} }
+
+func (m *Member) notYet(cause error) *notYetError {
+	found := inUse(m.opts.Dir)
+	found.Silent = true
+	return &notYetError{inUse: found, cause: cause}
+}
+
+// note remembers why there is no connection, and tells the log when that lasts.
+func (t *trouble) note(log *logger, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.err == nil {
+		t.since = time.Now()
+	}
+	t.err = err
+	if text := err.Error(); time.Since(t.since) > quietFor && text != t.logged {
+		t.logged = text
+		log.Warnf("the store can't be reached: %v", err)
+	}
+}
+
+func (t *trouble) over() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.err, t.logged = nil, ""
+}
+
+// Trouble returns why there is no connection to the store; nil when there is one.
+func (m *Member) Trouble() error {
+	m.trouble.mu.Lock()
+	defer m.trouble.mu.Unlock()
+	return m.trouble.err
+}
+
+// Conn returns the connection to the store. Close closes it.
+func (m *Member) Conn() *nats.Conn { return m.conn }
+
+// Hosts reports whether this process hosts the server now.
+func (m *Member) Hosts() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.host != nil
+}
+
+// Runner returns the name by which other processes know this one.
+func (m *Member) Runner() string { return m.runner.name }
+
+// Alive reports whether the process whose Runner has that name takes part in the
+// store. It may say so of one that ended a moment ago.
+func (m *Member) Alive(name string) bool { return m.runner.alive(name) }
+
+// Close ends the connection. A host hands over: it ends its server, then lets go
+// of the lock, and another process takes it. A second Close does nothing.
+func (m *Member) Close() error {
+	var err error
+	m.once.Do(func() {
+		if m.conn != nil {
+			m.conn.Close()
+		}
+		m.cancel()
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.closed = true
+		if m.host != nil {
+			err = m.host.Close()
+			m.host = nil
+		}
+		if m.runner != nil {
+			err = errors.Join(err, m.runner.close())
+		}
+	})
+	return err
+}

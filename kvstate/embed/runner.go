@@ -1,0 +1,109 @@
+package embed
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/gofrs/flock"
+)
+
+const runnersDir = "runners"
+
+// runner is this process as one that works on loops: a file that it keeps locked
+// as long as it lives.
+type runner struct {
+	dir  string
+	name string
+	lock *flock.Flock // held by reference: a collected lock is no lock
+}
+
+// newRunner gives this process a name and removes those of dead ones.
+func newRunner(store string) (*runner, error) {
+	r := &runner{dir: filepath.Join(store, runnersDir)}
+	if err := os.MkdirAll(r.dir, 0o700); err != nil {
+		return nil, fmt.Errorf("say that this process works on the store: %w", err)
+	}
+	r.clear()
+	for {
+		name := "run-" + strings.ToLower(rand.Text()[:10])
+		lock := flock.New(r.path(name), flock.SetPermissions(0o600))
+		locked, err := lock.TryLock()
+		if err != nil {
+			return nil, fmt.Errorf("say that this process works on the store: %w", err)
+		}
+		if locked && same(lock) {
+			r.name, r.lock = name, lock
+			return r, nil
+		}
+		if err := lock.Unlock(); err != nil { // somebody cleared it away in between
+			return nil, fmt.Errorf("say that this process works on the store: %w", err)
+		}
+	}
+}
+
+func (r *runner) path(name string) string { return filepath.Join(r.dir, name+".lock") }
+
+// same reports whether the locked file still has its name.
+func same(lock *flock.Flock) bool {
+	mine, err := lock.Stat()
+	if err != nil {
+		return false
+	}
+	there, err := os.Stat(lock.Path())
+	return err == nil && os.SameFile(mine, there)
+}
+
+// alive reports whether a process holds the lock of name. Names of another form
+// belong to nobody who can be asked.
+func (r *runner) alive(name string) bool {
+	if name == "" || filepath.Base(name) != name {
+		return false
+	}
+	path := r.path(name)
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return false
+	}
+	// Shared, so that those who ask at once are not taken for the process.
+	probe := flock.New(path, flock.SetFlag(os.O_RDONLY))
+	free, err := probe.TryRLock()
+	if err != nil {
+		return !errors.Is(err, fs.ErrNotExist)
+	}
+	if free {
+		_ = probe.Unlock() // closing it is all that can fail
+	}
+	return !free
+}
+
+// clear removes the files of processes that are gone.
+func (r *runner) clear() {
+	files, err := os.ReadDir(r.dir)
+	if err != nil {
+		return // it is only litter
+	}
+	for _, file := range files {
+		name, ours := strings.CutSuffix(file.Name(), ".lock")
+		if !ours {
+			continue
+		}
+		probe := flock.New(r.path(name), flock.SetFlag(os.O_RDONLY))
+		if free, err := probe.TryLock(); err == nil && free {
+			_ = os.Remove(probe.Path()) // while it is locked; where that can't be done it stays
+			_ = probe.Unlock()
+		}
+	}
+}
+
+// close gives the name up.
+func (r *runner) close() error {
+	err := os.Remove(r.lock.Path())
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return errors.Join(err, r.lock.Unlock())
+}
