@@ -25,8 +25,9 @@ stall: { passes: 0 }
 }
 
 // configure writes the configuration of all jobs. approve is a YAML list of
-// tools that need a person.
-func (o *outside) configure(b *box, maxOutput int, approve string) {
+// tools that need a person. daily is what all loops may spend in a day, in
+// micro-dollars; 0: no such limit.
+func (o *outside) configure(b *box, maxOutput int, approve string, daily int64) {
 	b.t.Helper()
 	var models strings.Builder
 	price := func(r rates) string {
@@ -38,7 +39,11 @@ func (o *outside) configure(b *box, maxOutput int, approve string) {
 				role, i, o.server.URL, maxOutput, price(r))
 		}
 	}
-	b.write("config/loop-mcp/config.yaml", fmt.Sprintf(`models:
+	budget := ""
+	if daily > 0 {
+		budget = "daily_cost_usd: " + micros(daily) + "\n"
+	}
+	b.write("config/loop-mcp/config.yaml", budget+fmt.Sprintf(`models:
 %smcp_servers:
   tools: { command: %q, env: { LOOP_HELPER: tools, OUTSIDE: "%s/${GENERATION}", GORACE: atexit_sleep_ms=0 }, approve: %s }
 `, models.String(), helper, o.server.URL, approve))
@@ -131,6 +136,17 @@ func (o *outside) audit(job int, c caps, l ledger, again int) {
 	if int64(l.cost*1e6+0.5) > c.cost || int64(l.tokens) > c.tokens || int64(l.tools) > c.tools {
 		o.t.Errorf("job %d: the ledger %+v is above the limits %+v", job, l, c)
 	}
+}
+
+// billed is what the provider has billed altogether, in micro-dollars.
+func (o *outside) billed() int64 {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	var sum int64
+	for _, e := range o.events {
+		sum += e.cost
+	}
+	return (sum + 999_999) / 1_000_000
 }
 
 // last reports whether event i was the last one of its job in its process.

@@ -33,7 +33,7 @@ type spending struct {
 
 func newSpending(t *testing.T, approve string) *spending {
 	s := &spending{outside: newOutside(t, 1, twoDrafts()), b: newBox(t)}
-	s.configure(s.b, 2000, approve)
+	s.configure(s.b, 2000, approve, 0)
 	s.next()
 	s.b.want(0, []string{"start", s.spendingLoop(s.b, 0, roomy.yaml())})
 	s.id = s.b.only("job-00")

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"sync"
 	"testing"
+	"time"
 )
 
 // spenders are loops with random prices, sizes and limits on one server that is
@@ -17,6 +18,8 @@ type spenders struct {
 	random  *rand.Rand
 	ids     []string
 	caps    []caps
+	daily   int64 // what all may spend in a day, in micro-dollars; 0: no such limit
+	day     int   // that the daily limit was set on
 	told    []ledger
 	again   []int // runs of write that a person approved once more, by job
 	status  []string
@@ -33,12 +36,19 @@ func newSpenders(t *testing.T, seed uint64) *spenders {
 		jobs = append(jobs, s.randomJob())
 	}
 	s.outside = newOutside(t, seed, jobs...)
-	s.configure(s.b, 400+s.random.IntN(8000), "[]")
+	var most int64
+	for _, j := range jobs {
+		s.caps = append(s.caps, s.randomCaps(j))
+		most += s.caps[len(s.caps)-1].cost
+	}
+	if s.random.IntN(2) == 0 {
+		s.daily, s.day = 1+s.random.Int64N(most), time.Now().UTC().YearDay()
+	}
+	s.configure(s.b, 400+s.random.IntN(8000), "[]", s.daily)
 	s.b.generation(0)
-	for i, j := range jobs {
-		c := s.randomCaps(j)
+	for i, c := range s.caps {
 		s.b.want(0, []string{"start", s.spendingLoop(s.b, i, c.yaml())})
-		s.ids, s.caps = append(s.ids, s.b.only(fmt.Sprintf("job-%02d", i))), append(s.caps, c)
+		s.ids = append(s.ids, s.b.only(fmt.Sprintf("job-%02d", i)))
 	}
 	s.told, s.again, s.status = make([]ledger, len(jobs)), make([]int, len(jobs)), make([]string, len(jobs))
 	return s
@@ -222,6 +232,9 @@ func TestBilledNeverExceedsTheCap(t *testing.T) {
 		for i := range s.ids {
 			s.audit(i, s.caps[i], s.told[i], s.again[i])
 			ends[s.status[i]]++
+		}
+		if billed := s.billed(); s.daily > 0 && billed > s.daily && s.day == time.Now().UTC().YearDay() {
+			t.Errorf("billed are %s of a daily %s", micros(billed), micros(s.daily))
 		}
 		for i, e := range s.events {
 			if s.killed[e.gen] && s.last(i) {

@@ -24,7 +24,7 @@ func newMany(t *testing.T, like func(i int) *job) *many {
 		jobs = append(jobs, like(i))
 	}
 	m := &many{outside: newOutside(t, 1, jobs...), b: newBox(t)}
-	m.configure(m.b, 2000, "[]")
+	m.configure(m.b, 2000, "[]", 0)
 	m.b.generation(0)
 	for i := range jobs {
 		m.b.want(0, []string{"start", m.spendingLoop(m.b, i, roomy.yaml())})
