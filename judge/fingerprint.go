@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 
 	"example.com/loop-mcp/loops/command"
 )
@@ -38,20 +39,22 @@ func (w *witness) stable(shown string) string {
 
 // What differs between two runs of the same program on the same files.
 var changing = []struct {
-	pattern *regexp.Regexp
+	pattern func() *regexp.Regexp
 	with    string
 }{
-	{regexp.MustCompile(`\d{4}[-/]\d{2}[-/]\d{2}([T ]\d{2}:\d{2}(:\d{2}([.,]\d+)?)?)?\s?(Z|UTC|[+-]\d{2}:?\d{2})?`), "<time>"},
-	{regexp.MustCompile(`\b\d{1,2}:\d{2}:\d{2}([.,]\d+)?\b`), "<time>"},
-	{regexp.MustCompile(`\(cached\)|\b(\d+([.,]\d+)?(h|m|min|s|ms|us|µs|ns)){1,4}\b|\b\d+([.,]\d+)? (ms|s|secs?|seconds?|mins?|minutes?|milliseconds?)\b`), "<duration>"},
-	{regexp.MustCompile(`\b0x[0-9a-fA-F]+\b`), "<address>"},
-	{regexp.MustCompile(`(?i)\b(pid|process|goroutine|thread)([ =:#]+)\d+\b`), "${1}${2}<number>"},
-	{regexp.MustCompile(`\[\d{3,8}\]:`), "[<number>]:"},
+	{lazy(`\d{4}[-/]\d{2}[-/]\d{2}([T ]\d{2}:\d{2}(:\d{2}([.,]\d+)?)?)?\s?(Z|UTC|[+-]\d{2}:?\d{2})?`), "<time>"},
+	{lazy(`\b\d{1,2}:\d{2}:\d{2}([.,]\d+)?\b`), "<time>"},
+	{lazy(`\(cached\)|\b(\d+([.,]\d+)?(h|m|min|s|ms|us|µs|ns)){1,4}\b|\b\d+([.,]\d+)? (ms|s|secs?|seconds?|mins?|minutes?|milliseconds?)\b`), "<duration>"},
+	{lazy(`\b0x[0-9a-fA-F]+\b`), "<address>"},
+	{lazy(`(?i)\b(pid|process|goroutine|thread)([ =:#]+)\d+\b`), "${1}${2}<number>"},
+	{lazy(`\[\d{3,8}\]:`), "[<number>]:"},
 }
 
 // temporary matches the first name below a folder for temporary files. Names
 // below that are kept: they are often what an error is about.
-var temporary = regexp.MustCompile(`(^|[^\w./\\-])(?:` + temporaryFolders() + `)[/\\][^/\\\s:;,'"()\[\]]+`)
+var temporary = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`(^|[^\w./\\-])(?:` + temporaryFolders() + `)[/\\][^/\\\s:;,'"()\[\]]+`)
+})
 
 func temporaryFolders() string {
 	folders := []string{`(?:/private)?/var/folders/[^/\s]+/[^/\s]+/T`, `(?:/private)?(?:/var)?/tmp`}
@@ -74,13 +77,13 @@ func normalize(text string) string {
 // beside that, and most lines of a long output hold nothing of it.
 func normalizeLine(line string) string {
 	if strings.ContainsAny(line, `/\`) {
-		line = temporary.ReplaceAllString(line, "${1}<temporary>")
+		line = temporary().ReplaceAllString(line, "${1}<temporary>")
 	}
 	if !strings.ContainsAny(line, "0123456789") && !strings.Contains(line, "(cached)") {
 		return line
 	}
 	for _, c := range changing {
-		line = c.pattern.ReplaceAllString(line, c.with)
+		line = c.pattern().ReplaceAllString(line, c.with)
 	}
 	return line
 }

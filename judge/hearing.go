@@ -44,7 +44,7 @@ func newHearing(e loops.Evidence, b brief, items []item) *hearing {
 	if h.emit == nil {
 		h.emit = func(loops.Live) {}
 	}
-	h.speaks = aboutJudging.MatchString(fold(plain(e.Output)))
+	h.speaks = aboutJudging().MatchString(fold(plain(e.Output)))
 	h.claims = h.claimed()
 	return h
 }

@@ -4,6 +4,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"example.com/loop-mcp/loops"
 )
@@ -80,9 +81,9 @@ func (p pack) refuse(c loops.Criterion, q quote) string {
 		return shown + " is too short to show anything"
 	case where == cropped:
 		return shown + " is cut out of a longer word or a denial in " + q.Item
-	case aboutJudging.MatchString(text), rulesOn(text, c.ID):
+	case aboutJudging().MatchString(text), rulesOn(text, c.ID):
 		return shown + " is about the verdict, not about the work"
-	case !it.observed && bareClaim.MatchString(text):
+	case !it.observed && bareClaim().MatchString(text):
 		return shown + " is the worker's claim"
 	case !it.observed && echoes(text, c):
 		return shown + " repeats the criterion"
@@ -177,6 +178,12 @@ var bareClaim = anyOf(
 	`\b(can\s?not|can't|could\s+not|couldn't|unable\s+to)\s+(be\s+)?(done|completed?|finish(ed)?|achieved?|accomplish(ed)?|continue|proceed)\b`,
 )
 
-func anyOf(patterns ...string) *regexp.Regexp {
-	return regexp.MustCompile(`(?i)` + strings.Join(patterns, `|`))
+func anyOf(patterns ...string) func() *regexp.Regexp {
+	return lazy(`(?i)` + strings.Join(patterns, `|`))
+}
+
+// lazy compiles an expression when it is first asked for, so that a program that
+// judges nothing does not start more slowly for it.
+func lazy(expression string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expression) })
 }

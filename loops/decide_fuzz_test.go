@@ -264,6 +264,10 @@ func (p *player) allow(next State) {
 	if next.Ledger.Starts > p.s.Ledger.Starts+1 || next.Ledger.Starts > p.s.Ledger.Starts && int64(next.Ledger.Starts) > int64(next.Limits.MaxIterations) {
 		p.t.Errorf("%d starts with max_iterations %d", next.Ledger.Starts, next.Limits.MaxIterations)
 	}
+	began := next.Status == Running && next.Phase == PhaseBody && (p.s.Status != Running || p.s.Phase != PhaseBody || next.New.Iteration != nil)
+	if began && next.Ledger.Starts == p.s.Ledger.Starts && !p.s.Held {
+		p.t.Error("a body runs that no start was charged for")
+	}
 	if next.Elapsed < p.s.Elapsed {
 		p.t.Errorf("the loop's clock fell from %s to %s", p.s.Elapsed, next.Elapsed)
 	}

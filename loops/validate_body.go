@@ -89,11 +89,11 @@ func (v *validator) agent(b BodySpec) {
 	}
 }
 
-var modelAlias = regexp.MustCompile(`\A[A-Za-z0-9][A-Za-z0-9._/:@-]{0,127}\z`)
+var modelAlias = regexp.MustCompile(`\A[A-Za-z0-9][A-Za-z0-9._/:@-]*\z`) // of at most 128 bytes
 
 // modelName checks the shape of a model's name; empty means the usual one.
 func (v *validator) modelName(field, name string) {
-	if name != "" && !modelAlias.MatchString(name) {
+	if name != "" && (len(name) > 128 || !modelAlias.MatchString(name)) {
 		v.add(field, "must be the name of a configured model such as smart, got %q", shown(name))
 	}
 }
@@ -142,7 +142,7 @@ func (v *validator) env(env map[string]string) {
 	}
 }
 
-var inputName = regexp.MustCompile(`\A[a-z][a-z0-9_]{0,62}\z`)
+var inputName = regexp.MustCompile(`\A[a-z][a-z0-9_]*\z`) // of at most 63 bytes
 
 // inputs checks the declarations; the values given are checked at the start.
 func (v *validator) inputs() {
@@ -152,7 +152,7 @@ func (v *validator) inputs() {
 	}
 	for _, name := range slices.Sorted(maps.Keys(v.spec.Inputs)) {
 		field := fieldPath("inputs", name)
-		if !inputName.MatchString(name) {
+		if len(name) > 63 || !inputName.MatchString(name) {
 			v.add(field, "is not a name for an input: lower-case letters, digits and _, a letter first")
 		}
 		v.input(field, v.spec.Inputs[name])

@@ -20,7 +20,9 @@ type library struct {
 	trust trustStore
 }
 
-var fileName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,127}$`)
+var fileName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]*$`)
+
+func isFileName(name string) bool { return len(name) <= 128 && fileName.MatchString(name) }
 
 // load returns the trusted loop file of that name.
 func (l library) load(name string) (loopfile.File, error) {
@@ -41,7 +43,7 @@ func (l library) load(name string) (loopfile.File, error) {
 
 // find returns the path of the first file of that name.
 func (l library) find(name string) (string, error) {
-	if !fileName.MatchString(name) {
+	if !isFileName(name) {
 		return "", &loops.FieldError{Field: "loop_file", Problem: fmt.Sprintf("must be the name of a loop file (lower-case letters, digits, dots, hyphens), never a path, got %q", clip(name, 80))}
 	}
 	for _, dir := range l.dirs {
@@ -68,7 +70,7 @@ func (l library) names() []string {
 			continue
 		}
 		for _, entry := range entries {
-			if name, ok := baseName(entry.Name()); ok && fileName.MatchString(name) {
+			if name, ok := baseName(entry.Name()); ok && isFileName(name) {
 				names = append(names, name)
 			}
 		}

@@ -26,7 +26,9 @@ const maxSessions = 8 // whose totals are remembered
 
 // sessionID is what an id has to look like to become an argument: never an
 // option, a path or a word such as "latest" that means some other session.
-var sessionID = regexp.MustCompile(`\A[A-Za-z0-9][A-Za-z0-9_-]{7,127}\z`)
+var sessionID = regexp.MustCompile(`\A[A-Za-z0-9][A-Za-z0-9_-]*\z`)
+
+func isSessionID(id string) bool { return len(id) >= 8 && len(id) <= 128 && sessionID.MatchString(id) }
 
 // sessionsIn reads the sessions of a memory, and what else is in it.
 func sessionsIn(memory json.RawMessage) (sessions, map[string]json.RawMessage) {
@@ -35,7 +37,7 @@ func sessionsIn(memory json.RawMessage) (sessions, map[string]json.RawMessage) {
 	if json.Unmarshal(memory, &fields) != nil || fields == nil {
 		return s, make(map[string]json.RawMessage)
 	}
-	if json.Unmarshal(fields["session"], &s.Current) != nil || !sessionID.MatchString(s.Current) {
+	if json.Unmarshal(fields["session"], &s.Current) != nil || !isSessionID(s.Current) {
 		s.Current = ""
 	}
 	if json.Unmarshal(fields["sessions"], &s.Totals) != nil {
@@ -74,7 +76,7 @@ func resumed(resume []string, memory json.RawMessage) (id string, args []string)
 // account makes Usage that of this run alone and keeps the session in the
 // memory. resumed is the session that the run continued, if any.
 func (r *report) account(memory json.RawMessage, resumed string) {
-	if !sessionID.MatchString(r.session) {
+	if !isSessionID(r.session) {
 		r.session = ""
 	}
 	if r.session != resumed && r.fault != faultOther && r.Usage == (loops.Usage{}) {

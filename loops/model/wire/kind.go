@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"regexp"
 	"strings"
+	"sync"
 
 	"example.com/loop-mcp/loops/model"
 )
@@ -14,15 +15,15 @@ import (
 // counts. Vendors whose words they are: after the phrase.
 var phrases = []struct {
 	kind model.Kind
-	text *regexp.Regexp
+	text func() *regexp.Regexp
 }{
-	{model.NoCredit, regexp.MustCompile(`credit balance is too low` + // Anthropic
+	{model.NoCredit, lazy(`credit balance is too low` + // Anthropic
 		`|reached your specified api usage limits` + // Anthropic
 		`|account is not active|billing hard limit` + // OpenAI
 		`|insufficient credits|requires more credits|key limit exceeded` + // OpenRouter
 		`|insufficient balance` + // DeepSeek, Moonshot
 		`|out of credits|spend(ing)? limit`)},
-	{model.ContextTooLong, regexp.MustCompile(`prompt is too long|exceed context limit|exceeds the maximum size` + // Anthropic
+	{model.ContextTooLong, lazy(`prompt is too long|exceed context limit|exceeds the maximum size` + // Anthropic
 		`|exceeds the context window|maximum context length|reduce the length of the messages` + // OpenAI, vLLM, DeepSeek, OpenRouter
 		`|request too large` + // OpenAI, Groq: more than a minute's tokens in one request: waiting is of no use
 		`|available context size|context size has been exceeded` + // llama.cpp
@@ -32,14 +33,19 @@ var phrases = []struct {
 		`|too large for model with` + // Mistral
 		`|exceeds the maximum number of tokens allowed` + // Gemini
 		`|input is too long`)}, // Bedrock
-	{model.Refused, regexp.MustCompile(`content filtering policy` + // Anthropic
+	{model.Refused, lazy(`content filtering policy` + // Anthropic
 		`|flagged as potentially violating` + // OpenAI
 		`|content management policy` + // Azure
 		`|requires moderation|input was flagged`)}, // OpenRouter
-	{model.UnknownModel, regexp.MustCompile(`model\b.{0,120}\b(does not exist|not found|not exist\b)` + // OpenAI, vLLM, Ollama
+	{model.UnknownModel, lazy(`model\b.{0,120}\b(does not exist|not found|not exist\b)` + // OpenAI, vLLM, Ollama
 		`|not a valid model id|no endpoints found for` + // OpenRouter
 		`|no such model|unknown model|does not have access to model`)},
-	{model.Overloaded, regexp.MustCompile(`\boverloaded\b|(at|over|exceeded) capacity|experiencing high demand`)},
+	{model.Overloaded, lazy(`\boverloaded\b|(at|over|exceeded) capacity|experiencing high demand`)},
+}
+
+// lazy compiles an expression when the first refusal asks for it.
+func lazy(expression string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expression) })
 }
 
 // words are types and codes that say it themselves.
@@ -62,7 +68,7 @@ var words = map[string]model.Kind{
 func KindOf(status int, p Problem) model.Kind {
 	message := strings.ToLower(p.Message)
 	for _, ph := range phrases {
-		if ph.text.MatchString(message) {
+		if ph.text().MatchString(message) {
 			return ph.kind
 		}
 	}
