@@ -119,7 +119,7 @@ func (r *reporter) lines(l loops.Loop) []string {
 			continue
 		}
 		// The verdict of a pass comes a commit after its iteration.
-		if it.OK && it.Done && it.Verdict == nil && l.Status == loops.Running {
+		if it.OK && it.Done && it.Verdict == nil && judging(l.State) {
 			break
 		}
 		r.iterations = it.Iteration
@@ -132,6 +132,18 @@ func (r *reporter) lines(l loops.Loop) []string {
 		lines = append(lines, fmt.Sprintf("waits for %s (%s)", waitsFor(l.Status), a.Kind))
 	}
 	return lines
+}
+
+// judging reports whether a pass has ended and its verdict is on its way.
+func judging(s loops.State) bool {
+	switch s.Status {
+	case loops.Running:
+		return true
+	case loops.Queued, loops.Waiting, loops.Cancelling:
+		return s.Owed != nil
+	default: // a person is asked, or nothing moves: what there is can be told
+		return false
+	}
 }
 
 func waitsFor(s loops.Status) string {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"strings"
 	"testing"
 
 	"example.com/loop-mcp/loops"
@@ -18,5 +19,22 @@ func TestVerdictSaysNothingTwice(t *testing.T) {
 		if got := verdictText(v); got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
+	}
+}
+
+// TestIterationHandedInIsToldWithItsVerdict: a client's iteration was shown
+// before a worker had judged it, and its verdict never.
+func TestIterationHandedInIsToldWithItsVerdict(t *testing.T) {
+	var r reporter
+	handedIn := loops.Loop{State: loops.State{ID: "frog-aaaa", Status: loops.Queued, Owed: &loops.Judgement{}},
+		Iterations: []loops.Iteration{{Iteration: 1, Pass: 1, OK: true, Done: true}}}
+	if got := r.lines(handedIn); len(got) != 1 {
+		t.Errorf("before the verdict: %q", got)
+	}
+	judged := handedIn
+	judged.Status, judged.Owed = loops.YourTurn, nil
+	judged.Iterations = []loops.Iteration{{Iteration: 1, Pass: 1, OK: true, Done: true, Verdict: &loops.Verdict{Kind: "predicate", Reason: "no frog"}}}
+	if got := r.lines(judged); len(got) != 1 || !strings.Contains(got[0], "not met") {
+		t.Errorf("after the verdict: %q", got)
 	}
 }
