@@ -47,6 +47,7 @@ type rates struct{ input, cached, output int64 }
 
 // point is a stage of a request to the outside.
 type point struct {
+	gen   int    // the process that asks
 	kind  string // worker, judge or tool
 	nth   int    // of its kind
 	stage string
@@ -246,12 +247,12 @@ func (o *outside) chat(w http.ResponseWriter, r *http.Request) {
 	e.cost = (input-cached)*price.input + cached*price.cached + output*price.output
 	e.fault = j.trouble > 0 && o.below(2*j.trouble) == 0
 	nth := o.happened(e)
-	o.pass(r.Context(), point{kind: e.kind, nth: nth, stage: accepted})
+	o.pass(r.Context(), point{gen: e.gen, kind: e.kind, nth: nth, stage: accepted})
 	if r.Context().Err() != nil {
 		return
 	}
 	stream(w, answer, finish, input, cached, output, func(stage string) bool {
-		o.pass(r.Context(), point{kind: e.kind, nth: nth, stage: stage})
+		o.pass(r.Context(), point{gen: e.gen, kind: e.kind, nth: nth, stage: stage})
 		return r.Context().Err() != nil || stage == middle && e.fault
 	})
 }

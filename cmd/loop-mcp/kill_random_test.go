@@ -5,13 +5,14 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"sync"
 	"testing"
 	"time"
 )
 
-// spenders are loops with random prices, sizes and limits on one server that is
-// killed again and again.
+// spenders are loops with random prices, sizes and limits, and the processes that
+// work on them and are killed again and again.
 type spenders struct {
 	*outside
 	b       *box
@@ -23,6 +24,7 @@ type spenders struct {
 	told    []ledger
 	again   []int // runs of write that a person approved once more, by job
 	status  []string
+	alive   []process
 	gen     int
 	meddled int
 }
@@ -84,56 +86,110 @@ func (s *spenders) randomCaps(j *job) caps {
 	return caps{cost: answers * (in*j.worker.input + 500*j.worker.output) / 1_000_000, tokens: 20_000 + answers*in*s.random.Int64N(5), tools: 1 + s.random.Int64N(40)}
 }
 
-// life is one process: it works on the loops until it is killed, in the middle
-// of the request to the outside that comes as number target from now, or until
-// all loops have settled.
+// process is one that works on the loops.
+type process struct {
+	c   *client
+	gen int
+}
+
+// life lets one or two processes work on the loops until one of them is killed,
+// in the middle of the request to the outside that comes as number target from
+// now, or until all loops have settled. A process that was not killed lives on.
 func (s *spenders) life(target int) {
 	s.t.Helper()
-	s.gen++
-	s.b.generation(s.gen)
-	c := s.b.connect()
-	var once sync.Once
-	wait, late := s.random.IntN(2) == 0, s.random.IntN(6)
-	s.mu.Lock()
-	from := s.passed
-	s.mu.Unlock()
-	if target > 0 {
-		s.watch(func(ctx context.Context, p point) {
-			if p.n-from != target {
-				return
-			}
-			kill := func() {
-				for range late { // the program goes on meanwhile
-					if r, err := http.Get(s.server.URL); err == nil {
-						r.Body.Close()
-					}
-				}
-				once.Do(func() { _ = c.cmd.Process.Kill() })
-			}
-			if !wait { // the request goes on
-				go kill()
-				return
-			}
-			kill()
-			<-ctx.Done()
-		})
-		defer s.watch(nil)
+	for len(s.alive) < 1+s.random.IntN(2) {
+		s.gen++
+		s.b.generation(s.gen)
+		s.alive = append(s.alive, process{s.b.connect(), s.gen})
 	}
+	died, spare := s.killAt(target)
+	defer s.watch(nil)
 	for looks := 0; !s.settled(); looks++ {
 		if looks > 10_000 {
 			s.t.Fatalf("no end: the loops are %v", s.status)
 		}
-		if !s.look(c, s.random.IntN(len(s.ids))) {
-			_ = c.cmd.Wait()
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			s.killed[s.gen] = true
+		at := s.random.IntN(len(s.alive))
+		ok := s.look(s.alive[at].c, s.random.IntN(len(s.ids)))
+		select {
+		case gen := <-died:
+			s.bury(gen)
 			return
+		default:
+		}
+		if ok {
+			continue
+		}
+		select { // its killer is about to say so
+		case gen := <-died:
+			s.bury(gen)
+			return
+		case <-time.After(time.Minute):
+			s.t.Fatalf("process %d is gone, and nobody killed it: %s", s.alive[at].gen, s.alive[at].c.stderr.text())
 		}
 	}
-	once.Do(func() {}) // no kill from now on
-	_ = c.cmd.Process.Kill()
-	_ = c.cmd.Wait()
+	spare()
+	select {
+	case gen := <-died:
+		s.bury(gen)
+	default:
+	}
+}
+
+// killAt has a process killed at the request to the outside that comes as number
+// target from now; 0: never. The channel tells which one. After spare nobody is
+// killed any more.
+func (s *spenders) killAt(target int) (died chan int, spare func()) {
+	died = make(chan int, 1)
+	var once sync.Once
+	spare = func() { once.Do(func() {}) }
+	if target == 0 {
+		return died, spare
+	}
+	alive := slices.Clone(s.alive)
+	own, wait, late := s.random.IntN(3) > 0, s.random.IntN(2) == 0, s.random.IntN(6)
+	s.mu.Lock()
+	from := s.passed
+	s.mu.Unlock()
+	s.watch(func(ctx context.Context, p point) {
+		if p.n-from != target {
+			return
+		}
+		victim := alive[0]
+		for _, other := range alive {
+			if (other.gen == p.gen) == own { // the one that asks, or one beside it
+				victim = other
+			}
+		}
+		kill := func() {
+			for range late { // the program goes on meanwhile
+				if r, err := http.Get(s.server.URL); err == nil {
+					r.Body.Close()
+				}
+			}
+			once.Do(func() {
+				_ = victim.c.cmd.Process.Kill()
+				died <- victim.gen
+			})
+		}
+		if !wait { // the request goes on
+			go kill()
+			return
+		}
+		if kill(); victim.gen == p.gen {
+			<-ctx.Done()
+		}
+	})
+	return died, spare
+}
+
+// bury waits for the end of a process that was killed.
+func (s *spenders) bury(gen int) {
+	i := slices.IndexFunc(s.alive, func(p process) bool { return p.gen == gen })
+	_ = s.alive[i].c.cmd.Wait()
+	s.alive = slices.Delete(s.alive, i, i+1)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.killed[gen] = true
 }
 
 func (s *spenders) settled() bool {
@@ -216,19 +272,25 @@ func (s *spenders) ask(c *client, i int, tool string, args map[string]any) (snap
 	return snapshot, problem, true
 }
 
-// TestBilledNeverExceedsTheCap kills the program at random instants, whatever
+// TestBilledNeverExceedsTheCap kills programs at random instants, whatever
 // models cost, whatever they answer and wherever the limits are. Nothing is paid
 // twice, the ledger never goes down, and what the provider has billed stays
 // within the limits.
 func TestBilledNeverExceedsTheCap(t *testing.T) {
 	cut, ends, met, events := 0, map[string]int{}, map[string]int{}, 0
-	for seed := *seed; cut < *kills; seed++ {
+	for first, seed := *seed, *seed; cut < *kills; seed++ {
+		if seed > first+10+uint64(*kills) {
+			t.Fatalf("only %d kills met loops that were not settled", cut)
+		}
 		t.Logf("seed %d", seed)
 		s := newSpenders(t, seed)
 		for lives := 0; !s.settled() && lives < *kills; lives++ {
 			s.life(1 + s.random.IntN(25))
 		}
 		s.life(0)
+		for _, p := range s.alive {
+			p.c.close()
+		}
 		for i := range s.ids {
 			s.audit(i, s.caps[i], s.told[i], s.again[i])
 			ends[s.status[i]]++
@@ -241,7 +303,7 @@ func TestBilledNeverExceedsTheCap(t *testing.T) {
 				met[e.kind+e.tool]++
 			}
 		}
-		if cut, events = cut+len(s.killed), events+len(s.events); t.Failed() || len(s.killed) == 0 {
+		if cut, events = cut+len(s.killed), events+len(s.events); t.Failed() {
 			t.Fatalf("seed %d, %d kills", seed, len(s.killed))
 		}
 	}

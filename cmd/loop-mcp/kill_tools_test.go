@@ -87,7 +87,7 @@ func (o *outside) tool(w http.ResponseWriter, r *http.Request) {
 	gen, _ := strconv.Atoi(r.PathValue("gen"))
 	nth := o.happened(event{gen: gen, job: args.Job, kind: "tool", tool: name, what: fmt.Sprintf("run of %s for call %d of answer %d", name, args.Call, args.Answer)})
 	for _, stage := range []string{begun, done} {
-		o.pass(r.Context(), point{kind: "tool", nth: nth, stage: stage})
+		o.pass(r.Context(), point{gen: gen, kind: "tool", nth: nth, stage: stage})
 	}
 	fmt.Fprintf(w, "%s did it: %s", name, strings.Repeat("r", o.below(4*o.jobs[args.Job].padding)))
 }
