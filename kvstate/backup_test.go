@@ -269,16 +269,23 @@ func TestBackupWhileALoopRuns(t *testing.T) {
 	done := make(chan error, 1)
 	s := must[loops.State](t)(store.Create(t.Context(), newLoop("busy-aaaa")))
 	s = must[loops.State](t)(store.Commit(t.Context(), iterate(s, "first")))
+	allowed := make(chan struct{}, 30) // commits for each backup, so that the history stays small
 	go func() {
 		var err error
 		for ctx.Err() == nil && err == nil {
-			<-time.After(time.Millisecond)
-			s, err = store.Commit(t.Context(), iterate(s, noiseOf(3000)))
+			select {
+			case <-allowed:
+				s, err = store.Commit(t.Context(), iterate(s, noiseOf(3000)))
+			case <-ctx.Done():
+			}
 		}
 		done <- err
 	}()
 	before := 0
 	for range 10 {
+		for len(allowed) < cap(allowed) {
+			allowed <- struct{}{}
+		}
 		to, _ := fresh(t, nil)
 		if err := restore(t, to, backupOf(t, store)); err != nil {
 			t.Fatal(err)
