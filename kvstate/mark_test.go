@@ -1,6 +1,7 @@
 package kvstate_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -61,6 +62,8 @@ var diskFaults = []struct {
 }{
 	{"a flipped bit", []fault{change(flipOne)}, false},
 	{"a flipped bit and no index", []fault{change(flipOne), noIndex}, true},
+	{"a flipped bit of a header's length", []fault{change(flipHeaderLength)}, false},
+	{"a flipped bit of a header's length and no index", []fault{change(flipHeaderLength), noIndex}, false},
 	{"a truncated tail", []fault{change(cutHalf)}, true},
 	{"a truncated tail and no index", []fault{change(cutHalf), noIndex}, true},
 	{"a record cut off", []fault{change(func(b []byte, _ *rand.Rand) []byte { return b[:len(b)-300] }), noIndex}, true},
@@ -81,9 +84,24 @@ var diskFaults = []struct {
 	}}, true},
 }
 
+// flipOne flips a bit that the server's checksum of a record covers.
 func flipOne(b []byte, r *rand.Rand) []byte {
-	b[len(b)/4+r.IntN(len(b)/2)] ^= 1 << r.IntN(8)
+	at := headerAfter(b, len(b)/4+r.IntN(len(b)/2))
+	b[at+r.IntN(200)] ^= 1 << r.IntN(8)
 	return b
+}
+
+// flipHeaderLength flips a bit of the only field that the checksum leaves out:
+// the length of a record's header, in the four bytes before it.
+func flipHeaderLength(b []byte, r *rand.Rand) []byte {
+	at := headerAfter(b, len(b)/4+r.IntN(len(b)/2))
+	b[at-4+r.IntN(4)] ^= 1 << r.IntN(8)
+	return b
+}
+
+// headerAfter returns where the first header after a place begins.
+func headerAfter(b []byte, place int) int {
+	return place + bytes.Index(b[place:], []byte("NATS/1.0"))
 }
 
 func cutHalf(b []byte, r *rand.Rand) []byte { return b[:len(b)/4+r.IntN(len(b)/2)] }
