@@ -17,6 +17,7 @@ import (
 	"example.com/loop-mcp/loops/agent"
 	"example.com/loop-mcp/loops/agent/mcptools"
 	"example.com/loop-mcp/loops/command"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -82,7 +83,7 @@ type host struct {
 	*loops.Engine
 	settings settings
 
-	nats  *embed.Member
+	nats  backend
 	store *kvstate.Store
 	tools *mcptools.Toolbox // nil: no MCP servers are configured
 	log   *slog.Logger
@@ -93,26 +94,45 @@ type host struct {
 	stopErr error
 }
 
-// open opens the store in the data folder, making it when there is none, and
-// shares it with the other processes that have it open.
-func (s settings) open(ctx context.Context, o engineOptions) (*host, error) {
+// backend is the way to the server that keeps the loops: the one inside, which
+// this process or another hosts, or a cluster.
+type backend interface {
+	Conn() *nats.Conn
+	Runner() string          // the name of this process in claims
+	Alive(owner string) bool // whether another process with that name takes part
+	Trouble() error          // why there is no connection; nil: there is one
+	Close() error
+}
+
+// join takes part in the store in the data folder, making it when there is none.
+func (s settings) join(ctx context.Context, o engineOptions) (backend, kvstate.Options, error) {
 	version, _ := build()
-	nats, err := embed.Join(ctx, embed.Options{Dir: s.data, Durability: s.Durability, Version: version, Logger: o.log, OnHealth: o.health(),
+	m, err := embed.Join(ctx, embed.Options{Dir: s.data, Durability: s.Durability, Version: version, Logger: o.log, OnHealth: o.health(),
 		AllowNetwork: s.NetworkStore == networkAllow})
+	if err != nil {
+		return nil, kvstate.Options{}, err
+	}
+	return m, kvstate.Options{Mark: filepath.Join(s.data, "marks")}, nil
+}
+
+// open opens the store and shares it with the other processes that have it open.
+func (s settings) open(ctx context.Context, o engineOptions) (*host, error) {
+	server, kept, err := s.join(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	h := &host{settings: s, nats: nats, log: o.log}
+	h := &host{settings: s, nats: server, log: o.log}
 	if h.tools, err = s.toolbox(); err != nil {
-		return nil, errors.Join(err, nats.Close())
+		return nil, errors.Join(err, server.Close())
 	}
-	js, err := jetstream.New(nats.Conn())
+	js, err := jetstream.New(server.Conn())
 	if err == nil {
-		h.store, err = kvstate.Open(ctx, js, &kvstate.Options{Runner: nats.Runner(), Alive: nats.Alive, Trouble: nats.Trouble,
-			Retention: time.Duration(s.Retention), Mark: filepath.Join(s.data, "marks"), ReadOnly: o.untouched, Logger: o.log})
+		kept.Runner, kept.Alive, kept.Trouble = server.Runner(), server.Alive, server.Trouble
+		kept.Retention, kept.ReadOnly, kept.Logger = time.Duration(s.Retention), o.untouched, o.log
+		h.store, err = kvstate.Open(ctx, js, &kept)
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open the store in %s: %w", s.data, err), nats.Close())
+		return nil, errors.Join(fmt.Errorf("open the store in %s: %w", s.data, err), server.Close())
 	}
 	o.accept, o.live = h.accept, h.store
 	o.tools = h.tools
