@@ -2,15 +2,35 @@
 
 package command
 
-import "syscall"
+import (
+	"syscall"
+	"time"
+)
 
-// member is a process outside the group that belongs to a run. Only Linux can
-// find one.
-type member struct{ group int }
+// hunt finds processes that left the group, which only Linux can.
+type hunt struct{}
 
-func (member) signal(syscall.Signal) {}
+func newHunt(int, string) hunt { return hunt{} }
 
-func (t *groupTree) members() []member { return nil }
+// ask lets also those that are stopped save what they have.
+func (t *groupTree) ask() {
+	_ = syscall.Kill(-t.pid, syscall.SIGTERM) // it may be gone
+	_ = syscall.Kill(-t.pid, syscall.SIGCONT)
+}
+
+func (t *groupTree) kill() { _ = syscall.Kill(-t.pid, syscall.SIGKILL) }
+
+// sweep kills until nothing is left of the group. The end of a process takes the
+// system a moment.
+func (t *groupTree) sweep() {
+	for range 50 {
+		t.kill()
+		if !t.alive() {
+			return
+		}
+		time.Sleep(4 * time.Millisecond)
+	}
+}
 
 // alive asks the kernel; a group of zombies answers EPERM here.
 func (t *groupTree) alive() bool { return syscall.Kill(-t.pid, 0) == nil }

@@ -15,9 +15,17 @@ import (
 
 const roleEnv = "COMMAND_TEST_ROLE"
 
-// TestMain lets the test binary play a worker that dies in the middle of a run.
+// TestMain lets the test binary play a worker that dies in the middle of a run,
+// and the surroundings of a fork bomb.
 func TestMain(m *testing.M) {
-	if os.Getenv(roleEnv) == "dying worker" {
+	switch os.Getenv(roleEnv) {
+	case "init":
+		playInit()
+		os.Exit(0)
+	case "bombed worker":
+		workOnBomb()
+		os.Exit(0)
+	case "dying worker":
 		var r Runner
 		r.Run(context.Background(), Command{
 			Argv: script("setsid sh -c 'echo left $$; exec sleep 600' & wait"), Env: basics(), Owner: os.Getenv("OWNER"),

@@ -7,17 +7,13 @@ import (
 	"os"
 	"os/exec"
 	"syscall"
-	"time"
 )
 
-// groupTree is a process group and the processes that left it and can still be
-// found.
+// groupTree is a process group and, on Linux, the processes that left it and can
+// still be found.
 type groupTree struct {
 	pid  int // of the program, and the number of its group
-	mark string
-	born int64 // when the program started, in the unit of startedAt
-
-	known map[int]int64 // members by number, and when they started; Linux only
+	hunt hunt
 }
 
 func newTree(cmd *exec.Cmd, mark string) (tree, error) {
@@ -25,33 +21,7 @@ func newTree(cmd *exec.Cmd, mark string) (tree, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	return &groupTree{pid: cmd.Process.Pid, mark: mark, born: startedAt(cmd.Process.Pid)}, nil
-}
-
-func (t *groupTree) ask()  { t.signal(syscall.SIGTERM) }
-func (t *groupTree) kill() { t.signal(syscall.SIGKILL) }
-
-func (t *groupTree) signal(sig syscall.Signal) {
-	found := t.members()
-	_ = syscall.Kill(-t.pid, sig) // it may be gone
-	for _, m := range found {
-		if m.group != t.pid {
-			m.signal(sig)
-		}
-	}
-}
-
-// sweep kills until nothing is found any more. A process may fork while it is
-// looked for, so one round is not enough.
-func (t *groupTree) sweep() {
-	for range 50 {
-		_ = syscall.Kill(-t.pid, syscall.SIGKILL)
-		if !t.alive() {
-			return
-		}
-		t.kill()
-		time.Sleep(4 * time.Millisecond)
-	}
+	return &groupTree{pid: cmd.Process.Pid, hunt: newHunt(cmd.Process.Pid, mark)}, nil
 }
 
 func (t *groupTree) close() {}
