@@ -1,0 +1,264 @@
+package audit
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Report is what an audit found.
+type Report struct {
+	Loops      int
+	Iterations int // committed
+	Starts     int // charged
+	Runs       int // of bodies, as they say themselves
+	Cut        int // starts that came to no iteration and asked for no repetition
+	Kills      int
+	InFlight   int // kills that cut off a running body
+	Ends       int // processes that were ended in order
+	Stops      int
+	Told       int // answers held against the store
+	Settled    map[string]int
+	Anomalies  []string
+}
+
+// String is the report in a few lines.
+func (r Report) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d loops, %d iterations, %d starts, %d runs of bodies (%d cut off); %d kills (%d with a start in flight), %d stops, %d orderly ends; %d answers; ended: %v\n%d anomalies",
+		r.Loops, r.Iterations, r.Starts, r.Runs, r.Cut, r.Kills, r.InFlight, r.Stops, r.Ends, r.Told, r.Settled, len(r.Anomalies))
+	for _, a := range r.Anomalies[:min(len(r.Anomalies), 50)] {
+		b.WriteString("\n  " + a)
+	}
+	return b.String()
+}
+
+// Options of an audit.
+type Options struct {
+	// Leases says that a worker may lose a loop without being killed, because
+	// it was cut off from the store or stopped for longer than its lease: then
+	// its late start of a body proves nothing.
+	Leases bool
+}
+
+// loop is all that is known of one loop.
+type loop struct {
+	id         string
+	last       record
+	checkpoint checkpoint
+	iterations []Iteration
+	events     []Event
+	dropped    uint64
+	damaged    string // why its records can't be read
+	effects    []Effect
+	told       []Told
+	forged     bool // the driver damaged it on purpose
+}
+
+type auditor struct {
+	Report
+	opts  Options
+	loops map[string]*loop
+	lives map[int][]life // of the processes that the driver started, by number
+}
+
+// Folder audits a run from its folder. All its processes must have ended.
+func Folder(ctx context.Context, dir string, opts Options) (Report, error) {
+	s, err := readFolder(ctx, filepath.Join(dir, DataFolder))
+	if err != nil {
+		return Report{}, err
+	}
+	return audit(s, dir, opts)
+}
+
+func audit(s *store, dir string, opts Options) (Report, error) {
+	effects, err := readLines[Effect](filepath.Join(dir, EffectsFile))
+	if err != nil {
+		return Report{}, err
+	}
+	history, err := readLines[Told](filepath.Join(dir, HistoryFile))
+	if err != nil {
+		return Report{}, err
+	}
+	a := &auditor{opts: opts, loops: map[string]*loop{}, lives: map[int][]life{}, Report: Report{Settled: map[string]int{}}}
+	a.records(s)
+	a.read(effects, history)
+	for _, id := range slices.Sorted(mapKeys(a.loops)) {
+		a.loop(a.loops[id])
+	}
+	a.labels(history)
+	a.budgets()
+	return a.Report, nil
+}
+
+func mapKeys[K comparable, V any](m map[K]V) func(func(K) bool) {
+	return func(yield func(K) bool) {
+		for k := range m {
+			if !yield(k) {
+				return
+			}
+		}
+	}
+}
+
+func (a *auditor) wrong(format string, args ...any) {
+	a.Anomalies = append(a.Anomalies, fmt.Sprintf(format, args...))
+}
+
+// records adds up the messages of each loop.
+func (a *auditor) records(s *store) {
+	for _, m := range s.messages {
+		if m.gone {
+			a.wrong("%s is gone from the store at %d", m.loop, m.seq)
+			continue
+		}
+		l := a.loops[m.loop]
+		if l == nil {
+			l = &loop{id: m.loop}
+			a.loops[m.loop] = l
+		}
+		if l.damaged != "" {
+			continue
+		}
+		r, err := decode(m.seq, m.loop, m.text, m.body, s.object)
+		if err == nil {
+			err = l.add(r)
+		}
+		if err != nil {
+			l.damaged = fmt.Sprintf("record %d: %v", m.seq, err)
+		}
+	}
+}
+
+// add takes the next record of a loop.
+func (l *loop) add(r record) error {
+	if r.Kind == "snapshot" {
+		var j journal
+		if err := json.Unmarshal(r.parts[1], &j); err != nil {
+			return err
+		}
+		l.iterations, l.events, l.dropped = j.Iterations, j.Events, j.Dropped
+	} else {
+		var e entry
+		if err := json.Unmarshal(r.parts[1], &e); err != nil {
+			return err
+		}
+		if l.last.seq == 0 || r.Prev != l.last.seq {
+			return fmt.Errorf("it follows %d, the one before it is %d", r.Prev, l.last.seq)
+		}
+		if e.Iteration != nil {
+			l.iterations = append(l.iterations, *e.Iteration)
+		}
+		l.events = append(l.events, e.Events...)
+	}
+	if l.last.seq != 0 && r.Head.Usage.below(l.last.Head.Usage) {
+		return fmt.Errorf("its ledger %+v is below that of the record before it, %+v", r.Head.Usage, l.last.Head.Usage)
+	}
+	l.checkpoint = checkpoint{}
+	if err := json.Unmarshal(r.parts[0], &l.checkpoint); err != nil {
+		return err
+	}
+	l.last = r
+	return nil
+}
+
+// read sorts effects and history.
+func (a *auditor) read(effects []Effect, history []Told) {
+	for _, e := range effects {
+		if l := a.loops[e.Loop]; l != nil {
+			l.effects = append(l.effects, e)
+		} else {
+			a.wrong("a body ran for %s, which is not in the store", e.Loop)
+		}
+	}
+	for _, t := range history {
+		switch t.Op {
+		case OpKill:
+			a.over(t)
+			a.Kills++
+			if t.Starts > 0 {
+				a.InFlight++
+			}
+			continue
+		case OpEnd:
+			a.over(t)
+			a.Ends++
+			continue
+		case OpStop:
+			a.Stops++
+			continue
+		case OpUp:
+			a.lives[t.PID] = append(a.lives[t.PID], life{from: t.At})
+			continue
+		case OpMissing:
+			a.wrong("%s was acknowledged and is missing: %s", t.Loop, t.Failed)
+			continue
+		}
+		if t.Loop == "" {
+			continue
+		}
+		l := a.loops[t.Loop]
+		if l == nil {
+			a.wrong("%s was acknowledged (%s) and is not in the store", t.Loop, t.Op)
+			continue
+		}
+		l.told = append(l.told, t)
+		l.forged = l.forged || t.Op == OpDamage
+		a.Told++
+	}
+}
+
+// life is when a process lived, in Unix nanoseconds: until somebody set about to
+// end it.
+type life struct{ from, to int64 }
+
+func (a *auditor) over(t Told) {
+	if lives := a.lives[t.PID]; len(lives) > 0 {
+		lives[len(lives)-1].to = t.Asked
+	}
+}
+
+// lived is how long the process that started a body went on after moment at.
+// known is false for one that the driver did not start, or that was gone before
+// the body could ask for its number.
+func (a *auditor) lived(pid int, at int64) (after time.Duration, known bool) {
+	for _, l := range a.lives[pid] {
+		if l.from-int64(time.Second) <= at && at <= l.to {
+			return time.Duration(l.to - at), true
+		}
+	}
+	return 0, false
+}
+
+// labels finds loops that were made twice by one request.
+func (a *auditor) labels(history []Told) {
+	made := map[string][]string{}
+	for _, l := range a.loops {
+		if label := l.last.Head.Labels["chaos"]; label != "" {
+			made[label] = append(made[label], l.id)
+		}
+	}
+	for label, ids := range made {
+		if len(ids) > 1 {
+			a.wrong("one request made %d loops: %v (%s)", len(ids), ids, label)
+		}
+	}
+	for _, t := range history {
+		if t.Op == OpStart && t.Failed == "" && !slices.Contains(made[t.Label], t.Loop) {
+			a.wrong("%s was acknowledged for request %s, the store has %v", t.Loop, t.Label, made[t.Label])
+		}
+	}
+}
+
+// budgets holds what loops below a loop spent against its limit.
+func (a *auditor) budgets() {
+	for _, l := range a.loops {
+		if limit := l.last.Head.Limits.MaxToolCalls; l.damaged == "" && l.last.Head.Usage.ToolCalls > limit {
+			a.wrong("%s: %d tool calls, its own and those below it; the limit is %d", l.id, l.last.Head.Usage.ToolCalls, limit)
+		}
+	}
+}

@@ -1,0 +1,59 @@
+// Command chaos runs the chaos suite.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"log"
+	"math/rand/v2"
+	"os"
+	"os/signal"
+	"time"
+
+	"example.com/loop-mcp/loops/loopstest/chaos"
+)
+
+func main() {
+	var opts chaos.Options
+	flag.Uint64Var(&opts.Seed, "seed", 0, "of all that is random; 0: any")
+	flag.IntVar(&opts.Loops, "loops", 500, "loops")
+	flag.IntVar(&opts.Kills, "kills", 1000, "kills")
+	flag.IntVar(&opts.Servers, "servers", 4, "servers at the same time")
+	flag.IntVar(&opts.Live, "live", 16, "loops at the same time")
+	flag.DurationVar(&opts.Gap, "gap", 250*time.Millisecond, "between two faults, on average")
+	flag.DurationVar(&opts.Settle, "settle", 3*time.Minute, "how long the end may take")
+	flag.StringVar(&opts.Dir, "dir", "", "where the run is kept; empty: a temporary folder, removed when all is well")
+	flag.StringVar(&opts.Program, "program", "", "loop-mcp; empty: it is built")
+	flag.StringVar(&opts.Tags, "tags", "", "build tags of loop-mcp")
+	flag.BoolVar(&opts.Calm, "calm", false, "only SIGKILL")
+	flag.Parse()
+	if opts.Seed == 0 {
+		opts.Seed = rand.Uint64()
+	}
+	opts.Log = log.Printf
+	again := fmt.Sprintf("go run ./cmd/chaos -seed %d -loops %d -kills %d -servers %d -live %d -gap %s", opts.Seed, opts.Loops, opts.Kills, opts.Servers, opts.Live, opts.Gap)
+	if opts.Calm {
+		again += " -calm"
+	}
+	if opts.Tags != "" {
+		again += " -tags " + opts.Tags
+	}
+	fmt.Println(again)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	began := time.Now()
+	report, dir, err := chaos.Run(ctx, opts)
+	fmt.Println(report)
+	fmt.Println("took", time.Since(began).Round(time.Second))
+	if err == nil {
+		err = chaos.Sound(report)
+	}
+	if err != nil {
+		fmt.Printf("%v\nkept in %s; again: %s\n", err, dir, again)
+		os.Exit(1)
+	}
+	if opts.Dir == "" {
+		_ = os.RemoveAll(dir)
+	}
+}

@@ -1,0 +1,106 @@
+package chaos
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"example.com/loop-mcp/loops/loopstest/chaos/audit"
+)
+
+// slot is the place of one server after the other.
+type slot struct {
+	w    *world
+	mu   sync.Mutex
+	s    *server // nil while there is none
+	free chan struct{}
+}
+
+const answerTime = 60 * time.Second
+
+func (s *slot) start(ctx context.Context) error {
+	cmd := s.w.command("serve")
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	srv, err := connect(ctx, cmd)
+	closeLog(cmd)
+	if err != nil {
+		return fmt.Errorf("start a server: %w", err)
+	}
+	s.w.history.add(audit.Told{Op: audit.OpUp, PID: srv.pid()})
+	// The first call opens the store, without which it has nothing to lose.
+	go func() { _, _ = srv.call(context.Background(), "loop_list", map[string]any{"limit": 1}) }()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.s = srv
+	return nil
+}
+
+// take takes the server out of its place.
+func (s *slot) take() *server {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	srv := s.s
+	s.s = nil
+	return srv
+}
+
+func (s *slot) get() *server {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.s
+}
+
+// end closes the connection in order.
+func (s *slot) end() error {
+	srv := s.take()
+	if srv == nil {
+		return nil
+	}
+	return s.w.end(srv)
+}
+
+func (w *world) end(srv *server) error {
+	asked := time.Now().UnixNano()
+	err := srv.end(answerTime)
+	w.history.add(audit.Told{Op: audit.OpEnd, PID: srv.pid(), Asked: asked})
+	if err != nil {
+		return fmt.Errorf("the server %d did not end well: %w", srv.pid(), err)
+	}
+	return nil
+}
+
+// pick returns any server that is there, waiting for one.
+func (w *world) pick(ctx context.Context, random *rand.Rand) *server {
+	for first := random.IntN(len(w.slots)); ; {
+		for n := range w.slots {
+			if srv := w.slots[(first+n)%len(w.slots)].get(); srv != nil {
+				return srv
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+func (w *world) any() *server { return w.pick(context.Background(), w.random(0)) }
+
+// host is the process that hosts the store, as endpoint.json says.
+func (w *world) host() int {
+	var e struct {
+		PID int `json:"pid"`
+	}
+	data, err := os.ReadFile(filepath.Join(w.dir, audit.DataFolder, "endpoint.json"))
+	if err == nil {
+		_ = json.Unmarshal(data, &e)
+	}
+	return e.PID
+}
