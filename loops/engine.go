@@ -37,11 +37,13 @@ type Options struct {
 	LiveLoops int                  // live loops at once in the store; 0: 1000
 	DailyCost USD                  // what all loops of the store together may spend on one day, in UTC; 0: no such limit
 	Approvals string               // "auto" (default) or "person": whose decision counts
-	RunsWhile string               // what keeps this process, for snapshots: "this client is connected"
 	Parent    ID                   // the loop below whose body this process runs; it and its ancestors are out of reach
 	NewID     func(name string) ID // nil: name and four random characters
 	Logger    *slog.Logger         // nil: discards
 
+	// RunsWhile says what keeps a loop moving, for snapshots: "this client is
+	// connected". Nil says nothing.
+	RunsWhile func(State) string
 	// LiveLog carries live text between processes; nil: it stays in this one.
 	LiveLog LiveLog
 
@@ -89,8 +91,18 @@ func newID(name string) ID {
 	return ID(name + "-" + string(random[:]))
 }
 
-// RunsWhile says what keeps the loops of this process moving, for snapshots.
-func (e *Engine) RunsWhile() string { return e.opts.RunsWhile }
+// RunsWhile says what keeps a loop moving, for snapshots; empty for a settled
+// one, which nothing but a request moves.
+func (e *Engine) RunsWhile(s State) string {
+	if e.opts.RunsWhile == nil || s.Status.Settled() {
+		return ""
+	}
+	return e.opts.RunsWhile(s)
+}
+
+// Serves says why this process can't work on a loop: what it lacks, or what
+// [Options].Accept refuses. Nil: it can.
+func (e *Engine) Serves(s State) error { return e.canServe(s) }
 
 // Do carries out a request on a loop. What the loop's status does not allow
 // gives a [RefusedError] that says what would work.

@@ -66,4 +66,4 @@ func (f *fakeEngine) Recent(context.Context, loops.ID) ([]loops.LiveLine, error)
 	return f.said, f.err
 }
 
-func (f *fakeEngine) RunsWhile() string { return "the test runs" }
+func (f *fakeEngine) RunsWhile(loops.State) string { return "the test runs" }

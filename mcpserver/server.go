@@ -95,7 +95,7 @@ type engineAPI interface {
 	Wait(context.Context, loops.ID, uint64, loops.WaitFor, time.Duration, func(loops.Head)) (loops.State, bool, error)
 	Live(loops.ID) (loops.Live, time.Time, bool)
 	Recent(context.Context, loops.ID) ([]loops.LiveLine, error)
-	RunsWhile() string
+	RunsWhile(s loops.State) string
 }
 
 var _ engineAPI = (*loops.Engine)(nil)

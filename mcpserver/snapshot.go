@@ -7,8 +7,8 @@ import (
 	"example.com/loop-mcp/loops"
 )
 
-// Keeper says what keeps loops moving; a [loops.Engine] does.
-type Keeper interface{ RunsWhile() string }
+// Keeper says what keeps a loop moving; a [loops.Engine] does.
+type Keeper interface{ RunsWhile(s loops.State) string }
 
 // SnapshotOptions choose what [Snapshot] shows. The zero value is the short
 // form.
@@ -60,7 +60,7 @@ func Snapshot(e Keeper, s loops.State, opts *SnapshotOptions) Answer {
 		a.Limits, a.Enforcement, a.Warnings = &limits, &enforcement, warningsOf(s, o.Warnings)
 	}
 	if e != nil {
-		a.RunsWhile = e.RunsWhile()
+		a.RunsWhile = e.RunsWhile(s)
 	}
 	a.Next = nextCall(s, a, o.Person)
 	return a

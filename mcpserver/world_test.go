@@ -254,7 +254,7 @@ func newWorld(t *testing.T, body loops.Body, opts *Options) *world {
 		Handlers: map[string]loops.Body{"worker": body},
 		Stops:    map[string]loops.StopCondition{"contains": loops.StopFunc(contains)},
 	}, &loops.Options{
-		RunsWhile: "this test runs",
+		RunsWhile: func(loops.State) string { return "this test runs" },
 		NewID: func(name string) loops.ID { // by the number of loops, however often it is asked
 			heads, err := w.store.List(context.Background())
 			if err != nil {

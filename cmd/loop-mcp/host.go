@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"example.com/loop-mcp/kvstate/embed"
@@ -11,8 +12,8 @@ import (
 func (a *app) hostCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "host",
-		Short: "Show which process hosts the store",
-		Long: "Show which of the processes that share the store hosts it. When that one ends, in whatever\n" +
+		Short: "Show which processes share the store and which one hosts it",
+		Long: "Show which processes share the store, and which of them hosts it. When that one ends, in whatever\n" +
 			"way, another one takes over at once. Takes no part in the store and changes nothing.",
 		Example: "  loop-mcp host\n  loop-mcp host --json | jq .pid",
 		Args:    args(cobra.NoArgs),
@@ -22,10 +23,14 @@ func (a *app) hostCommand() *cobra.Command {
 				return err
 			}
 			found, ok := embed.Look(s.data)
-			if a.json {
-				return a.printJSON(hostJSON(s.data, found, ok))
+			peers, err := embed.Peers(s.data)
+			if err != nil {
+				return err
 			}
-			_, err = fmt.Fprintln(a.stdout, hostText(s.data, found, ok))
+			if a.json {
+				return a.printJSON(hostJSON(s.data, found, ok, peers))
+			}
+			_, err = fmt.Fprintln(a.stdout, hostText(s.data, found, ok)+peersText(peers))
 			return err
 		},
 	}
@@ -33,8 +38,11 @@ func (a *app) hostCommand() *cobra.Command {
 	return cmd
 }
 
-func hostJSON(dir string, h embed.Hosting, ok bool) map[string]any {
-	v := map[string]any{"directory": dir, "hosted": ok}
+func hostJSON(dir string, h embed.Hosting, ok bool, peers []embed.Peer) map[string]any {
+	if peers == nil {
+		peers = []embed.Peer{}
+	}
+	v := map[string]any{"directory": dir, "hosted": ok, "processes": peers}
 	if ok {
 		v["pid"], v["command"], v["version"], v["protocol"] = h.PID, h.Command, h.Version, h.Protocol
 		v["since"], v["durability"], v["answers"] = h.Started.Format(time.RFC3339), h.Durability, h.Answers
@@ -55,4 +63,22 @@ func hostText(dir string, h embed.Hosting, ok bool) string {
 		text += fmt.Sprintf("\nIt does not answer: it may be about to open the store, or be stopped. kill -CONT %d lets it go on; when it is killed another process takes over.", h.PID)
 	}
 	return text
+}
+
+// roleTexts say what a process of a role is there for.
+var roleTexts = map[string]string{
+	roleServer: "serves a client", roleCommand: "a command", roleBackground: "works in the background", roleWorker: "a worker",
+}
+
+// peersText lists the processes that share a store.
+func peersText(peers []embed.Peer) string {
+	var text strings.Builder
+	for i, p := range peers {
+		if i == 0 {
+			text.WriteString("\nThose that share them:")
+		}
+		fmt.Fprintf(&text, "\n  process %d, %s, since %s, version %s: %s", p.PID, orElse(roleTexts[p.Role], "unknown"),
+			p.Started.Local().Format(time.DateTime), plain(orElse(p.Version, "unknown")), plain(p.Command))
+	}
+	return text.String()
 }

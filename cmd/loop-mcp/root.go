@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -113,7 +114,10 @@ func isPipe(file *os.File) bool {
 }
 
 // logger writes to stderr as the flags say.
-func (a *app) logger() (*slog.Logger, error) {
+func (a *app) logger() (*slog.Logger, error) { return a.loggerTo(a.stderr) }
+
+// loggerTo writes to out as the flags say.
+func (a *app) loggerTo(out io.Writer) (*slog.Logger, error) {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(a.logLevel)); err != nil {
 		return nil, usagef("--log-level: must be debug, info, warn or error, got %q", a.logLevel)
@@ -121,9 +125,9 @@ func (a *app) logger() (*slog.Logger, error) {
 	opts := &slog.HandlerOptions{Level: level}
 	switch a.logFormat {
 	case "text":
-		return slog.New(slog.NewTextHandler(a.stderr, opts)), nil
+		return slog.New(slog.NewTextHandler(out, opts)), nil
 	case "json":
-		return slog.New(slog.NewJSONHandler(a.stderr, opts)), nil
+		return slog.New(slog.NewJSONHandler(out, opts)), nil
 	}
 	return nil, usagef("--log-format: must be text or json, got %q", a.logFormat)
 }

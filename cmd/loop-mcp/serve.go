@@ -18,23 +18,45 @@ import (
 )
 
 func (a *app) serveCommand() *cobra.Command {
-	var overStdio bool
+	var overStdio, detach, background bool
+	var idle time.Duration
 	cmd := &cobra.Command{
 		Use:   "serve",
-		Short: "Be an MCP server on standard input and output",
+		Short: "Be an MCP server on standard input and output, or work on loops in the background",
 		Long: "Be an MCP server on standard input and output. The same as loop-mcp with a pipe on\n" +
 			"standard input. The store is opened by the first call that needs it; loops that rest\n" +
-			"go on a second after the client's first message.",
-		Example: "  loop-mcp serve\n  {\"mcpServers\": {\"loop\": {\"command\": \"loop-mcp\", \"args\": [\"serve\"]}}}",
+			"go on a second after the client's first message.\n\n" +
+			"With --detach: start a process in the background that keeps loops going without a client, and\n" +
+			"return. It ends itself when no loop has run, waited for time or wanted a worker for a while\n" +
+			"(--idle); one that waits for its client or a person does not count. When one is running already,\n" +
+			"it says so. Its log is background.log in the folder of the store, at most 8 MiB with the one\n" +
+			"before. When it is told to end (SIGTERM), loops rest at their last checkpoint.",
+		Example: "  loop-mcp serve\n  loop-mcp serve --detach\n  loop-mcp serve --detach --idle 8h\n  {\"mcpServers\": {\"loop\": {\"command\": \"loop-mcp\", \"args\": [\"serve\"]}}}",
 		Args:    args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if !overStdio {
+			switch {
+			case idle != 0 && idle < time.Second:
+				return usagef("--idle: must be at least 1s, or 0 for a server that stays, got %s", idle)
+			case background:
+				return a.background(cmd.Context(), idle)
+			case detach:
+				return a.detached(cmd.Context(), idle, cmd.Flags().Changed("log-level"))
+			case cmd.Flags().Changed("idle") || a.json:
+				return usagef("serve: --idle and --json belong to --detach")
+			case !overStdio:
 				return usagef("serve: standard input and output are the only transport of this version; leave --stdio=false out")
 			}
 			return a.serve(cmd.Context())
 		},
 	}
-	cmd.Flags().BoolVar(&overStdio, "stdio", true, "serve on standard input and output")
+	flags := cmd.Flags()
+	flags.BoolVar(&overStdio, "stdio", true, "serve on standard input and output")
+	flags.BoolVar(&detach, "detach", false, "keep loops going in the background, without a client")
+	flags.DurationVar(&idle, "idle", defaultIdle, "with --detach: how long without work until it ends; 0: never")
+	flags.BoolVar(&background, "background", false, "be what --detach starts")
+	_ = flags.MarkHidden("background") // the error says that the flag is unknown; it was defined a line before
+	a.jsonFlag(cmd)
+	cmd.MarkFlagsMutuallyExclusive("stdio", "detach")
 	return cmd
 }
 
@@ -62,7 +84,7 @@ func (a *app) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	lazy := &lazyHost{settings: s, options: engineOptions{log: log, parent: a.parent(), runsWhile: "this client is connected"}}
+	lazy := &lazyHost{settings: s, options: engineOptions{log: log, parent: a.parent(), role: roleServer}}
 	defer lazy.close()
 	version, _ := build()
 	server := mcpserver.New(lazy.engine, &mcpserver.Options{

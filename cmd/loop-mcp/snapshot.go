@@ -86,7 +86,7 @@ func owed(s loops.State) []string {
 	case loops.Paused:
 		return []string{fmt.Sprintf("Paused. Go on with: loop-mcp continue %s --resume", id)}
 	case loops.Queued, loops.Running, loops.Waiting, loops.Cancelling:
-		return []string{fmt.Sprintf("It goes on with a process that has the store open: an MCP server, or loop-mcp continue %s", id)}
+		return []string{fmt.Sprintf("It goes on with a process that has the store open: an MCP server, loop-mcp serve --detach, or loop-mcp continue %s", id)}
 	default:
 		return nil
 	}

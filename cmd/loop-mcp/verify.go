@@ -60,7 +60,7 @@ func (a *app) verified(ctx context.Context, s settings) (kvstate.Verification, e
 	if err != nil {
 		return kvstate.Verification{}, err
 	}
-	h, err := s.open(ctx, engineOptions{log: log, untouched: true})
+	h, err := s.open(ctx, engineOptions{log: log, role: roleCommand, untouched: true})
 	if err != nil {
 		return kvstate.Verification{}, err
 	}

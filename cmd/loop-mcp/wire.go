@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"example.com/loop-mcp/judge"
@@ -25,7 +26,8 @@ import (
 type engineOptions struct {
 	log       *slog.Logger
 	parent    loops.ID
-	runsWhile string
+	role      string // of this process, for others and for what keeps loops moving
+	runsWhile func(loops.State) string
 	accept    func(loops.State) error // which loops are worked on; nil: all
 	tools     *mcptools.Toolbox       // nil: agents have no tools of MCP servers
 	live      loops.LiveLog           // nil: live text stays in this process
@@ -87,7 +89,9 @@ type host struct {
 	store *kvstate.Store
 	tools *mcptools.Toolbox // nil: no MCP servers are configured
 	log   *slog.Logger
+	role  string
 
+	working atomic.Bool        // between work and rest
 	only    loops.ID           // the one loop that is worked on; empty: all
 	stop    context.CancelFunc // of work
 	stopped chan struct{}      // closed when the engine has stopped
@@ -107,7 +111,7 @@ type backend interface {
 // join takes part in the store in the data folder, making it when there is none.
 func (s settings) join(ctx context.Context, o engineOptions) (backend, kvstate.Options, error) {
 	version, _ := build()
-	m, err := embed.Join(ctx, embed.Options{Dir: s.data, Durability: s.Durability, Version: version, Logger: o.log, OnHealth: o.health(),
+	m, err := embed.Join(ctx, embed.Options{Dir: s.data, Durability: s.Durability, Version: version, Role: o.role, Logger: o.log, OnHealth: o.health(),
 		AllowNetwork: s.NetworkStore == networkAllow})
 	if err != nil {
 		return nil, kvstate.Options{}, err
@@ -121,7 +125,7 @@ func (s settings) open(ctx context.Context, o engineOptions) (*host, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &host{settings: s, nats: server, log: o.log}
+	h := &host{settings: s, nats: server, log: o.log, role: o.role}
 	if h.tools, err = s.toolbox(); err != nil {
 		return nil, errors.Join(err, server.Close())
 	}
@@ -134,7 +138,7 @@ func (s settings) open(ctx context.Context, o engineOptions) (*host, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open the store in %s: %w", s.data, err), server.Close())
 	}
-	o.accept, o.live = h.accept, h.store
+	o.accept, o.live, o.runsWhile = h.accept, h.store, h.runsWhile
 	o.tools = h.tools
 	h.Engine = s.engine(h.store, o)
 	return h, nil
@@ -188,6 +192,7 @@ func (h *host) work(only loops.ID) {
 	h.only = only
 	ctx, stop := context.WithCancel(context.Background())
 	h.stop, h.stopped = stop, make(chan struct{})
+	h.working.Store(true)
 	go func() {
 		defer close(h.stopped)
 		h.stopErr = h.Run(ctx)
@@ -199,6 +204,7 @@ func (h *host) rest() {
 	if h.stop == nil {
 		return
 	}
+	h.working.Store(false)
 	h.stop()
 	h.stop = nil
 	<-h.stopped
@@ -244,7 +250,7 @@ func (a *app) openStore(ctx context.Context, s settings) (*host, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.open(ctx, engineOptions{log: log, parent: a.parent(), runsWhile: "this command runs"})
+	return s.open(ctx, engineOptions{log: log, parent: a.parent(), role: roleCommand})
 }
 
 // parent is the loop below whose body this process runs, if any.

@@ -27,6 +27,7 @@ type Options struct {
 	Dir        string        // where the store is; made if it is missing
 	Durability string        // Power or Process; empty: Power
 	Version    string        // of the program, for other processes to read
+	Role       string        // what kind of process this is, for other processes to read
 	Logger     *slog.Logger  // for the server's log; nil: discards
 	Poll       time.Duration // how often the server's health is asked for; 0: 5 s
 	OnHealth   func(error)   // called when the server becomes unhealthy, and with nil when it is well again; must not block; only in the process that hosts

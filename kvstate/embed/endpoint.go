@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 )
 
@@ -33,19 +32,12 @@ type endpoint struct {
 func (h *Host) announce(e endpoint) error {
 	e.PID, e.Started = os.Getpid(), time.Now().UTC().Truncate(time.Second)
 	e.Version, e.Protocol, e.Durability = h.opts.Version, Protocol, h.opts.Durability
-	e.Command = strings.Join(os.Args, " ")
-	if len(e.Command) > 200 {
-		e.Command = strings.ToValidUTF8(e.Command[:200], "") + "…"
-	}
+	e.Command = commandLine()
 	data, err := json.Marshal(e)
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(h.opts.Dir, endpointFile)
-	if err := os.WriteFile(path+".new", data, 0o600); err != nil {
-		return fmt.Errorf("say who has the store: %w", err)
-	}
-	if err := os.Rename(path+".new", path); err != nil {
+	if err := replace(filepath.Join(h.opts.Dir, endpointFile), data); err != nil {
 		return fmt.Errorf("say who has the store: %w", err)
 	}
 	return nil

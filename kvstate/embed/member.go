@@ -76,7 +76,7 @@ func join(ctx context.Context, opts Options, tcp bool, most time.Duration) (*Mem
 	}
 	m := &Member{opts: opts, log: &logger{out: opts.Logger}, tcp: tcp, lock: newLock(opts.Dir)}
 	m.ctx, m.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	if m.runner, err = newRunner(opts.Dir); err == nil {
+	if m.runner, err = newRunner(opts); err == nil {
 		err = m.enter(ctx, most)
 	}
 	if err != nil {

@@ -12,7 +12,10 @@ import (
 	"github.com/gofrs/flock"
 )
 
-const runnersDir = "runners"
+const (
+	runnersDir = "runners"
+	lockSuffix = ".lock"
+)
 
 // runner is this process as one that works on loops: a file that it keeps locked
 // as long as it lives.
@@ -23,8 +26,8 @@ type runner struct {
 }
 
 // newRunner gives this process a name and removes those of dead ones.
-func newRunner(store string) (*runner, error) {
-	r := &runner{dir: filepath.Join(store, runnersDir)}
+func newRunner(o Options) (*runner, error) {
+	r := &runner{dir: filepath.Join(o.Dir, runnersDir)}
 	if err := os.MkdirAll(r.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("say that this process works on the store: %w", err)
 	}
@@ -38,6 +41,9 @@ func newRunner(store string) (*runner, error) {
 		}
 		if locked && same(lock) {
 			r.name, r.lock = name, lock
+			if err := r.describe(o); err != nil {
+				return nil, errors.Join(err, r.close())
+			}
 			return r, nil
 		}
 		if err := lock.Unlock(); err != nil { // somebody cleared it away in between
@@ -46,7 +52,7 @@ func newRunner(store string) (*runner, error) {
 	}
 }
 
-func (r *runner) path(name string) string { return filepath.Join(r.dir, name+".lock") }
+func (r *runner) path(name string) string { return filepath.Join(r.dir, name+lockSuffix) }
 
 // same reports whether the locked file still has its name.
 func same(lock *flock.Flock) bool {
@@ -87,23 +93,36 @@ func (r *runner) clear() {
 		return // it is only litter
 	}
 	for _, file := range files {
-		name, ours := strings.CutSuffix(file.Name(), ".lock")
+		name, ours := strings.CutSuffix(file.Name(), lockSuffix)
 		if !ours {
+			r.clearAbout(file.Name())
 			continue
 		}
 		probe := flock.New(r.path(name), flock.SetFlag(os.O_RDONLY))
 		if free, err := probe.TryLock(); err == nil && free {
+			_ = os.Remove(r.about(name))
 			_ = os.Remove(probe.Path()) // while it is locked; where that can't be done it stays
 			_ = probe.Unlock()
 		}
 	}
 }
 
+// clearAbout removes what is written about a process whose lock is gone: its own
+// end was cut off.
+func (r *runner) clearAbout(file string) {
+	name, _, _ := strings.Cut(file, ".")
+	if _, err := os.Stat(r.path(name)); errors.Is(err, fs.ErrNotExist) {
+		_ = os.Remove(filepath.Join(r.dir, file)) // it is only litter
+	}
+}
+
 // close gives the name up.
 func (r *runner) close() error {
-	err := os.Remove(r.lock.Path())
-	if errors.Is(err, fs.ErrNotExist) {
-		err = nil
+	var problems []error
+	for _, path := range []string{r.about(r.name), r.lock.Path()} {
+		if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) {
+			problems = append(problems, err)
+		}
 	}
-	return errors.Join(err, r.lock.Unlock())
+	return errors.Join(append(problems, r.lock.Unlock())...)
 }
