@@ -46,6 +46,7 @@ type posts struct {
 	grouped  bool // a batch is under way
 
 	batches sync.WaitGroup
+	send    func(ctx context.Context, id string, group []*post) (last uint64, err error)
 	prefix  string // of batch ids
 	number  uint64 // of the last batch
 }
@@ -173,7 +174,7 @@ func (s *Store) sendGroup(id string, group []*post) {
 	ctx, cancel := s.line.during(context.Background())
 	defer cancel()
 	again := group
-	last, err := s.sendBatch(ctx, id, group)
+	last, err := s.posts.send(ctx, id, group)
 	var api *jetstream.APIError
 	switch {
 	case err == nil:
@@ -311,6 +312,6 @@ func (s *Store) allowGroups(ctx context.Context, heads *stream) {
 			return
 		}
 	}
-	s.posts.group = true
+	s.posts.group, s.posts.send = true, s.sendBatch
 	s.posts.prefix = strings.ToLower(rand.Text()[:10]) + "."
 }
