@@ -46,7 +46,7 @@ func (s *Store) loopsConfig() jetstream.StreamConfig {
 		// ever dropped to make room.
 		MaxMsgsPerSubject: 10 * maxDeltas, Discard: jetstream.DiscardNew, DiscardNewPerSubject: true,
 		AllowRollup: true, AllowDirect: true, DenyDelete: true,
-		AllowMsgTTL: true, SubjectDeleteMarkerTTL: markerTTL,
+		AllowMsgTTL: true, SubjectDeleteMarkerTTL: markerTTL, AllowAtomicPublish: s.opts.Group,
 		Replicas: max(s.opts.Replicas, 1),
 	}
 }
@@ -74,6 +74,7 @@ type stream struct {
 	config jetstream.StreamConfig
 	mu     sync.Mutex
 	made   bool
+	found  jetstream.StreamConfig // as the server has it, once it is made
 }
 
 // ensure makes the stream if it is not there.
@@ -111,11 +112,14 @@ func (s *stream) forget() {
 func (s *stream) make(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
 	defer cancel()
-	_, err := s.js.CreateStream(ctx, s.config)
+	made, err := s.js.CreateStream(ctx, s.config)
 	if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
 		// Made with other settings, by another version or by the operator, who
 		// may have reasons: it is used as it is if it can be.
-		_, err = s.js.Stream(ctx, s.config.Name)
+		made, err = s.js.Stream(ctx, s.config.Name)
+	}
+	if err == nil {
+		s.found = made.CachedInfo().Config
 	}
 	return err
 }

@@ -10,7 +10,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -23,6 +25,15 @@ import (
 
 // childDir names the variable that makes the test binary a child process.
 const childDir = "KVSTATE_TEST_CHILD"
+
+// childCrowd names the variable with how many loops a child commits to at once.
+const childCrowd = "KVSTATE_TEST_CROWD"
+
+// crowdOf returns the value of childCrowd.
+func crowdOf() int {
+	n, _ := strconv.Atoi(os.Getenv(childCrowd)) // not set: none
+	return n
+}
 
 // acknowledged is what the child prints after each commit.
 type acknowledged struct {
@@ -49,11 +60,15 @@ func commitForever(dir string) error {
 	if err != nil {
 		return err
 	}
-	store, err := kvstate.Open(ctx, js, &kvstate.Options{Mark: filepath.Join(dir, "marks")})
+	many := crowdOf()
+	store, err := kvstate.Open(ctx, js, &kvstate.Options{Mark: filepath.Join(dir, "marks"), Group: many > 0})
 	if err != nil {
 		return err
 	}
 	out := json.NewEncoder(os.Stdout)
+	if many > 0 {
+		return commitTogether(ctx, store, many, out)
+	}
 	r := rand.New(rand.NewPCG(uint64(os.Getpid()), 1))
 	states := map[loops.ID]loops.State{}
 	for n := 0; ; n++ {
@@ -81,18 +96,49 @@ func commitForever(dir string) error {
 	}
 }
 
+// commitTogether commits to many loops at once for ever.
+func commitTogether(ctx context.Context, store *kvstate.Store, many int, out *json.Encoder) error {
+	ended := make(chan error, many)
+	var one sync.Mutex
+	for n := range many {
+		go func() {
+			for id := loops.ID(fmt.Sprintf("crowd-%d", n)); ; {
+				s, err := addIteration(ctx, store, id)
+				one.Lock()
+				if err == nil {
+					err = out.Encode(acknowledged{id, s.Rev, s.Iteration})
+				}
+				one.Unlock()
+				if err != nil {
+					ended <- err
+					return
+				}
+			}
+		}()
+	}
+	return <-ended
+}
+
 // TestKill kills a committing process at random moments: nothing that it was
 // told to be stored is lost, and what is there is whole.
 func TestKill(t *testing.T) {
+	t.Run("one by one", func(t *testing.T) { testKill(t, 0, 30) })
+	t.Run("in batches", func(t *testing.T) { testKill(t, 40, 300) })
+}
+
+// testKill kills a child, which commits to so many loops at once (0: to three, one
+// by one), after up to most commits.
+func testKill(t *testing.T, crowd, most int) {
 	dir := t.TempDir()
 	last := map[loops.ID]acknowledged{}
 	commits := 0
 	for range 20 {
-		commits += killedRun(t, dir, 1+rand.IntN(30), last)
+		commits += killedRun(t, dir, crowd, 1+rand.IntN(most), last)
 	}
 	// No kill makes a mark that the store does not come up to.
 	opts := marksOf(dir)
-	store := open(t, stream(t, host(t, dir, embed.Power)), &opts)
+	js := stream(t, host(t, dir, embed.Power))
+	store := open(t, js, &opts)
 	for id, want := range last {
 		l := must[loops.Loop](t)(store.History(t.Context(), id))
 		// One more may have landed whose acknowledgement was not read.
@@ -100,17 +146,33 @@ func TestKill(t *testing.T) {
 			t.Errorf("%s is at iteration %d with %d records at revision %d, acknowledged was %+v", id, l.Iteration, len(l.Iterations), l.Rev, want)
 		}
 	}
-	if len(last) != 3 || commits < 100 {
+	if len(last) != max(crowd, 3) || commits < 100 {
 		t.Errorf("only %d commits to %d loops: the kills came too early to show anything", commits, len(last))
 	}
+	if n := inBatches(t, js); crowd > 0 && n < 100 {
+		t.Errorf("only %d of %d commits went in batches", n, commits)
+	}
+}
+
+// inBatches counts the records that were written in batches.
+func inBatches(t *testing.T, js jetstream.JetStream) (n int) {
+	t.Helper()
+	st := must[jetstream.Stream](t)(js.Stream(t.Context(), "KV_LOOPS"))
+	for seq := uint64(1); seq <= st.CachedInfo().State.LastSeq; seq++ {
+		m, err := st.GetMsg(t.Context(), seq)
+		if err == nil && m.Header.Get("Nats-Batch-Id") != "" {
+			n++
+		}
+	}
+	return n
 }
 
 // killedRun kills a child after it printed so many commits, and notes what it
 // printed.
-func killedRun(t *testing.T, dir string, after int, last map[loops.ID]acknowledged) int {
+func killedRun(t *testing.T, dir string, crowd, after int, last map[loops.ID]acknowledged) int {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), must[string](t)(os.Executable()), "-test.run=^$")
-	cmd.Env = append(os.Environ(), childDir+"="+dir)
+	cmd.Env = append(os.Environ(), childDir+"="+dir, fmt.Sprint(childCrowd, "=", crowd))
 	var problems strings.Builder
 	cmd.Stderr = &problems
 	out := must[io.ReadCloser](t)(cmd.StdoutPipe())

@@ -34,7 +34,7 @@ func (s *Store) store(ctx context.Context, w *write, st loops.State, rev uint64)
 	if w.Expires != 0 {
 		m.Header["Nats-TTL"] = []string{strconv.Itoa(max(1, int(s.opts.Retention/time.Second)))}
 	}
-	seq, err := s.publish(ctx, m, st.ID, w.Nonce, rev)
+	seq, err := s.publish(ctx, &post{m: m, id: st.ID, expires: w.Expires}, w.Nonce, rev)
 	if err != nil {
 		return st, err
 	}
@@ -52,17 +52,17 @@ func (s *Store) store(ctx context.Context, w *write, st loops.State, rev uint64)
 	return st, nil
 }
 
-// publish sends m until it is known whether it landed. ErrConflict when the
+// publish sends p until it is known whether it landed. ErrConflict when the
 // loop is not at revision rev.
-func (s *Store) publish(ctx context.Context, m *nats.Msg, id loops.ID, nonce string, rev uint64) (uint64, error) {
-	ack, err := s.try(ctx, m)
+func (s *Store) publish(ctx context.Context, p *post, nonce string, rev uint64) (uint64, error) {
+	seq, err := s.post(ctx, p)
 	if err == nil {
-		return ack, nil
+		return seq, nil
 	}
 	ctx, cancel := patient(ctx)
 	defer cancel()
 	for try := 0; ; try++ {
-		seq, outcome := s.outcome(ctx, id, nonce, rev)
+		seq, outcome := s.outcome(ctx, p.id, nonce, rev)
 		switch {
 		case outcome == nil:
 			return seq, nil
@@ -76,13 +76,13 @@ func (s *Store) publish(ctx context.Context, m *nats.Msg, id loops.ID, nonce str
 		if err := s.again(ctx, try, err); err != nil {
 			return 0, fmt.Errorf("the store took no record: %w", err)
 		}
-		if ack, err = s.try(ctx, m); err == nil {
-			return ack, nil
+		if seq, err = s.post(ctx, p); err == nil {
+			return seq, nil
 		}
 	}
 }
 
-// try publishes a message once and returns its sequence.
+// try publishes a message beside the loops once and returns its sequence.
 func (s *Store) try(ctx context.Context, m *nats.Msg) (uint64, error) {
 	select {
 	case s.turns <- struct{}{}:
@@ -90,6 +90,11 @@ func (s *Store) try(ctx context.Context, m *nats.Msg) (uint64, error) {
 	case <-ctx.Done():
 		return 0, context.Cause(ctx)
 	}
+	return s.send(ctx, m)
+}
+
+// send publishes a message once and returns its sequence.
+func (s *Store) send(ctx context.Context, m *nats.Msg) (uint64, error) {
 	ctx, cancel := s.line.during(ctx)
 	defer cancel()
 	ack, err := s.js.PublishMsg(ctx, m, jetstream.WithRetryAttempts(0))

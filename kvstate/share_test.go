@@ -55,7 +55,7 @@ func shareForever(dir string) error {
 	if err != nil {
 		return err
 	}
-	store, err := kvstate.Open(ctx, js, &kvstate.Options{Runner: m.Runner(), Alive: m.Alive, Trouble: m.Trouble})
+	store, err := kvstate.Open(ctx, js, &kvstate.Options{Runner: m.Runner(), Alive: m.Alive, Trouble: m.Trouble, Group: crowdOf() > 0})
 	if err != nil {
 		return err
 	}
@@ -65,22 +65,42 @@ func shareForever(dir string) error {
 		close(stop)
 	}()
 	out := json.NewEncoder(os.Stdout)
-	own := loops.ID(strings.ToLower(m.Runner()))
-	for n := 0; ; n++ {
-		select {
-		case <-stop:
-			return errors.Join(store.Close(), m.Close())
-		default:
-		}
-		id := own
-		if n%5 == 4 {
-			id = common
-		}
+	var one sync.Mutex
+	own := strings.ToLower(m.Runner())
+	commit := func(id loops.ID) error {
 		s, err := addIteration(ctx, store, id)
 		if err != nil {
 			return err
 		}
-		if err := out.Encode(report{m.Runner(), id, s.Rev, s.Iteration, m.Hosts(), time.Now()}); err != nil {
+		one.Lock()
+		defer one.Unlock()
+		return out.Encode(report{m.Runner(), id, s.Rev, s.Iteration, m.Hosts(), time.Now()})
+	}
+	many := max(crowdOf(), 1)
+	ended := make(chan error, many)
+	for n := range many {
+		go func() { ended <- commitInTurn(loops.ID(fmt.Sprintf("%s-%d", own, n)), n == 0, stop, commit) }()
+	}
+	for range many {
+		err = errors.Join(err, <-ended)
+	}
+	return errors.Join(err, store.Close(), m.Close())
+}
+
+// commitInTurn commits to a loop of its own, and now and then to the common one,
+// until stop closes.
+func commitInTurn(own loops.ID, shares bool, stop chan struct{}, commit func(loops.ID) error) error {
+	for n := 0; ; n++ {
+		select {
+		case <-stop:
+			return nil
+		default:
+		}
+		id := own
+		if shares && n%5 == 4 {
+			id = common
+		}
+		if err := commit(id); err != nil {
 			return err
 		}
 	}
@@ -134,10 +154,10 @@ func (a *audience) note(r report) {
 	}
 }
 
-func (a *audience) join(t *testing.T, dir string) *sharer {
+func (a *audience) join(t *testing.T, dir string, crowd int) *sharer {
 	t.Helper()
 	p := &sharer{cmd: exec.CommandContext(t.Context(), must[string](t)(os.Executable()), "-test.run=^$"), done: make(chan struct{}), grew: make(chan struct{}, 1)}
-	p.cmd.Env = append(os.Environ(), sharedDir+"="+dir)
+	p.cmd.Env = append(os.Environ(), sharedDir+"="+dir, fmt.Sprint(childCrowd, "=", crowd))
 	p.cmd.Stderr = &p.problems
 	p.stdin = must[io.WriteCloser](t)(p.cmd.StdinPipe())
 	out := must[io.ReadCloser](t)(p.cmd.StdoutPipe())
@@ -215,16 +235,22 @@ func (p *sharer) reset() time.Duration {
 // commit. The others go on, and nothing that anybody was told to be stored is
 // lost.
 func TestKilledHost(t *testing.T) {
+	t.Run("one by one", func(t *testing.T) { testKilledHost(t, 1) })
+	t.Run("in batches", func(t *testing.T) { testKilledHost(t, 32) })
+}
+
+// testKilledHost has processes that commit to so many loops at once.
+func testKilledHost(t *testing.T, crowd int) {
 	dir := t.TempDir()
 	told := &audience{last: map[loops.ID]report{}}
 	var all []*sharer
 	for range 3 {
-		all = append(all, told.join(t, dir))
+		all = append(all, told.join(t, dir, crowd))
 	}
 	var gaps []time.Duration
 	for range *hostKills {
 		for _, p := range all {
-			p.commits(t, 5+rand.IntN(20))
+			p.commits(t, crowd*(5+rand.IntN(20)))
 			p.reset()
 		}
 		at := slices.IndexFunc(all, (*sharer).hosts)
@@ -238,13 +264,13 @@ func TestKilledHost(t *testing.T) {
 		_ = all[at].cmd.Wait() // it was killed
 		all = slices.Delete(all, at, at+1)
 		for _, p := range all {
-			p.commits(t, 10)
+			p.commits(t, 10*crowd)
 			gaps = append(gaps, p.reset())
 		}
-		all = append(all, told.join(t, dir))
+		all = append(all, told.join(t, dir, crowd))
 	}
 	for _, p := range all { // graceful, one after the other
-		p.commits(t, 5)
+		p.commits(t, 5*crowd)
 		p.stdin.Close()
 		<-p.done
 		if err := p.cmd.Wait(); err != nil {
@@ -261,7 +287,7 @@ func TestKilledHost(t *testing.T) {
 			t.Errorf("%s is at iteration %d with %d records at revision %d, acknowledged was %+v", id, l.Iteration, len(l.Iterations), l.Rev, want)
 		}
 	}
-	if len(told.last) != 3+*hostKills+1 {
+	if len(told.last) != crowd*(3+*hostKills)+1 {
 		t.Errorf("%d loops were committed to", len(told.last))
 	}
 }

@@ -33,6 +33,7 @@ type Options struct {
 	Retention time.Duration           // how long settled loops are kept; at least a minute; 0: DefaultRetention; negative: for ever
 	Sweep     time.Duration           // how often what gone loops left behind is removed; 0: hourly
 	Replicas  int                     // copies of each record in a cluster; 0: 1
+	Group     bool                    // commits that wait are sent together: for one server that syncs each message before it acknowledges it
 	Mark      string                  // folder beside the store for its high-water mark; for a store of this machine alone; empty: none
 	ReadOnly  bool                    // for looking only: nothing that gone loops left behind is removed, no mark is begun
 	Logger    *slog.Logger            // nil: discards
@@ -56,7 +57,8 @@ type Store struct {
 	origins  originCache
 	journals journals
 	line     line
-	turns    chan struct{} // full while as many commits are under way as there may be
+	posts    posts
+	turns    chan struct{} // full while as many other messages are under way as there may be
 
 	projection projection
 	marks      *mark.File // nil: none are kept
@@ -70,16 +72,20 @@ type Store struct {
 	closed bool
 }
 
-// maxUnderWay bounds the commits that wait for the server at once. The server
+// maxUnderWay bounds the commits that wait for one server at once. The server
 // acknowledges what it took together when the last of it is synced, so that
-// loops side by side would all wait for each other, over and over again.
-const maxUnderWay = 2
+// loops side by side would all wait for each other, over and over again. Several
+// servers together sync what they take at once in one go.
+const (
+	maxUnderWay        = 2
+	maxUnderWayCluster = 512
+)
 
 // Open opens the store on js, creates what is missing there and reads the heads
 // of all loops. ctx bounds Open alone. opts may be nil. A damaged loop does not
 // keep Open from working. The caller closes the store, then the connection.
 func Open(ctx context.Context, js jetstream.JetStream, opts *Options) (*Store, error) {
-	s := &Store{js: js, nc: js.Conn(), prefix: apiPrefix(js), seed: maphash.MakeSeed(), turns: make(chan struct{}, maxUnderWay), updates: make(chan struct{}, 1)}
+	s := &Store{js: js, nc: js.Conn(), prefix: apiPrefix(js), seed: maphash.MakeSeed(), updates: make(chan struct{}, 1)}
 	if opts != nil {
 		s.opts = *opts
 	}
@@ -97,6 +103,11 @@ func Open(ctx context.Context, js jetstream.JetStream, opts *Options) (*Store, e
 		},
 		watch: watchers{all: map[*watcher]bool{}, one: map[loops.ID]map[*watcher]bool{}},
 	}
+	s.posts.most = maxUnderWay
+	if s.opts.Replicas > 1 {
+		s.posts.most = maxUnderWayCluster
+	}
+	s.turns = make(chan struct{}, s.posts.most)
 	s.line.renew()
 	heads := stream{js: js, config: s.loopsConfig()}
 	if err := s.openMarks(); err != nil {
@@ -106,6 +117,7 @@ func Open(ctx context.Context, js jetstream.JetStream, opts *Options) (*Store, e
 	if err := heads.ensure(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open the store: %w", err), s.marks.Close())
 	}
+	s.allowGroups(ctx, &heads)
 	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	changes := s.nc.StatusChanged(nats.RECONNECTING, nats.DISCONNECTED, nats.CLOSED)
 	s.tasks.Go(func() { s.watchLine(s.ctx, changes) })
@@ -171,6 +183,7 @@ func (s *Store) Close() error {
 	s.projection.close()
 	s.cancel()
 	s.calls.Wait()
+	s.posts.batches.Wait()
 	s.tasks.Wait()
 	return s.marks.Close()
 }

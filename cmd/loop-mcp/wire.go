@@ -116,7 +116,7 @@ func (s settings) join(ctx context.Context, o engineOptions) (backend, kvstate.O
 	if err != nil {
 		return nil, kvstate.Options{}, err
 	}
-	return m, kvstate.Options{Mark: filepath.Join(s.data, "marks")}, nil
+	return m, kvstate.Options{Mark: filepath.Join(s.data, "marks"), Group: s.Durability != durabilityProcess}, nil
 }
 
 // open opens the store and shares it with the other processes that have it open.

@@ -114,22 +114,48 @@ func (f *File) All() map[string]Mark {
 // Note keeps the mark of a key unless a newer one is known. When it cannot be
 // written that is logged and tried again, because what it speaks of has happened.
 func (f *File) Note(key string, m Mark) {
-	if f == nil || key == "" || strings.ContainsAny(key, " \n") {
+	if f == nil {
 		return
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if m.Rev < f.all[key].Rev || f.closed {
+	f.line = f.line[:0]
+	f.note(key, m)
+	f.keep()
+}
+
+// NoteAll is Note for many keys, with one write.
+func (f *File) NoteAll(marks map[string]Mark) {
+	if f == nil {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.line = f.line[:0]
+	for key, m := range marks {
+		f.note(key, m)
+	}
+	f.keep()
+}
+
+// note adds what is to be written to line. The caller holds mu.
+func (f *File) note(key string, m Mark) {
+	old := f.all[key]
+	if m.Rev < old.Rev || m == old || f.closed || key == "" || strings.ContainsAny(key, " \n") {
 		return
 	}
 	f.all[key] = m
 	if f.unsynced++; f.unsynced == 1 {
 		f.nudge()
 	}
-	if f.broken {
+	f.line = appendLine(f.line, key, m)
+}
+
+// keep writes line. The caller holds mu.
+func (f *File) keep() {
+	if f.broken || len(f.line) == 0 {
 		return
 	}
-	f.line = appendLine(f.line[:0], key, m)
 	err := f.write(f.line)
 	if err == nil && f.unsynced >= Batch {
 		err = f.sync()

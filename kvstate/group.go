@@ -1,0 +1,317 @@
+package kvstate
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"example.com/loop-mcp/kvstate/mark"
+	"example.com/loop-mcp/loops"
+)
+
+// A batch costs the server several syncs, a new folder and its removal, however
+// many commits it has, so it pays from some number on (BenchmarkGroup). The
+// larger it is, the longer reads and other commits wait for it.
+const (
+	worthGroup = 16
+	maxGroup   = 256
+	maxGrouped = 256 << 10 // bytes of a commit; larger ones go alone
+	groupBytes = 4 << 20
+	maxRounds  = 3 // batches that refuse a commit for the sake of others
+)
+
+// posts are the commits of this process on their way to the server. Up to
+// maxUnderWay go at once, each on its own; the others wait. When the server syncs
+// every message, and many wait, they go together as one atomic batch, which costs
+// as many syncs as a few commits. Nothing else is sent while it is under way.
+//
+// The commits of a batch have nothing to do with each other: when the server
+// refuses the batch, the one that is to blame hears of it and the others go again.
+type posts struct {
+	mu       sync.Mutex
+	waiting  []*post
+	underWay int
+	most     int  // under way at once
+	group    bool // many go together
+	grouped  bool // a batch is under way
+
+	batches sync.WaitGroup
+	send    func(ctx context.Context, id string, group []*post) (last uint64, err error)
+	prefix  string // of batch ids
+	number  uint64 // of the last batch
+}
+
+// post is one commit on its way.
+type post struct {
+	m       *nats.Msg
+	id      loops.ID
+	expires int64
+	rounds  int  // refused batches that it was in
+	alone   bool // it goes on its own
+	taken   bool // it waits no more
+	left    bool // its caller waits no more
+
+	turn chan posted // has room for one
+}
+
+// posted says that it is the turn of a post to be sent by its caller, or what
+// became of it.
+type posted struct {
+	mine bool
+	seq  uint64
+	err  error
+}
+
+func (p *post) size() int { return len(p.m.Data) + maxHeader }
+
+// post sends a commit and returns its sequence. The batch that it is part of goes
+// on when ctx ends.
+func (s *Store) post(ctx context.Context, p *post) (uint64, error) {
+	p.turn, p.taken = make(chan posted, 1), false
+	p.alone = p.alone || p.size() > maxGrouped
+	s.posts.add(s, p)
+	var t posted
+	select {
+	case t = <-p.turn:
+	case <-ctx.Done():
+		if !s.posts.withdraw(p) {
+			return 0, context.Cause(ctx)
+		}
+		t = <-p.turn
+	}
+	if !t.mine {
+		return t.seq, t.err
+	}
+	defer s.posts.done(s)
+	return s.send(ctx, p.m)
+}
+
+// add puts p in the line.
+func (q *posts) add(s *Store, p *post) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.waiting = append(q.waiting, p)
+	q.next(s)
+}
+
+// done gives back a turn.
+func (q *posts) done(s *Store) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.underWay--
+	q.next(s)
+}
+
+// withdraw takes p out of the line. true means that there is an answer for its
+// caller already.
+func (q *posts) withdraw(p *post) (answered bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if !p.taken {
+		q.waiting = slices.DeleteFunc(q.waiting, func(o *post) bool { return o == p })
+		return false
+	}
+	p.left = len(p.turn) == 0
+	return !p.left
+}
+
+// next hands out turns. The caller holds mu.
+func (q *posts) next(s *Store) {
+	for q.underWay < q.most && len(q.waiting) > 0 && !q.grouped {
+		q.underWay++
+		if group := q.together(); group != nil {
+			q.grouped = true
+			q.number++
+			id := q.prefix + strconv.FormatUint(q.number, 36)
+			q.batches.Go(func() { s.sendGroup(id, group) })
+			continue
+		}
+		p := q.waiting[0]
+		q.waiting = q.waiting[1:]
+		p.taken = true
+		p.turn <- posted{mine: true}
+	}
+}
+
+// together takes out of the line what goes as one batch, if that is worth it.
+func (q *posts) together() []*post {
+	if !q.group || len(q.waiting) < worthGroup || q.waiting[0].alone {
+		return nil
+	}
+	group, size, ids := make([]*post, 0, min(len(q.waiting), maxGroup)), 0, make(map[loops.ID]bool, maxGroup)
+	for _, p := range q.waiting {
+		if p.alone || ids[p.id] || p.size() > groupBytes-size {
+			continue
+		}
+		if ids[p.id] = true; len(ids) > maxGroup {
+			break
+		}
+		size += p.size()
+		group = append(group, p)
+	}
+	if len(group) < worthGroup {
+		return nil
+	}
+	for _, p := range group {
+		p.taken = true
+	}
+	q.waiting = slices.DeleteFunc(q.waiting, func(p *post) bool { return p.taken })
+	return group
+}
+
+// sendGroup sends a batch and says to each of its posts what became of it.
+func (s *Store) sendGroup(id string, group []*post) {
+	ctx, cancel := s.line.during(context.Background())
+	defer cancel()
+	again := group
+	last, err := s.posts.send(ctx, id, group)
+	var api *jetstream.APIError
+	switch {
+	case err == nil:
+		first := last - uint64(len(group)) + 1
+		again = nil
+		s.noteGroup(group, first)
+		for i, p := range group {
+			p.turn <- posted{seq: first + uint64(i)}
+		}
+	case !errors.As(err, &api):
+		// Nobody knows what became of it: each finds out for itself.
+		again = nil
+		for _, p := range group {
+			p.turn <- posted{err: err}
+		}
+	default:
+		guilty := s.guilty(ctx, api, group)
+		if guilty != nil {
+			again = slices.DeleteFunc(group, func(p *post) bool { return p == guilty })
+			guilty.turn <- posted{err: err}
+		}
+		for _, p := range again {
+			p.rounds++
+			p.alone = guilty == nil || p.rounds >= maxRounds
+		}
+	}
+	s.posts.endGroup(s, again)
+}
+
+// endGroup ends a batch and puts back in the line what has to go again.
+func (q *posts) endGroup(s *Store, again []*post) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	again = slices.DeleteFunc(again, func(p *post) bool { return p.left })
+	for _, p := range again {
+		p.taken = false
+	}
+	q.waiting = slices.Concat(again, q.waiting)
+	q.grouped = false
+	q.underWay--
+	q.next(s)
+}
+
+// noteGroup notes the marks of a batch whose first record is at revision first.
+func (s *Store) noteGroup(group []*post, first uint64) {
+	marks := make(map[string]mark.Mark, len(group))
+	for i, p := range group {
+		marks[string(p.id)] = mark.Mark{Rev: first + uint64(i), Expires: p.expires}
+	}
+	s.marks.NoteAll(marks)
+}
+
+// The headers of a batch: ADR-50 of NATS.
+const (
+	batchID     = "Nats-Batch-Id"
+	batchSeq    = "Nats-Batch-Sequence"
+	batchCommit = "Nats-Batch-Commit"
+)
+
+// sendBatch publishes group as one atomic batch and returns the sequence of its
+// last record. Its records have sequences without a gap.
+func (s *Store) sendBatch(ctx context.Context, id string, group []*post) (uint64, error) {
+	for i, p := range group {
+		m := &nats.Msg{Subject: p.m.Subject, Data: p.m.Data, Header: maps.Clone(p.m.Header)}
+		m.Header[batchID], m.Header[batchSeq] = []string{id}, []string{strconv.Itoa(i + 1)}
+		if i < len(group)-1 {
+			if err := s.nc.PublishMsg(m); err != nil {
+				return 0, err
+			}
+			continue
+		}
+		m.Header[batchCommit] = []string{"1"}
+		answer, err := s.nc.RequestMsgWithContext(ctx, m)
+		if err != nil {
+			return 0, err
+		}
+		return readBatchAck(answer.Data, id, len(group))
+	}
+	return 0, nil
+}
+
+func readBatchAck(data []byte, id string, count int) (uint64, error) {
+	var ack struct {
+		Error *jetstream.APIError `json:"error"`
+		Seq   uint64              `json:"seq"`
+		Batch string              `json:"batch"`
+		Count int                 `json:"count"`
+	}
+	if err := json.Unmarshal(data, &ack); err != nil {
+		return 0, fmt.Errorf("the server's answer cannot be read: %w", err)
+	}
+	if ack.Error != nil {
+		return 0, ack.Error
+	}
+	if ack.Batch != id || ack.Count != count || ack.Seq < uint64(count) {
+		return 0, fmt.Errorf("the server's answer is not about the batch of %d commits: %s", count, data)
+	}
+	return ack.Seq, nil
+}
+
+// wrongLast begins the description of the refusal that names the sequence which
+// the server has in the place of the expected one.
+const wrongLast = "wrong last sequence: "
+
+// guilty returns the post because of which the server refused a batch, nil if
+// that is not known.
+func (s *Store) guilty(ctx context.Context, refusal *jetstream.APIError, group []*post) *post {
+	found, named := strings.CutPrefix(refusal.Description, wrongLast)
+	seq, err := strconv.ParseUint(found, 10, 64)
+	if refusal.ErrorCode != 10071 || !named || err != nil || seq == 0 {
+		return nil
+	}
+	m, err := s.leader(ctx, streamLoops, getRequest{Seq: seq})
+	if err != nil {
+		return nil
+	}
+	if i := slices.IndexFunc(group, func(p *post) bool { return p.m.Subject == m.subject }); i >= 0 {
+		return group[i]
+	}
+	return nil
+}
+
+// allowGroups makes sure that the server takes batches, if many commits are to go
+// together. Without them each goes alone.
+func (s *Store) allowGroups(ctx context.Context, heads *stream) {
+	if !s.opts.Group || s.opts.ReadOnly {
+		return
+	}
+	if config := heads.found; !config.AllowAtomicPublish { // an older version made it
+		config.AllowAtomicPublish = true
+		ctx, cancel := context.WithTimeout(ctx, tryTimeout)
+		defer cancel()
+		if _, err := s.js.UpdateStream(ctx, config); err != nil {
+			s.log.Info("commits are synced one by one: the stream takes no batches and can't be changed", "cause", err)
+			return
+		}
+	}
+	s.posts.group, s.posts.send = true, s.sendBatch
+	s.posts.prefix = strings.ToLower(rand.Text()[:10]) + "."
+}
