@@ -92,6 +92,9 @@ func newID(name string) ID {
 // RunsWhile says what keeps the loops of this process moving, for snapshots.
 func (e *Engine) RunsWhile() string { return e.opts.RunsWhile }
 
+// Workers is how many loops this engine works on at once.
+func (e *Engine) Workers() int { return e.opts.Workers }
+
 // Do carries out a request on a loop. What the loop's status does not allow
 // gives a [RefusedError] that says what would work.
 func (e *Engine) Do(ctx context.Context, id ID, r Request) (Outcome, error) {
