@@ -123,6 +123,10 @@ func (s *Store) Ready(ctx context.Context) (loops.ID, uint64, error) {
 		if err := ctx.Err(); err != nil {
 			return "", 0, fmt.Errorf("wait for a loop to work on: %w", err)
 		}
+		// A claim under a lease that is lost would be nobody's.
+		if _, _, err := s.Lease(ctx); err != nil {
+			return "", 0, fmt.Errorf("wait for a loop to work on: %w", err)
+		}
 		id, rev, at, wake, closed := s.projection.nextReady()
 		if closed {
 			return "", 0, fmt.Errorf("wait for a loop to work on: %w", loops.ErrClosed)

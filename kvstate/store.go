@@ -18,7 +18,10 @@ import (
 	"example.com/loop-mcp/loops"
 )
 
-var _ loops.Store = (*Store)(nil)
+var (
+	_ loops.Store  = (*Store)(nil)
+	_ loops.Leased = (*Store)(nil)
+)
 
 // DefaultRetention is how long a settled loop is kept unless Options say
 // otherwise.
@@ -37,6 +40,10 @@ type Options struct {
 	Mark      string                  // folder beside the store for its high-water mark; for a store of this machine alone; empty: none
 	ReadOnly  bool                    // for looking only: nothing that gone loops left behind is removed, no mark is begun
 	Logger    *slog.Logger            // nil: discards
+
+	// Lease says under which name this process may claim loops, and until when;
+	// nil: Runner, for ever. See [loops.Leased].
+	Lease func(context.Context) (owner string, held context.Context, err error)
 }
 
 // Store keeps loops in JetStream. It is safe for concurrent use.
@@ -168,6 +175,21 @@ func (s *Store) alive(owner string) bool {
 
 // Runner implements [loops.Store].
 func (s *Store) Runner() string { return s.opts.Runner }
+
+// Lease implements [loops.Leased].
+func (s *Store) Lease(ctx context.Context) (owner string, held context.Context, err error) {
+	if s.opts.Lease == nil {
+		return s.opts.Runner, context.Background(), nil
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(s.ctx, cancel)()
+	owner, held, err = s.opts.Lease(ctx)
+	if err != nil && s.ctx.Err() != nil {
+		err = fmt.Errorf("%w: %w", loops.ErrClosed, err)
+	}
+	return owner, held, err
+}
 
 // Close ends every wait, lets calls that are under way finish and returns when
 // nothing of the store runs any more. What was acknowledged is stored already.

@@ -159,9 +159,10 @@ type bodyError struct {
 func (e *bodyError) Error() string { return e.err.Error() }
 func (e *bodyError) Unwrap() error { return e.err }
 
-// The causes of a body's context when a person or a parent ended it.
+// The causes of a body's context when something else than a limit ended it.
 var (
 	ErrCancelled = errors.New("the loop is being cancelled")
 	ErrCancelNow = errors.New("the loop is being cancelled at once")
 	ErrShutdown  = errors.New("the process is shutting down")
+	ErrUnleased  = errors.New("this worker was cut off from the others, and one of them may go on") // see [Leased]
 )

@@ -136,5 +136,8 @@ func cutOff(s State, cause error, o outcome, now time.Time) State {
 	}
 	s = s.toWorker() // Open stays set, so that the next worker treats the start as cut off
 	s.Why = "the process that ran it stopped"
+	if errors.Is(cause, ErrUnleased) {
+		s.Why = "the worker that ran it was cut off from the store"
+	}
 	return s
 }

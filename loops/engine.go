@@ -104,6 +104,9 @@ func (e *Engine) RunsWhile(s State) string {
 // [Options].Accept refuses. Nil: it can.
 func (e *Engine) Serves(s State) error { return e.canServe(s) }
 
+// Workers is how many loops this engine works on at once.
+func (e *Engine) Workers() int { return e.opts.Workers }
+
 // Do carries out a request on a loop. What the loop's status does not allow
 // gives a [RefusedError] that says what would work.
 func (e *Engine) Do(ctx context.Context, id ID, r Request) (Outcome, error) {

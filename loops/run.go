@@ -24,6 +24,7 @@ type run struct {
 	process context.Context // of the engine's Run
 	ctx     context.Context // ends earlier when the loop is cancelled or lost
 	ended   context.CancelCauseFunc
+	unhook  func() bool // from the lease under which the loop is claimed
 
 	history    []past // of the committed iterations, newest last, once hasHistory
 	hasHistory bool
@@ -38,12 +39,24 @@ type run struct {
 	heard time.Time
 }
 
-func newRun(process context.Context, e *Engine, s State) *run {
+// newRun waits until this process may claim loops.
+func newRun(process context.Context, e *Engine, s State) (*run, error) {
 	var token [8]byte
 	_, _ = rand.Read(token[:]) // never fails: see crypto/rand.Read
-	r := &run{e: e, s: s, claimed: s.ID, process: process, claim: Claim{Owner: e.store.Runner(), Token: hex.EncodeToString(token[:])}}
+	r := &run{e: e, s: s, claimed: s.ID, process: process, unhook: func() bool { return true },
+		claim: Claim{Owner: e.store.Runner(), Token: hex.EncodeToString(token[:])}}
 	r.ctx, r.ended = context.WithCancelCause(process)
-	return r
+	leased, ok := e.store.(Leased)
+	if !ok {
+		return r, nil
+	}
+	owner, held, err := leased.Lease(process)
+	if err != nil {
+		return nil, err
+	}
+	r.claim.Owner = owner
+	r.unhook = context.AfterFunc(held, func() { r.ended(ErrUnleased) })
+	return r, nil
 }
 
 func (r *run) state() State {

@@ -81,6 +81,15 @@ type Store interface {
 	Update(ctx context.Context, key string, change func(old []byte) ([]byte, error)) error
 }
 
+// Leased is what a [Store] has besides when its claims last only as long as this
+// process shows others that it lives, as workers on several machines must.
+type Leased interface {
+	// Lease waits until this process may claim loops. It returns the name for
+	// [Claim.Owner] and a context that ends when loops claimed under it may be
+	// taken by others: whoever works on them has to stop then.
+	Lease(ctx context.Context) (owner string, held context.Context, err error)
+}
+
 // MaxRecord is how many bytes a record of [Store.Update] may have.
 const MaxRecord = 64 << 10
 

@@ -145,9 +145,13 @@ func (e *Engine) work(ctx context.Context, id ID, rev uint64) error {
 			return err
 		}
 	}
-	r := newRun(ctx, e, s)
+	r, err := newRun(ctx, e, s)
+	if err != nil {
+		return err
+	}
 	ctx = r.ctx
 	defer r.ended(nil)
+	defer r.unhook()
 	e.mu.Lock()
 	e.running[id] = r // before the claim, so that no request written after it is missed
 	e.mu.Unlock()

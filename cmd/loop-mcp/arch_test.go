@@ -48,6 +48,7 @@ var importRules = []importRule{
 	{path: "kvstate", ours: []string{"loops", "kvstate/mark"}, others: []string{"github.com/nats-io/nats.go", "github.com/klauspost/compress"}, why: "a store keeps loops and knows nothing of who runs or shows them; the server comes from embed or from outside"},
 	{path: "kvstate/mark", why: "what shows that a store lost something must not need that store, nor know what is kept in it"},
 	{path: "kvstate/embed", others: []string{"github.com/nats-io", "github.com/gofrs/flock", "golang.org/x/sys"}, why: "the embedded server knows nothing of loops, so that it can be replaced by a cluster"},
+	{path: "kvstate/cluster", others: []string{"github.com/nats-io/nats.go"}, why: "the way to servers that run already knows nothing of loops and brings no server"},
 	{path: "mcpserver", ours: []string{"loops"}, others: []string{"github.com/mark3labs/mcp-go", "github.com/invopop/jsonschema"}, why: "the tools talk to the engine alone: the same for every store and body"},
 	{path: "mcpserver/stdio", others: []string{"github.com/mark3labs/mcp-go"}, why: "a transport serves any MCP server"},
 }

@@ -120,7 +120,7 @@ func (a *app) restore(ctx context.Context, path string) error {
 	defer h.close()
 	m, err := h.store.Restore(ctx, in, info.Size())
 	if errors.Is(err, kvstate.ErrNotEmpty) {
-		return fmt.Errorf("%w; this one is in %s, set LOOP_MCP_HOME to another folder", err, s.data)
+		return fmt.Errorf("%w; this one is in %s, %s", err, s.where(), s.elsewhere())
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)

@@ -36,6 +36,8 @@ type config struct {
 	Judge      judgeConfig                `json:"judge"`
 	MCPServers map[string]mcptools.Server `json:"mcp_servers"`
 
+	NATS natsConfig `json:"nats"`
+
 	later
 }
 
@@ -48,7 +50,6 @@ type limitsConfig struct {
 // refused: a setting that does nothing would be believed in.
 type later struct {
 	Notify    laterWord `json:"notify"`
-	NATS      laterWord `json:"nats"`
 	HTTP      laterWord `json:"http"`
 	Telemetry laterWord `json:"telemetry"`
 }
@@ -83,6 +84,7 @@ func loadConfig(path string, explicit bool, env func(string) string) (config, er
 		if err := c.decode(data, env); err != nil {
 			return config{}, inFile(path, err)
 		}
+		c.NATS.beside(filepath.Dir(path))
 	}
 	if err := c.overlay(env); err != nil {
 		return config{}, err
@@ -106,6 +108,7 @@ func (c *config) check() error {
 		oneOf("network_store", c.NetworkStore, networkRefuse, networkAllow),
 		between("max_wait", time.Duration(c.MaxWait), time.Second, maxWait),
 		between("retention", time.Duration(c.Retention), time.Minute, 100*365*24*time.Hour),
+		c.NATS.check(),
 		c.checkModels(),
 		mcptools.Config{Servers: c.MCPServers}.Validate(),
 	)

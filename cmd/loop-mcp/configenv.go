@@ -28,6 +28,7 @@ func (c *config) overlay(env func(string) string) error {
 	}{
 		{"workers", &c.Workers}, {"live_loops", &c.LiveLoops}, {"approvals", &c.Approvals},
 		{"durability", &c.Durability}, {"network_store", &c.NetworkStore}, {"retention", &c.Retention}, {"max_wait", &c.MaxWait}, {"daily_cost_usd", &c.DailyCostUSD},
+		{"nats_url", &c.NATS.URL}, {"nats_creds_file", &c.NATS.CredsFile}, {"nats_replicas", &c.NATS.Replicas},
 	}
 	for _, v := range values {
 		text := env(variable(v.key))

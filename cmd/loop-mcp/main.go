@@ -5,7 +5,7 @@
 // it holds no rule of a loop. wire.go is the place where they meet and reads as
 // the architecture:
 //
-//	embed (NATS) ─► kvstate (Store) ─┐
+//	embed, cluster (NATS) ─► kvstate ─┐
 //	command (bodies, runner) ────────┼─► loops.Engine ─► mcpserver ─► stdio
 //	judge (stop conditions) ─────────┘         └─► run, start, ls, show, …
 //
@@ -38,6 +38,8 @@ type app struct {
 	configPath string
 	logLevel   string
 	logFormat  string
+	natsURL    string
+	natsCreds  string
 	json       bool
 }
 

@@ -21,6 +21,9 @@ type neighbours interface{ Peers() ([]embed.Peer, error) }
 // runsWhile says what keeps a loop moving: of all processes that share the
 // store, the one that stays longest counts, whichever of them answers.
 func (h *host) runsWhile(s loops.State) string {
+	if h.settings.clustered() {
+		return "a worker is there"
+	}
 	var peers []embed.Peer
 	if n, ok := h.nats.(neighbours); ok {
 		var err error

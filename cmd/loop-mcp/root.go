@@ -60,12 +60,14 @@ func newRoot(a *app) *cobra.Command {
 	flags.StringVar(&a.configPath, "config", "", "configuration file (default: loop-mcp/config.yaml in the configuration folder)")
 	flags.StringVar(&a.logLevel, "log-level", "warn", "how much is logged to stderr: debug, info, warn or error")
 	flags.StringVar(&a.logFormat, "log-format", "text", "form of the log: text or json")
+	flags.StringVar(&a.natsURL, "nats", "", "use these NATS servers instead of the store in the data folder: URL[,URL...]")
+	flags.StringVar(&a.natsCreds, "creds", "", "file with the credentials for the NATS servers")
 	complete(root, "log-level", "debug", "info", "warn", "error")
 	complete(root, "log-format", "text", "json")
 	root.AddCommand(
 		a.serveCommand(), a.runCommand(), a.startCommand(), a.lsCommand(), a.showCommand(), a.watchCommand(),
 		a.continueCommand(), a.approveCommand(), a.pauseCommand(), a.cancelCommand(),
-		a.verifyCommand(), a.backupCommand(), a.restoreCommand(), a.hostCommand(),
+		a.workerCommand(), a.verifyCommand(), a.backupCommand(), a.restoreCommand(), a.hostCommand(),
 		a.validateCommand(), a.schemaCommand(), a.allowCommand(), a.trustCommand(), a.judgeEvalCommand(), a.versionCommand(),
 	)
 	for _, cmd := range root.Commands() {
@@ -157,6 +159,9 @@ func (a *app) settings() (settings, error) {
 		path, explicit = a.configPath, true
 	}
 	c, err := loadConfig(path, explicit, a.env)
+	if err == nil {
+		err = c.NATS.override(a.natsURL, a.natsCreds)
+	}
 	if err != nil {
 		return settings{}, err
 	}

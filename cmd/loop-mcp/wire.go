@@ -13,6 +13,7 @@ import (
 
 	"example.com/loop-mcp/judge"
 	"example.com/loop-mcp/kvstate"
+	"example.com/loop-mcp/kvstate/cluster"
 	"example.com/loop-mcp/kvstate/embed"
 	"example.com/loop-mcp/loops"
 	"example.com/loop-mcp/loops/agent"
@@ -108,9 +109,17 @@ type backend interface {
 	Close() error
 }
 
-// join takes part in the store in the data folder, making it when there is none.
+// join connects to the cluster of the configuration. Without one it takes part in
+// the store in the data folder, making it when there is none.
 func (s settings) join(ctx context.Context, o engineOptions) (backend, kvstate.Options, error) {
 	version, _ := build()
+	if s.clustered() {
+		m, err := cluster.Connect(ctx, s.NATS.options(version, o.log))
+		if err != nil {
+			return nil, kvstate.Options{}, err
+		}
+		return m, kvstate.Options{Replicas: m.Replicas(), Lease: m.Lease}, nil
+	}
 	m, err := embed.Join(ctx, embed.Options{Dir: s.data, Durability: s.Durability, Version: version, Role: o.role, Logger: o.log, OnHealth: o.health(),
 		AllowNetwork: s.NetworkStore == networkAllow})
 	if err != nil {
@@ -136,7 +145,7 @@ func (s settings) open(ctx context.Context, o engineOptions) (*host, error) {
 		h.store, err = kvstate.Open(ctx, js, &kept)
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open the store in %s: %w", s.data, err), server.Close())
+		return nil, errors.Join(fmt.Errorf("open the store in %s: %w", s.where(), err), server.Close())
 	}
 	o.accept, o.live, o.runsWhile = h.accept, h.store, h.runsWhile
 	o.tools = h.tools
@@ -170,7 +179,11 @@ func (o engineOptions) health() func(error) {
 }
 
 // hasStore reports whether a store was ever made here. Looking never makes one.
+// Whoever names a cluster has one.
 func (s settings) hasStore() (bool, error) {
+	if s.clustered() {
+		return true, nil
+	}
 	entries, err := os.ReadDir(s.data)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
