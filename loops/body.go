@@ -18,8 +18,10 @@ import (
 // except for its Usage.
 //
 // A nil error is an iteration. An error is a failed iteration, unless it comes
-// from [Permanent] (the loop fails) or [Transient] (the start is repeated after
-// a back-off, within the spec's retry policy). A panic is a failed iteration.
+// from [Permanent] (the loop fails), [Transient] (the start is repeated after a
+// back-off, within the spec's retry policy), [RateLimited] or [Unserved] (the
+// start goes on later) or [CutOff] (as if the worker had crashed). A panic is a
+// failed iteration.
 type Body interface {
 	Run(ctx context.Context, t Turn) (Result, error)
 }
@@ -30,6 +32,13 @@ type Body interface {
 // the run of a living worker.
 type Ender interface {
 	EndLeftovers(id ID, dir string)
+}
+
+// Warner is implemented by a Body that knows something about its settings that
+// does not keep a loop from being started. What it says is shown to whoever
+// starts the loop.
+type Warner interface {
+	Warn(s Setup) []string
 }
 
 // Rester is implemented by a Body that keeps something for a loop from start to
@@ -63,6 +72,7 @@ type Turn struct {
 
 	Ledger Ledger // what was spent before this start, the start included
 	Limits Limits
+	Inputs map[string]any // typed as the spec declares them: string, int64, float64 or bool
 	Source Source
 	Dir    string            // absolute: what relative paths refer to
 	Models map[string]string // models by the name that the spec has for them, pinned when the loop was created
@@ -135,6 +145,68 @@ func RateLimited(err error, after time.Duration) error {
 	return &bodyError{err: err, after: after, limited: true}
 }
 
+// CutOff marks an error of a body that does not know how far the work of its
+// start went, because whoever did it is gone. It is treated as a crash of the
+// worker: the start stays charged and is repeated, or a person is asked
+// (retry.on_crash); it counts to no failures. A nil err gives nil.
+func CutOff(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &bodyError{err: err, cut: true}
+}
+
+// Unserved marks an error of a body whose start has not begun, because nobody
+// was there to do it. The loop goes back to the queue, and the same start goes
+// on, uncharged, when a process takes it; [Checker] decides which and when. A nil
+// err gives nil.
+func Unserved(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &bodyError{err: err, unserved: true}
+}
+
+// The values of [Fault.Kind].
+const (
+	FaultFailed      = "failed" // no mark: a failed iteration
+	FaultPermanent   = "permanent"
+	FaultTransient   = "transient"
+	FaultRateLimited = "rate_limited"
+	FaultCutOff      = "cut_off"
+	FaultUnserved    = "unserved"
+)
+
+// Fault is what the mark of a body's error says.
+type Fault struct {
+	Kind     string
+	After    time.Duration // of FaultTransient and FaultRateLimited
+	Provider bool          // it is the error of a model's provider
+}
+
+// FaultOf reads the mark of an error, for a body that hands on those of another.
+func FaultOf(err error) Fault {
+	f := Fault{Kind: FaultFailed}
+	_, f.Provider = errors.AsType[*providerError](err)
+	be, marked := errors.AsType[*bodyError](err)
+	switch {
+	case !marked:
+		return f
+	case be.permanent:
+		f.Kind = FaultPermanent
+	case be.limited:
+		f.Kind = FaultRateLimited
+	case be.cut:
+		f.Kind = FaultCutOff
+	case be.unserved:
+		f.Kind = FaultUnserved
+	default:
+		f.Kind = FaultTransient
+	}
+	f.After = be.after
+	return f
+}
+
 // Provider marks an error as that of a model's provider: a loop that it ends
 // has failed with fail.provider instead of fail.body or fail.failures. It is
 // the innermost mark: Permanent(Provider(err)). A nil err gives nil.
@@ -153,6 +225,8 @@ type bodyError struct {
 	err       error
 	permanent bool
 	limited   bool // by rate: neither a failure nor a new start
+	cut       bool // nobody knows what the start did
+	unserved  bool // the start has not begun
 	after     time.Duration
 }
 

@@ -57,6 +57,25 @@ func (s State) afterCrash(now time.Time) State {
 	return s.begin(now)
 }
 
+// severed is afterCrash for a start whose worker lives and lost whoever did the
+// work. It is repeated after a back-off: whoever did it may come back only to
+// end the same way.
+func (s State) severed(o outcome, now time.Time) State {
+	s.emit(now, EventFailed, fmt.Sprintf("start %d of iteration %d was cut off: %s", s.Ledger.Starts, s.Iteration+1, firstWords(o.it.Error)))
+	switch {
+	case s.Intent.Pause != nil:
+		s.Open = true // what follows is for whoever resumes it
+		return s.pause(*s.Intent.Pause, now)
+	case s.Origin.Spec.Retry.OnCrash == OnCrashAsk:
+		return s.afterCrash(now)
+	}
+	s.Attempt = max(0, s.Attempt-1) // as there
+	if reason, detail, hit := s.capHit(); hit {
+		return s.settle(Capped, reason, "limit", detail, now)
+	}
+	return s.wait("back_off", s.Origin.Spec.Retry.delay(1), now)
+}
+
 // wait releases the loop until d has passed.
 func (s State) wait(why string, d time.Duration, now time.Time) State {
 	s.Status, s.Phase, s.Why, s.WaitingFor = Waiting, "", "", why

@@ -61,10 +61,14 @@ type Evidence struct {
 // Parts is the menu of an engine: what it can run, by kind. A plain value made
 // by the program; there is no registry.
 type Parts struct {
-	Bodies   map[string]Body          // by BodySpec.Kind; "client" needs none
-	Handlers map[string]Body          // by BodySpec.Name, for the kind "handler"
-	Stops    map[string]StopCondition // by Condition.Kind; "human" and "claim" need none
-	Models   Models                   // nil: this program has no models
+	Bodies   map[string]Body // by BodySpec.Kind; "client" needs none
+	Handlers map[string]Body // by BodySpec.Name, for the kind "handler"
+	// Elsewhere returns the Body for a handler that Handlers has not, such as one
+	// that another process serves; nil, or its answer: there is none. Its Body
+	// refuses in [Checker] what nobody serves now. Safe for concurrent use.
+	Elsewhere func(name string) Body
+	Stops     map[string]StopCondition // by Condition.Kind; "human" and "claim" need none
+	Models    Models                   // nil: this program has no models
 }
 
 // Models tells what the names of models in specs stand for. Safe for concurrent

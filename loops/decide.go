@@ -17,6 +17,8 @@ type outcome struct {
 	permanent bool          // the error can't be mended by another start
 	transient bool          // the start may be repeated
 	limited   bool          // the provider asks to wait: the same start goes on
+	cut       bool          // nobody knows what the start did: as after a crash
+	unserved  bool          // the start has not begun
 	provider  bool          // the error is a model provider's
 	capped    *CapError     // a limit left no room for a call
 	after     time.Duration // not before this has passed
@@ -36,6 +38,10 @@ func decide(s State, o outcome, now time.Time) State {
 		return s.outOf(*o.capped, true, now)
 	case o.limited && s.Intent.Cancel == nil:
 		return s.holdOn(o, now)
+	case o.unserved && s.Intent.Cancel == nil:
+		return s.unserved(now)
+	case o.cut && s.Intent.Cancel == nil:
+		return s.severed(o, now)
 	case o.transient && s.mayRepeat():
 		return s.backOff(o, now)
 	}
@@ -83,6 +89,19 @@ func (s State) holdOn(o outcome, now time.Time) State {
 	s.Open, s.Held = true, true
 	s.emit(now, EventFailed, fmt.Sprintf("start %d of iteration %d waits: %s", s.Attempt, s.Iteration+1, firstWords(o.it.Error)))
 	return s.awaitProvider(o.after, now)
+}
+
+// unserved gives the loop back to the queue inside the start under way, which
+// nobody has begun.
+func (s State) unserved(now time.Time) State {
+	s.Open, s.Held = true, true
+	s.emit(now, EventWaiting, fmt.Sprintf("start %d of iteration %d has not begun: nobody is there to do it", s.Attempt, s.Iteration+1))
+	if s.Intent.Pause != nil {
+		return s.pause(*s.Intent.Pause, now)
+	}
+	s = s.toWorker()
+	s.Why = fmt.Sprintf("start %d has not begun", s.Ledger.Starts)
+	return s
 }
 
 // awaitProvider waits as long as the provider asked, at least a back-off that

@@ -159,6 +159,7 @@ func (e *Engine) plan(r StartRequest) (Origin, error) {
 		return Origin{}, err
 	}
 	o.Warnings = append(o.Warnings, notMetered(o.Spec, explicit)...)
+	o.Warnings = append(o.Warnings, e.warned(o)...)
 	if b := o.Spec.Body; b.Kind == BodyAgent && len(b.Tools) > 0 && e.opts.MayRead != nil {
 		if err := e.opts.MayRead(o.Dir, o.Source); err != nil { // its tools work in that folder
 			return Origin{}, &FieldError{Field: "body.tools", Problem: err.Error()}
@@ -268,7 +269,7 @@ func (e *Engine) checkParts(o Origin) error {
 	}
 	s := born("check-aaaa", o)
 	if b := o.Spec.Body; b.Kind == BodyHandler {
-		if _, ok := e.parts.Handlers[b.Name]; !ok {
+		if e.body(b) == nil {
 			problems = append(problems, &FieldError{Field: "body.name", Problem: fmt.Sprintf("no handler %q is registered here; registered are: %s", b.Name, firstOf(join(sortedKeys(e.parts.Handlers)), "none"))})
 		}
 	}
@@ -278,7 +279,7 @@ func (e *Engine) checkParts(o Origin) error {
 
 // check asks every part that can refuse its settings.
 func (e *Engine) check(s State, claiming bool) error {
-	setup := Setup{Source: s.Origin.Source, Dir: s.Origin.Dir, Models: s.Origin.Models, Inputs: typedInputs(s.Origin.Spec, s.Origin.Inputs), Claim: claiming}
+	setup := s.Origin.setup(claiming)
 	var problems []error
 	if c, ok := e.body(s.Origin.Spec.Body).(Checker); ok {
 		b, err := expandBody(s)
@@ -301,14 +302,6 @@ func (e *Engine) check(s State, claiming bool) error {
 		problems = append(problems, below("until."+l.path, err))
 	}
 	return errors.Join(problems...)
-}
-
-// body returns the part that works on a spec; nil for a client.
-func (e *Engine) body(b BodySpec) Body {
-	if b.Kind == BodyHandler {
-		return e.parts.Handlers[b.Name]
-	}
-	return e.parts.Bodies[b.Kind]
 }
 
 // canServe says why this process can't work on s.

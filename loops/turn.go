@@ -143,11 +143,10 @@ func (r *run) emitStart(now time.Time) {
 // read turns a body's result or error into an iteration. It returns the whole
 // output.
 func (r *run) read(ctx context.Context, o *outcome, result Result, err error) string {
-	if be, ok := errors.AsType[*bodyError](err); ok {
-		o.permanent, o.limited, o.after = be.permanent, be.limited, be.after
-		o.transient = !be.permanent && !be.limited
-	}
-	_, o.provider = errors.AsType[*providerError](err)
+	f := FaultOf(err)
+	o.permanent, o.limited, o.transient = f.Kind == FaultPermanent, f.Kind == FaultRateLimited, f.Kind == FaultTransient
+	o.cut, o.unserved = f.Kind == FaultCutOff, f.Kind == FaultUnserved
+	o.after, o.provider = f.After, f.Provider
 	if err == nil {
 		err = checkResult(result)
 	}
@@ -276,7 +275,7 @@ func (r *run) turn(ctx context.Context, s State) (Turn, error) {
 		Loop: s.ID, Iteration: s.Iteration + 1, Pass: s.Pass, Epoch: s.Epoch, Attempt: s.Attempt,
 		Config: config, Prompt: s.prompt(), Goal: s.Goal(), Context: s.expandedContext(), Feedback: s.Feedback,
 		Steer: s.joinedSteers(), Answer: s.Answer, Output: output, Memory: slices.Clone(s.Memory),
-		Ledger: s.Ledger, Limits: s.Limits, Source: s.Origin.Source, Dir: s.Origin.Dir, Models: maps.Clone(s.Origin.Models),
+		Ledger: s.Ledger, Limits: s.Limits, Inputs: typedInputs(s.Origin.Spec, s.Origin.Inputs), Source: s.Origin.Source, Dir: s.Origin.Dir, Models: maps.Clone(s.Origin.Models),
 		Meter: meter{r: r, start: s.Ledger.Starts},
 		Keep:  func(ctx context.Context, data []byte) (string, error) { return r.e.store.PutBlob(ctx, s.ID, data) },
 		Fetch: func(ctx context.Context, ref string) ([]byte, error) { return r.e.store.Blob(ctx, s.ID, ref) },
