@@ -72,10 +72,14 @@ func (s *Store) blobsConfig() jetstream.StreamConfig {
 type stream struct {
 	js     jetstream.JetStream
 	config jetstream.StreamConfig
+	store  *Store // whose disk it is on; nil: it is in memory
 	mu     sync.Mutex
 	made   bool
 	found  jetstream.StreamConfig // as the server has it, once it is made
 }
+
+// newStream is what the files of a new stream take, in bytes, amply.
+const newStream = 64 << 10
 
 // ensure makes the stream if it is not there.
 func (s *stream) ensure(ctx context.Context) error {
@@ -93,7 +97,7 @@ func (s *stream) ensure(ctx context.Context) error {
 			return nil
 		}
 		var api *jetstream.APIError
-		if errors.As(err, &api) && api.Code < 500 {
+		if errors.As(err, &api) && api.Code < 500 || errors.Is(err, loops.ErrUnwritable) {
 			return fmt.Errorf("make the stream %s: %w", s.config.Name, err)
 		}
 		if err := again(ctx, try, err); err != nil {
@@ -112,7 +116,23 @@ func (s *stream) forget() {
 func (s *stream) make(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
 	defer cancel()
+	if s.store != nil {
+		if full := s.store.room(ctx, newStream); full != nil {
+			there, err := s.js.Stream(ctx, s.config.Name)
+			if err != nil {
+				return full
+			}
+			s.found = there.CachedInfo().Config
+			return nil
+		}
+		var stop func()
+		ctx, stop = s.store.answered(ctx)
+		defer stop()
+	}
 	made, err := s.js.CreateStream(ctx, s.config)
+	if cause := context.Cause(ctx); err != nil && errors.Is(cause, loops.ErrUnwritable) {
+		return cause
+	}
 	if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
 		// Made with other settings, by another version or by the operator, who
 		// may have reasons: it is used as it is if it can be.
@@ -121,7 +141,7 @@ func (s *stream) make(ctx context.Context) error {
 	if err == nil {
 		s.found = made.CachedInfo().Config
 	}
-	return err
+	return inWords(err)
 }
 
 // apiPrefix returns the subject prefix of the JetStream API, with the dot.

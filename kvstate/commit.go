@@ -143,6 +143,9 @@ func (s *Store) commit(ctx context.Context, st loops.State) (loops.State, error)
 	if err != nil {
 		return st, err
 	}
+	if st.Status.Settled() || st.Status == loops.Paused || st.Intent.Cancel != nil {
+		ctx = asUrgent(ctx)
+	}
 	return s.store(ctx, w, st, st.Rev)
 }
 

@@ -55,6 +55,9 @@ func (s *Store) store(ctx context.Context, w *write, st loops.State, rev uint64)
 // publish sends p until it is known whether it landed. ErrConflict when the
 // loop is not at revision rev.
 func (s *Store) publish(ctx context.Context, p *post, nonce string, rev uint64) (uint64, error) {
+	if err := s.room(ctx, len(p.m.Data)); err != nil {
+		return 0, err
+	}
 	seq, err := s.post(ctx, p)
 	if err == nil {
 		return seq, nil
@@ -97,11 +100,7 @@ func (s *Store) try(ctx context.Context, m *nats.Msg) (uint64, error) {
 func (s *Store) send(ctx context.Context, m *nats.Msg) (uint64, error) {
 	ctx, cancel := s.line.during(ctx)
 	defer cancel()
-	ack, err := s.js.PublishMsg(ctx, m, jetstream.WithRetryAttempts(0))
-	if err != nil {
-		return 0, err
-	}
-	return ack.Sequence, nil
+	return s.publishOnce(ctx, m)
 }
 
 // outcome finds out what became of the write with the given nonce: its
@@ -140,7 +139,7 @@ func (s *Store) stillThere(ctx context.Context, id loops.ID, rev uint64, err err
 
 // final reports whether sending the same message again cannot help.
 func final(err error) bool {
-	if errors.Is(err, nats.ErrMaxPayload) {
+	if errors.Is(err, nats.ErrMaxPayload) || errors.Is(err, loops.ErrUnwritable) {
 		return true
 	}
 	var api *jetstream.APIError
@@ -150,8 +149,6 @@ func final(err error) bool {
 	switch api.ErrorCode {
 	case 10071, 10164, 10167: // wrong last sequence, in both forms; too many at once
 		return false
-	case 10077, 10023, 10047: // the stream, the server or the account is full
-		return true
 	}
 	return api.Code >= 400 && api.Code < 500
 }

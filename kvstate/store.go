@@ -32,6 +32,7 @@ type Options struct {
 	Runner    string                  // name of this process in claims; empty: a random one
 	Alive     func(owner string) bool // whether another process with that name lives; nil: none does, which is right for a process that has the store alone
 	Trouble   func() error            // why the store can't be reached now, for errors; nil: nobody knows
+	Disk      Disk                    // what the server writes to, when it is on this machine; nil: not known
 	Recheck   time.Duration           // how often Alive is asked again about owners of loops that want a worker; 0: 300 ms
 	Retention time.Duration           // how long settled loops are kept; at least a minute; 0: DefaultRetention; negative: for ever
 	Sweep     time.Duration           // how often what gone loops left behind is removed; 0: hourly
@@ -117,6 +118,10 @@ func Open(ctx context.Context, js jetstream.JetStream, opts *Options) (*Store, e
 	s.turns = make(chan struct{}, s.posts.most)
 	s.line.renew()
 	heads := stream{js: js, config: s.loopsConfig()}
+	for _, one := range []*stream{&s.request, &s.records, &s.kept, &s.blobs.stream, &heads} {
+		one.store = s
+	}
+	s.blobs.publish = s.try
 	if err := s.openMarks(); err != nil {
 		return nil, fmt.Errorf("open the store: %w", err)
 	}

@@ -153,6 +153,7 @@ func (s *Store) swap(ctx context.Context, key string, old, next side) error {
 	expires := time.Now().Add(loops.RecordTTL).Unix()
 	ctx, cancel := patient(ctx)
 	defer cancel()
+	ctx = asUrgent(ctx) // what was spent
 	for try := 0; ; try++ {
 		rev, err := s.try(ctx, m)
 		if err == nil {

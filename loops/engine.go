@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -47,6 +46,9 @@ type Options struct {
 	// LiveLog carries live text between processes; nil: it stays in this one.
 	LiveLog LiveLog
 
+	// Trouble says why the store takes nothing now, for those who look at live
+	// loops; nil, or returning nil: nothing is known to be wrong. It is quick.
+	Trouble func() error
 	// MayRead says why files below an absolute folder may not be read for a loop
 	// of that source; nil allows all. Asked for the folder of protect.
 	MayRead func(dir string, s Source) error
@@ -262,8 +264,8 @@ func quarantined(id ID, err error) State {
 // with the reason fail.quarantined.
 func (e *Engine) Get(ctx context.Context, id ID) (State, error) {
 	s, err := e.load(ctx, id)
-	if err == nil && s.Status == Queued {
-		s.Why = strings.Join(slices.DeleteFunc([]string{s.Why, e.whyQueued(s)}, func(why string) bool { return why == "" }), "; ")
+	if err == nil && !s.Status.Settled() {
+		s.Why = e.why(s)
 	}
 	return s, err
 }

@@ -21,6 +21,10 @@ var (
 	ErrRefused = errors.New("refused")
 	// ErrDamaged is returned for a loop whose record does not verify.
 	ErrDamaged = errors.New("the loop's record is damaged")
+	// ErrUnwritable is returned by a store that takes nothing now: its disk is full
+	// or read-only, a limit of its server is reached. What was acknowledged is there
+	// and can be read, and the same call succeeds when the cause is mended.
+	ErrUnwritable = errors.New("the store can't be written to now")
 	// ErrClosed is returned by an engine or a store that has been closed.
 	ErrClosed = errors.New("the store is closed")
 )

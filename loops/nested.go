@@ -63,7 +63,7 @@ func (s State) noRoomForChild() string {
 // the day. When somebody was faster there, it gives a *CapError.
 func (r *run) drawReservation(ctx context.Context, g Grant) error {
 	s := r.state()
-	if err := r.e.draw(ctx, s, true); err != nil {
+	if err := untilRoom(ctx, func() error { return r.e.draw(ctx, s, true) }); err != nil {
 		return err
 	}
 	var amount USD
@@ -72,7 +72,7 @@ func (r *run) drawReservation(ctx context.Context, g Grant) error {
 			amount = set.Usage.CostUSD
 		}
 	}
-	return r.e.changeDay(ctx, func(d *day) error {
+	return r.e.changeDayInTime(ctx, func(d *day) error {
 		if amount > 0 && d.total()+amount > r.e.opts.DailyCost {
 			return &CapError{Reason: CapDailyCost, Detail: fmt.Sprintf("daily_cost_usd: %s of %s used today (UTC) by all loops", d.total(), r.e.opts.DailyCost)}
 		}
@@ -86,8 +86,8 @@ func (r *run) drawReservation(ctx context.Context, g Grant) error {
 // drawSettled does the same for a call that has come to its end.
 func (r *run) drawSettled(ctx context.Context, g Grant, cost USD, unknown bool) error {
 	s := r.state()
-	err := r.e.draw(ctx, s, false)
-	return errors.Join(err, r.e.changeDay(ctx, func(d *day) error {
+	err := untilRoom(ctx, func() error { return r.e.draw(ctx, s, false) })
+	return errors.Join(err, r.e.changeDayInTime(ctx, func(d *day) error {
 		aside, ok := d.Aside[s.dayKey(g)]
 		if unknown && ok {
 			cost = aside
@@ -110,7 +110,8 @@ func (r *run) drawReport(u Usage) error {
 	defer cancel()
 	s := r.state()
 	s.Ledger.spend(u)
-	return errors.Join(r.e.draw(ctx, s, false), r.e.spendToday(ctx, u.CostUSD))
+	return errors.Join(untilRoom(ctx, func() error { return r.e.draw(ctx, s, false) }),
+		untilRoom(ctx, func() error { return r.e.spendToday(ctx, u.CostUSD) }))
 }
 
 // draw hands the totals of s up to every loop above it. With strict, a loop
@@ -256,6 +257,11 @@ func (e *Engine) spendToday(ctx context.Context, cost USD) error {
 		d.Spent += cost
 		return nil
 	})
+}
+
+// changeDayInTime is changeDay for a worker: it waits until there is room.
+func (e *Engine) changeDayInTime(ctx context.Context, change func(*day) error) error {
+	return untilRoom(ctx, func() error { return e.changeDay(ctx, change) })
 }
 
 // changeDay changes the record of today. Without a daily limit there is none.

@@ -194,7 +194,7 @@ func (r *run) commitWith(ctx context.Context, patient bool, change func(State) (
 	r.writing.Lock()
 	defer r.writing.Unlock()
 	r.commits++
-	s := r.state()
+	s, said := r.state(), false
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
 		next, err := change(s)
 		if err != nil {
@@ -209,11 +209,18 @@ func (r *run) commitWith(ctx context.Context, patient bool, change func(State) (
 			r.landed(got, next)
 			return nil
 		}
-		if !errors.Is(err, ErrConflict) && (!patient || errors.Is(err, ErrClosed)) {
+		full := errors.Is(err, ErrUnwritable) // whoever is to pay for it waits until there is room
+		if !errors.Is(err, ErrConflict) && (!patient && !full || errors.Is(err, ErrClosed)) {
 			return fmt.Errorf("commit %s: %w", s.ID, err)
 		}
+		if full {
+			wait = min(wait, fullWait)
+		}
 		if !errors.Is(err, ErrConflict) {
-			r.e.opts.Logger.Warn("the store did not take a commit; it is asked again", "loop", s.ID, "cause", err)
+			if !full || !said {
+				r.e.opts.Logger.Warn("the store did not take a commit; it is asked again", "loop", s.ID, "cause", err)
+			}
+			said = full
 			if !sleep(ctx, wait) {
 				return fmt.Errorf("commit %s: %w", s.ID, err)
 			}

@@ -152,7 +152,10 @@ func (r *run) read(ctx context.Context, o *outcome, result Result, err error) st
 	}
 	if err == nil {
 		var text Text
-		text, err = r.e.text(ctx, r.state().ID, result.Output)
+		err = untilRoom(ctx, func() error {
+			text, err = r.e.text(ctx, r.state().ID, result.Output)
+			return err
+		})
 		o.it.Output = text
 		// The store did not take the output: another start may be luckier.
 		o.transient = err != nil
@@ -277,7 +280,7 @@ func (r *run) turn(ctx context.Context, s State) (Turn, error) {
 		Steer: s.joinedSteers(), Answer: s.Answer, Output: output, Memory: slices.Clone(s.Memory),
 		Ledger: s.Ledger, Limits: s.Limits, Inputs: typedInputs(s.Origin.Spec, s.Origin.Inputs), Source: s.Origin.Source, Dir: s.Origin.Dir, Models: maps.Clone(s.Origin.Models),
 		Meter: meter{r: r, start: s.Ledger.Starts},
-		Keep:  func(ctx context.Context, data []byte) (string, error) { return r.e.store.PutBlob(ctx, s.ID, data) },
+		Keep:  func(ctx context.Context, data []byte) (string, error) { return r.e.keep(ctx, s.ID, data) },
 		Fetch: func(ctx context.Context, ref string) ([]byte, error) { return r.e.store.Blob(ctx, s.ID, ref) },
 		Save:  func(ctx context.Context, memory json.RawMessage) error { return r.save(ctx, s.Ledger.Starts, memory) },
 		Emit:  func(l Live) { r.emit(s.Ledger.Starts, l) },

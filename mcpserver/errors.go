@@ -69,7 +69,7 @@ func explain(err error) (d ErrorDetail, ok bool) {
 		return ErrorDetail{Code: "not_found", Message: clip(err.Error(), 4*maxProblem)}, true
 	case errors.Is(err, loops.ErrDamaged):
 		return ErrorDetail{Code: "damaged", Message: clip(err.Error(), 4*maxProblem) + "; nothing was changed, other loops are not affected"}, true
-	case errors.As(err, &opening):
+	case errors.As(err, &opening), errors.Is(err, loops.ErrUnwritable):
 		return ErrorDetail{Code: "unavailable", Message: clip(err.Error(), 4*maxProblem)}, true
 	case errors.Is(err, loops.ErrClosed):
 		return ErrorDetail{Code: "unavailable", Message: "the server is shutting down; loops rest at their checkpoint and can be asked again when it is back"}, true

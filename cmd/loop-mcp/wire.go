@@ -32,6 +32,7 @@ type engineOptions struct {
 	accept    func(loops.State) error // which loops are worked on; nil: all
 	tools     *mcptools.Toolbox       // nil: agents have no tools of MCP servers
 	live      loops.LiveLog           // nil: live text stays in this process
+	trouble   func() error            // why the store takes nothing now
 	untouched bool                    // the store is read and not tidied
 }
 
@@ -64,6 +65,7 @@ func (s settings) engine(store loops.Store, o engineOptions) *loops.Engine {
 		Parent:    o.parent,
 		MayRead:   policy.MayRead,
 		Accept:    o.accept,
+		Trouble:   o.trouble,
 		Logger:    o.log,
 	})
 }
@@ -125,7 +127,7 @@ func (s settings) join(ctx context.Context, o engineOptions) (backend, kvstate.O
 	if err != nil {
 		return nil, kvstate.Options{}, err
 	}
-	return m, kvstate.Options{Mark: filepath.Join(s.data, "marks"), Group: s.Durability != durabilityProcess}, nil
+	return m, kvstate.Options{Mark: filepath.Join(s.data, "marks"), Group: s.Durability != durabilityProcess, Disk: m}, nil
 }
 
 // open opens the store and shares it with the other processes that have it open.
@@ -147,7 +149,7 @@ func (s settings) open(ctx context.Context, o engineOptions) (*host, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open the store in %s: %w", s.where(), err), server.Close())
 	}
-	o.accept, o.live, o.runsWhile = h.accept, h.store, h.runsWhile
+	o.accept, o.live, o.runsWhile, o.trouble = h.accept, h.store, h.runsWhile, h.store.Trouble
 	o.tools = h.tools
 	h.Engine = s.engine(h.store, o)
 	return h, nil

@@ -2,5 +2,15 @@
 
 package embed
 
-// diskFree is a guess where the system cannot be asked in a common way.
-func diskFree(string) (int64, error) { return 1 << 40, nil }
+import (
+	"errors"
+	"syscall"
+)
+
+// spaceOf knows nothing where the system cannot be asked in a common way.
+func spaceOf(string) (space, error) { return space{}, nil }
+
+func noRoom(err error) bool   { return errors.Is(err, syscall.ENOSPC) }
+func readOnly(err error) bool { return errors.Is(err, syscall.EROFS) }
+
+var errReadOnly = syscall.EROFS

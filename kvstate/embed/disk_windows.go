@@ -1,20 +1,30 @@
 package embed
 
 import (
+	"errors"
 	"math"
 
 	"golang.org/x/sys/windows"
 )
 
-// diskFree returns how many bytes this user can still write below dir.
-func diskFree(dir string) (int64, error) {
+// spaceOf asks the file system of dir.
+func spaceOf(dir string) (space, error) {
 	path, err := windows.UTF16PtrFromString(dir)
 	if err != nil {
-		return 0, err
+		return space{}, err
 	}
-	var free uint64
-	if err := windows.GetDiskFreeSpaceEx(path, &free, nil, nil); err != nil {
-		return 0, err
+	var free, total uint64
+	if err := windows.GetDiskFreeSpaceEx(path, &free, &total, nil); err != nil {
+		return space{}, err
 	}
-	return int64(min(free, math.MaxInt64)), nil
+	return space{free: int64(min(free, math.MaxInt64)), total: int64(min(total, math.MaxInt64))}, nil
 }
+
+// noRoom reports whether err says that a disk is full.
+func noRoom(err error) bool {
+	return errors.Is(err, windows.ERROR_DISK_FULL) || errors.Is(err, windows.ERROR_HANDLE_DISK_FULL)
+}
+
+func readOnly(err error) bool { return errors.Is(err, windows.ERROR_WRITE_PROTECT) }
+
+var errReadOnly = windows.ERROR_WRITE_PROTECT

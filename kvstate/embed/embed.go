@@ -59,13 +59,18 @@ const (
 	maxMemory    = 256 << 20
 	startTimeout = 30 * time.Second
 	defaultPoll  = 5 * time.Second
-	roomToStart  = 64 << 20 // free bytes without which a restart would not help
+	soonPoll     = 500 * time.Millisecond // while something is wrong
+
+	// The room on the disk is asked for before each write ([Member.Room]), so the
+	// server needs no limit: one that is set when it starts is wrong soon.
+	maxStore = 1 << 50
 )
 
 // Host is a running server with its directory locked.
 type Host struct {
 	opts   Options
 	log    *logger
+	folder *folder
 	lock   *flock.Flock // held by reference as long as poll runs: a collected lock is no lock
 	conn   *nats.Conn   // of Start
 	shared bool         // other processes may use it
@@ -90,14 +95,15 @@ func Start(ctx context.Context, opts Options) (*Host, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	at := &folder{path: opts.Dir}
 	if err := prepare(opts); err != nil {
-		return nil, err
+		return nil, at.explain(err)
 	}
 	lock := newLock(opts.Dir)
 	if err := take(ctx, lock, opts.Dir); err != nil {
 		return nil, err
 	}
-	h := &Host{opts: opts, log: &logger{out: opts.Logger}, lock: lock}
+	h := &Host{opts: opts, log: newLogger(opts.Logger), folder: at, lock: lock}
 	if err := h.begin(ctx); err != nil {
 		return nil, err
 	}
@@ -118,6 +124,7 @@ func (h *Host) begin(ctx context.Context) error {
 		h.srv, err = h.serve(ctx)
 	}
 	if err != nil {
+		err = h.folder.explain(err)
 		return errors.Join(fmt.Errorf("start the store in %s: %w", h.opts.Dir, err), h.release())
 	}
 	h.done.Go(h.poll)
@@ -126,6 +133,10 @@ func (h *Host) begin(ctx context.Context) error {
 
 // Conn returns the connection to the server. Close closes it.
 func (h *Host) Conn() *nats.Conn { return h.conn }
+
+// Room and Try are those of [Member].
+func (h *Host) Room(size int64, urgent bool) error { return h.folder.room(size, urgent) }
+func (h *Host) Try() error                         { return h.folder.try() }
 
 // Close ends the connection and the server, waits for both and unlocks the
 // directory. A second Close does nothing.
@@ -181,14 +192,10 @@ func (h *Host) serve(ctx context.Context) (*server.Server, error) {
 	if err := os.MkdirAll(store, 0o700); err != nil {
 		return nil, err
 	}
-	limit, err := storeLimit(store)
-	if err != nil {
-		return nil, err
-	}
 	srv, err := server.NewServer(&server.Options{
 		ServerName: "loop-mcp", DontListen: true, NoSigs: true, NoSystemAccount: false,
 		JetStream: true, StoreDir: store, SyncAlways: h.opts.Durability == Power,
-		JetStreamMaxStore: limit, JetStreamMaxMemory: maxMemory, MaxPayload: maxPayload,
+		JetStreamMaxStore: maxStore, JetStreamMaxMemory: maxMemory, MaxPayload: maxPayload,
 		DisableJetStreamBanner: true, Authorization: h.token,
 	})
 	if err != nil {
@@ -235,27 +242,4 @@ func (h *Host) connect() (*nats.Conn, error) {
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { // else it goes to stderr
 			h.log.Warnf("the connection to the store: %v", err)
 		}))
-}
-
-// storeLimit keeps the store below the size of the disk, so that a full one is
-// an error with a name and not a write that fails half-way.
-func storeLimit(dir string) (int64, error) {
-	var used int64
-	err := filepath.WalkDir(dir, func(_ string, entry os.DirEntry, err error) error {
-		if err != nil || entry.IsDir() {
-			return err
-		}
-		if info, err := entry.Info(); err == nil {
-			used += info.Size()
-		}
-		return nil
-	})
-	if err != nil {
-		return 0, err
-	}
-	free, err := diskFree(dir)
-	if err != nil {
-		return 0, fmt.Errorf("find out how much room is on the disk: %w", err)
-	}
-	return used + free/4*3, nil
 }

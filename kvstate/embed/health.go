@@ -17,8 +17,14 @@ func (h *Host) poll() {
 		case <-h.stop:
 			return
 		case <-ticker.C:
+		case <-h.log.wrong:
 		}
 		now := h.health()
+		if now != nil {
+			ticker.Reset(min(h.opts.Poll, soonPoll))
+		} else if last != nil {
+			ticker.Reset(h.opts.Poll)
+		}
 		if (now == nil) != (last == nil) && h.opts.OnHealth != nil {
 			h.opts.OnHealth(now)
 		}
@@ -32,6 +38,9 @@ func (h *Host) poll() {
 
 // health returns what is wrong with the server.
 func (h *Host) health() error {
+	if err := h.folder.room(0, true); err != nil {
+		return err
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.srv == nil {
@@ -43,16 +52,14 @@ func (h *Host) health() error {
 	return nil
 }
 
-// recover restarts an unhealthy server if there is room on the disk.
+// recover restarts a server that is unwell if its disk is not the cause.
 func (h *Host) recover() {
-	free, err := diskFree(h.opts.Dir)
-	if err != nil || free < roomToStart {
-		h.log.Warnf("the store's disk has %d bytes free; the server is restarted when it has %d", free, roomToStart)
+	if h.folder.try() != nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
 	if err := h.Restart(ctx); err != nil {
-		h.log.Errorf("%v", err)
+		h.log.Errorf("%v", h.folder.explain(err))
 	}
 }

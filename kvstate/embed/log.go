@@ -11,7 +11,10 @@ import (
 type logger struct {
 	out   *slog.Logger
 	fatal atomic.Pointer[string] // why the server gave up
+	wrong chan struct{}          // has a value when the server has reported an error
 }
+
+func newLogger(out *slog.Logger) *logger { return &logger{out: out, wrong: make(chan struct{}, 1)} }
 
 func (l *logger) log(level func(*slog.Logger, string, ...any), format string, args []any) {
 	if l.out != nil {
@@ -23,7 +26,15 @@ func (l *logger) Noticef(format string, args ...any) { l.log((*slog.Logger).Debu
 func (l *logger) Debugf(format string, args ...any)  { l.log((*slog.Logger).Debug, format, args) }
 func (l *logger) Tracef(format string, args ...any)  { l.log((*slog.Logger).Debug, format, args) }
 func (l *logger) Warnf(format string, args ...any)   { l.log((*slog.Logger).Warn, format, args) }
-func (l *logger) Errorf(format string, args ...any)  { l.log((*slog.Logger).Error, format, args) }
+
+// Errorf also has the server's health looked at.
+func (l *logger) Errorf(format string, args ...any) {
+	select {
+	case l.wrong <- struct{}{}:
+	default:
+	}
+	l.log((*slog.Logger).Error, format, args)
+}
 
 // Fatalf does not end the program: Start returns the reason.
 func (l *logger) Fatalf(format string, args ...any) {

@@ -28,6 +28,7 @@ type Member struct {
 	opts   Options
 	log    *logger
 	tcp    bool
+	folder *folder
 	lock   *flock.Flock
 	runner *runner
 	conn   *nats.Conn
@@ -71,13 +72,15 @@ func join(ctx context.Context, opts Options, tcp bool, most time.Duration) (*Mem
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	m := &Member{opts: opts, log: newLogger(opts.Logger), folder: &folder{path: opts.Dir}, tcp: tcp, lock: newLock(opts.Dir)}
 	if err := prepare(opts); err != nil {
-		return nil, err
+		return nil, m.folder.explain(err)
 	}
-	m := &Member{opts: opts, log: &logger{out: opts.Logger}, tcp: tcp, lock: newLock(opts.Dir)}
 	m.ctx, m.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	if m.runner, err = newRunner(opts); err == nil {
 		err = m.enter(ctx, most)
+	} else {
+		err = m.folder.explain(err)
 	}
 	if err != nil {
 		return nil, errors.Join(err, m.Close())
@@ -181,15 +184,21 @@ func (m *Member) dial() (net.Conn, error) {
 
 // elect makes this process the host unless another one has the lock.
 func (m *Member) elect() error {
+	if err := m.folder.there(); err != nil {
+		return err
+	}
 	locked, err := m.lock.TryLock()
 	if err != nil {
-		return fmt.Errorf("lock %s: %w: choose a directory on a local disk", m.lock.Path(), err)
+		return m.folder.explain(fmt.Errorf("lock %s: %w: choose a directory on a local disk", m.lock.Path(), err))
 	}
 	if !locked {
 		return nil
 	}
+	if l, ok := Look(m.opts.Dir); ok && l.Answers {
+		return errors.Join(fmt.Errorf("process %d hosts the loops in %s, and its file %s was removed: end that process, or two would write to one store", l.PID, m.opts.Dir, lockFile), m.lock.Unlock())
+	}
 	clearSockets(m.opts.Dir)
-	h := &Host{opts: m.opts, log: m.log, lock: m.lock, shared: true}
+	h := &Host{opts: m.opts, log: m.log, folder: m.folder, lock: m.lock, shared: true}
 	if m.tcp {
 		h.token = newToken()
 	}
@@ -197,7 +206,7 @@ func (m *Member) elect() error {
 		return err
 	}
 	if err := h.share(m.tcp); err != nil {
-		return errors.Join(err, h.Close())
+		return errors.Join(m.folder.explain(err), h.Close())
 	}
 	m.host = h
 	return nil
@@ -280,6 +289,16 @@ func (m *Member) Trouble() error {
 	defer m.trouble.mu.Unlock()
 	return m.trouble.err
 }
+
+// Room returns a [*DiskError] when size bytes can't be written to the store now,
+// whichever process hosts it. A part of the disk is left free, so that the server
+// never meets a full one; urgent is for what ends or pauses a loop, which may use
+// most of that part.
+func (m *Member) Room(size int64, urgent bool) error { return m.folder.room(size, urgent) }
+
+// Try returns why a write is not answered: it writes a small file beside the
+// store and returns a [*DiskError] when that fails.
+func (m *Member) Try() error { return m.folder.try() }
 
 // Conn returns the connection to the store. Close closes it.
 func (m *Member) Conn() *nats.Conn { return m.conn }
