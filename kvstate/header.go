@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash/crc32"
 
+	"example.com/loop-mcp/internal/bugs"
 	"example.com/loop-mcp/loops"
 )
 
@@ -99,7 +100,7 @@ func decodeHeader(text string, id loops.ID, rev uint64) (header, error) {
 		return h, errors.New("the record has no header " + headHeader)
 	}
 	cut := len(text) - len(crcSuffix)
-	if cut < 0 || text[cut:] != crcPrefix+checksum([]byte(text[:cut]))+`"}` {
+	if cut < 0 || !bugs.NoChecksum && text[cut:] != crcPrefix+checksum([]byte(text[:cut]))+`"}` {
 		return h, errors.New("the checksum of the record's header is wrong")
 	}
 	if err := json.Unmarshal([]byte(text[:cut]+"}"), &h); err != nil {

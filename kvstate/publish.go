@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"example.com/loop-mcp/internal/bugs"
 	"example.com/loop-mcp/kvstate/mark"
 	"example.com/loop-mcp/loops"
 )
@@ -112,7 +113,7 @@ func (s *Store) outcome(ctx context.Context, id loops.ID, nonce string, rev uint
 	}
 	h, err := decodeHeader(m.header.Get(headHeader), id, m.seq)
 	switch {
-	case err == nil && h.Nonce == nonce:
+	case err == nil && h.Nonce == nonce && !bugs.Redelivered:
 		return m.seq, nil
 	case err == nil && h.PrevNonce == nonce:
 		return h.Prev, nil // and a snapshot has replaced it since

@@ -10,6 +10,7 @@ import (
 	"github.com/klauspost/compress/s2"
 	"github.com/nats-io/nats.go"
 
+	"example.com/loop-mcp/internal/bugs"
 	"example.com/loop-mcp/loops"
 )
 
@@ -49,7 +50,7 @@ func marker(h nats.Header) bool {
 // readRecord verifies a message of loop id.
 func readRecord(id loops.ID, m stored) (record, error) {
 	h, err := decodeHeader(m.header.Get(headHeader), id, m.seq)
-	if err == nil && h.Sum != checksum(m.data) {
+	if err == nil && h.Sum != checksum(m.data) && !bugs.NoChecksum {
 		err = errors.New("the checksum of the record is wrong")
 	}
 	if err != nil {

@@ -1,6 +1,6 @@
 // Package loops holds durable agent loops: the words, the spec, the rules, the
 // engine that carries them out, and the small interfaces of what it works with.
-// It imports the standard library alone.
+// It imports the standard library alone, and internal/bugs, which is constants.
 //
 // # The words
 //

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"example.com/loop-mcp/internal/bugs"
 )
 
 // errLost means that another worker or request took the loop away.
@@ -232,7 +234,7 @@ func (r *run) commitWith(ctx context.Context, patient bool, change func(State) (
 		case !r.holds(s):
 			r.adopt(s)
 			return errLost
-		case s.Claim.Commit == r.commits: // its acknowledgement was lost
+		case s.Claim.Commit == r.commits && !bugs.Redelivered: // its acknowledgement was lost
 			r.waiting = nil
 			r.landed(s, next)
 			return nil
@@ -262,6 +264,12 @@ func (r *run) landed(got, next State) {
 func (r *run) store(ctx context.Context, s State) (State, error) {
 	ctx, cancel := context.WithTimeout(ctx, commitPatience)
 	defer cancel()
+	if bugs.Uncharged && s.Open {
+		s.Ledger.Starts--
+		got, err := r.e.store.Commit(ctx, s)
+		got.Ledger.Starts++
+		return got, err
+	}
 	return r.e.store.Commit(ctx, s)
 }
 

@@ -30,7 +30,8 @@ type importRule struct {
 // The hub imports nothing, spokes import the hub, only cmd and examples see all
 // of them.
 var importRules = []importRule{
-	{path: "loops", why: "the hub is what everything depends on: with the standard library alone, any program can hold it"},
+	{path: "internal/bugs", why: "constants that are false, so that the chaos suite can be shown mistakes: what everybody may import imports nothing"},
+	{path: "loops", ours: []string{"internal/bugs"}, why: "the hub is what everything depends on: with the standard library alone, and constants of ours, any program can hold it"},
 	{path: "loops/model", why: "what a model is must not depend on who makes one, nor on loops: any program can use it"},
 	{path: "loops/model/script", ours: []string{"loops/model"}, why: "a provider brings its vendor's library and nothing else"},
 	{path: "loops/modelcall", ours: []string{"loops", "loops/model"}, why: "the one place where a paid call meets the ledger; agent and judge share it, so it knows neither"},
@@ -45,9 +46,9 @@ var importRules = []importRule{
 	{path: "loops/model/wire", ours: []string{"loops/model"}, why: "what providers share is HTTP, which needs no library"},
 	{path: "loops/model/anthropic", ours: []string{"loops/model", "loops/model/wire"}, others: []string{"github.com/anthropics/anthropic-sdk-go"}, why: "a provider brings its vendor's library and knows nothing of loops"},
 	{path: "loops/model/openai", ours: []string{"loops/model", "loops/model/wire"}, others: []string{"github.com/sashabaranov/go-openai"}, why: "a provider brings its library and knows nothing of loops"},
-	{path: "kvstate", ours: []string{"loops", "kvstate/mark"}, others: []string{"github.com/nats-io/nats.go", "github.com/klauspost/compress"}, why: "a store keeps loops and knows nothing of who runs or shows them; the server comes from embed or from outside"},
+	{path: "kvstate", ours: []string{"loops", "kvstate/mark", "internal/bugs"}, others: []string{"github.com/nats-io/nats.go", "github.com/klauspost/compress"}, why: "a store keeps loops and knows nothing of who runs or shows them; the server comes from embed or from outside"},
 	{path: "kvstate/mark", why: "what shows that a store lost something must not need that store, nor know what is kept in it"},
-	{path: "kvstate/embed", others: []string{"github.com/nats-io", "github.com/gofrs/flock", "golang.org/x/sys"}, why: "the embedded server knows nothing of loops, so that it can be replaced by a cluster"},
+	{path: "kvstate/embed", ours: []string{"internal/bugs"}, others: []string{"github.com/nats-io", "github.com/gofrs/flock", "golang.org/x/sys"}, why: "the embedded server knows nothing of loops, so that it can be replaced by a cluster"},
 	{path: "kvstate/cluster", others: []string{"github.com/nats-io/nats.go"}, why: "the way to servers that run already knows nothing of loops and brings no server"},
 	{path: "mcpserver", ours: []string{"loops"}, others: []string{"github.com/mark3labs/mcp-go", "github.com/invopop/jsonschema"}, why: "the tools talk to the engine alone: the same for every store and body"},
 	{path: "internal/disktest", others: []string{"golang.org/x/sys"}, why: "a small disk for tests of any package"},

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"example.com/loop-mcp/internal/bugs"
 	"github.com/gofrs/flock"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
@@ -194,7 +195,7 @@ func (h *Host) serve(ctx context.Context) (*server.Server, error) {
 	}
 	srv, err := server.NewServer(&server.Options{
 		ServerName: "loop-mcp", DontListen: true, NoSigs: true, NoSystemAccount: false,
-		JetStream: true, StoreDir: store, SyncAlways: h.opts.Durability == Power,
+		JetStream: true, StoreDir: store, SyncAlways: h.opts.Durability == Power && !bugs.NoSync,
 		JetStreamMaxStore: maxStore, JetStreamMaxMemory: maxMemory, MaxPayload: maxPayload,
 		DisableJetStreamBanner: true, Authorization: h.token,
 	})

@@ -31,7 +31,7 @@ func (w *world) faults(ctx context.Context) error {
 func (w *world) fault(ctx context.Context, random *rand.Rand) error {
 	kind := random.IntN(100)
 	at := random.IntN(len(w.slots))
-	for try := 0; try < 2 && bodiesBelow(w.slots[at].get().pid()) == 0; try++ {
+	for try := 0; try < 5 && bodiesBelow(w.slots[at].get().pid()) == 0; try++ {
 		at = random.IntN(len(w.slots))
 	}
 	if random.IntN(2) == 0 { // the host more often than the others

@@ -23,7 +23,7 @@ type Options struct {
 	Loops   int           // loops that users start; bodies and `run` start more
 	Kills   int           // processes that are killed
 	Servers int           // MCP servers at the same time; 0: 4
-	Live    int           // loops under way at the same time; 0: 16
+	Live    int           // loops under way at the same time; 0: 24
 	Settle  time.Duration // how long everything may take to finish after the last kill; 0: 3 minutes
 	Gap     time.Duration // between two faults, on average; 0: 250 ms
 	Dir     string        // where the run is kept; empty: a temporary folder
@@ -94,7 +94,7 @@ func newWorld(ctx context.Context, opts Options) (*world, error) {
 		opts.Servers = 4
 	}
 	if opts.Live == 0 {
-		opts.Live = 16
+		opts.Live = 24
 	}
 	if opts.Settle == 0 {
 		opts.Settle = 3 * time.Minute
@@ -157,7 +157,7 @@ func (w *world) configure() error {
 		"LOOP_MCP_HOME="+filepath.Join(w.dir, audit.DataFolder), "XDG_CONFIG_HOME="+filepath.Join(w.dir, "config"), "CHAOS_PROGRAM="+w.program)
 	w.env = append(w.env, w.opts.Env...)
 	return os.WriteFile(filepath.Join(w.dir, "config/loop-mcp/config.yaml"), fmt.Appendf(nil,
-		"allow_commands: [%q]\nroots: [\"/\"]\npass_env: [CHAOS_PROGRAM]\nworkers: 3\nlive_loops: 100000\n", w.body), 0o600)
+		"allow_commands: [%q]\nroots: [\"/\"]\npass_env: [CHAOS_PROGRAM]\nworkers: 4\nlive_loops: 100000\n", w.body), 0o600)
 }
 
 // command is loop-mcp with its standard error in a file.

@@ -21,6 +21,7 @@ type Report struct {
 	InFlight   int // kills that cut off a running body
 	Ends       int // processes that were ended in order
 	Stops      int
+	Leftovers  int // records that a snapshot had replaced
 	Told       int // answers held against the store
 	Settled    map[string]int
 	Anomalies  []string
@@ -29,8 +30,8 @@ type Report struct {
 // String is the report in a few lines.
 func (r Report) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d loops, %d iterations, %d starts, %d runs of bodies (%d cut off); %d kills (%d with a start in flight), %d stops, %d orderly ends; %d answers; ended: %v\n%d anomalies",
-		r.Loops, r.Iterations, r.Starts, r.Runs, r.Cut, r.Kills, r.InFlight, r.Stops, r.Ends, r.Told, r.Settled, len(r.Anomalies))
+	fmt.Fprintf(&b, "%d loops, %d iterations, %d starts, %d runs of bodies (%d cut off); %d kills (%d with a start in flight), %d stops, %d orderly ends; %d answers; %d leftovers; ended: %v\n%d anomalies",
+		r.Loops, r.Iterations, r.Starts, r.Runs, r.Cut, r.Kills, r.InFlight, r.Stops, r.Ends, r.Told, r.Leftovers, r.Settled, len(r.Anomalies))
 	for _, a := range r.Anomalies[:min(len(r.Anomalies), 50)] {
 		b.WriteString("\n  " + a)
 	}
@@ -109,11 +110,23 @@ func (a *auditor) wrong(format string, args ...any) {
 	a.Anomalies = append(a.Anomalies, fmt.Sprintf(format, args...))
 }
 
-// records adds up the messages of each loop.
+// records adds up the messages of each loop from its last snapshot on. The
+// server removes what a snapshot replaces one by one; when it is killed meanwhile,
+// some of that stays, and means nothing.
 func (a *auditor) records(s *store) {
+	from := map[string]uint64{}
+	for _, m := range s.messages {
+		if strings.Contains(m.text, `"k":"snapshot"`) {
+			from[m.loop] = m.seq
+		}
+	}
 	for _, m := range s.messages {
 		if m.gone {
 			a.wrong("%s is gone from the store at %d", m.loop, m.seq)
+			continue
+		}
+		if m.seq < from[m.loop] {
+			a.Leftovers++
 			continue
 		}
 		l := a.loops[m.loop]

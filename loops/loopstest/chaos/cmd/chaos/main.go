@@ -20,7 +20,7 @@ func main() {
 	flag.IntVar(&opts.Loops, "loops", 500, "loops")
 	flag.IntVar(&opts.Kills, "kills", 1000, "kills")
 	flag.IntVar(&opts.Servers, "servers", 4, "servers at the same time")
-	flag.IntVar(&opts.Live, "live", 16, "loops at the same time")
+	flag.IntVar(&opts.Live, "live", 24, "loops at the same time")
 	flag.DurationVar(&opts.Gap, "gap", 250*time.Millisecond, "between two faults, on average")
 	flag.DurationVar(&opts.Settle, "settle", 3*time.Minute, "how long the end may take")
 	flag.StringVar(&opts.Dir, "dir", "", "where the run is kept; empty: a temporary folder, removed when all is well")

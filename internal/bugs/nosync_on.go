@@ -1,0 +1,6 @@
+//go:build bug_nosync
+
+package bugs
+
+// NoSync acknowledges writes that are not on the disk.
+const NoSync = true
