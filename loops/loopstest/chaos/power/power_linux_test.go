@@ -21,7 +21,7 @@ import (
 
 var (
 	cuts   = flag.Int("cuts", 12, "how many power cuts")
-	work   = flag.Duration("work", 1500*time.Millisecond, "how long the store is worked on before the cuts")
+	busy   = flag.Duration("busy", 1500*time.Millisecond, "how long the store is worked on before the cuts")
 	strict = flag.Bool("strict", false, "the file system keeps a name only when its directory is synced")
 	seed   = flag.Uint64("seed", 0, "of the work and the cuts; 0: a new one")
 )
@@ -116,7 +116,7 @@ func moments(l *power.Log, r *rand.Rand, n int) (at []int) {
 // power went is missing, whatever became of what was not synced.
 func TestPowerLoss(t *testing.T) {
 	n := seeded(t)
-	log := worked(t, plan{Durability: embed.Power, Seed: n, Work: *work})
+	log := worked(t, plan{Durability: embed.Power, Seed: n, Work: *busy})
 	notes := readNotes(t, log)
 	losing := cutOften(t, log, n, func(c power.Cut, a *audit) {
 		before := notesUntil(notes, c.At)
@@ -136,7 +136,7 @@ func TestPowerLoss(t *testing.T) {
 // quarantined, so no cap is exceeded by more than the starts since then.
 func TestPowerLossWithDurabilityProcess(t *testing.T) {
 	n := seeded(t)
-	log := worked(t, plan{Durability: embed.Process, Seed: n, Work: *work})
+	log := worked(t, plan{Durability: embed.Process, Seed: n, Work: *busy})
 	notes := readNotes(t, log)
 	missing, quarantined := 0, 0
 	cutOften(t, log, n, func(c power.Cut, a *audit) {
