@@ -103,6 +103,26 @@ func TestAForkBombIsEnded(t *testing.T) {
 	}
 }
 
+// workAsInit runs a program that leaves children to this process, as it would be
+// the first one of a container, and says how many zombies that makes.
+func workAsInit() {
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		panic(err)
+	}
+	var r Runner
+	_, err := r.Run(context.Background(), Command{Env: basics(),
+		Argv: script(`(sleep 600 &); (setsid sh -c 'echo; exec sleep 600' &) | read x; (exit 0 &); exec sleep 0.1`)})
+	fmt.Printf("%v, %d zombies", err, zombies())
+}
+
+func TestNoZombiesInAContainer(t *testing.T) {
+	worker := exec.CommandContext(t.Context(), os.Args[0])
+	worker.Env = append(basics(), roleEnv+"=first process")
+	if out, err := worker.CombinedOutput(); err != nil || string(out) != "<nil>, 0 zombies" {
+		t.Errorf("got %s, %v", out, err)
+	}
+}
+
 func sizeOf(path string) int {
 	info, err := os.Stat(path)
 	if err != nil {

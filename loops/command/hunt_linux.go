@@ -48,6 +48,7 @@ func (h *hunt) look(act func(m member, fresh bool)) (living int, unsure bool) {
 	}
 	var others []member
 	found, bare, leads := make(map[int]int64), make(map[int]bareSince), make(map[int]bool)
+	strangers := make(map[int]bool)
 	self := os.Getpid()
 	take := func(m member) {
 		fresh := h.known[m.pid] != m.born
@@ -60,12 +61,23 @@ func (h *hunt) look(act func(m member, fresh bool)) (living int, unsure bool) {
 	}
 	eachProcess(func(m member) {
 		switch {
-		case m.pid == self || m.born < h.since || !m.lives():
-		case leads[m.group] || h.belongs(m, found):
+		case m.pid == self || !m.lives():
+		case m.born < h.since:
+			strangers[m.pid] = !h.above[m.pid]
+		case leads[m.group] || h.related(m, found):
 			take(m)
-		default:
+		case h.since > 0 && strangers[m.parent]: // who loses its parent gets one of ours
+			strangers[m.pid] = true
 			others = append(others, m)
-			if h.above[m.parent] {
+		default:
+			mark, none := markOf(m.pid)
+			if h.marked(mark) {
+				take(m)
+				return
+			}
+			strangers[m.pid] = !h.above[m.pid]
+			others = append(others, m)
+			if none && h.above[m.parent] {
 				h.suspect(m, bare)
 			}
 		}
@@ -87,20 +99,14 @@ func (h *hunt) look(act func(m member, fresh bool)) (living int, unsure bool) {
 	return len(found), unsure
 }
 
-func (h *hunt) belongs(m member, found map[int]int64) bool {
-	if h.group != 0 && m.group == h.group || h.leads[m.group] || h.known[m.pid] == m.born || found[m.parent] != 0 {
-		return true
-	}
-	mark, _ := markOf(m.pid)
-	return h.marked(mark)
+// related tells members that need not show a mark.
+func (h *hunt) related(m member, found map[int]int64) bool {
+	return h.group != 0 && m.group == h.group || h.leads[m.group] || h.known[m.pid] == m.born || found[m.parent] != 0
 }
 
 // suspect remembers a process that shows no environment: it may be a member in
 // the middle of an exec.
 func (h *hunt) suspect(m member, bare map[int]bareSince) {
-	if _, none := markOf(m.pid); !none {
-		return
-	}
 	since, ok := h.bare[m.pid]
 	if !ok || since.born != m.born {
 		since = bareSince{m.born, time.Now()}

@@ -117,6 +117,9 @@ func (s *lineSplitter) flush() {
 	if len(line) > 0 && line[0] == '{' && s.agent.read(line, cut) {
 		return
 	}
+	if n := cap(s.owner.queue); n > 0 && len(s.owner.queue) == n { // it would be dropped
+		return
+	}
 	text := strings.TrimSpace(Plain(string(line[:min(len(line), 2*liveLine)])))
 	if text == "" {
 		return

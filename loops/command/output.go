@@ -1,7 +1,6 @@
 package command
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"strings"
@@ -10,28 +9,50 @@ import (
 
 var errFull = errors.New("the output limit is reached")
 
-// capture keeps everything up to limit and then refuses.
+// capture keeps everything up to limit and then refuses. It keeps pieces: one
+// buffer that grows would need the text three times over.
 type capture struct {
-	limit int
-	buf   bytes.Buffer
-	over  bool
+	limit  int
+	pieces [][]byte
+	size   int
+	over   bool
 }
 
 func (c *capture) Write(p []byte) (int, error) {
-	if c.buf.Len()+len(p) > c.limit {
+	if c.size+len(p) > c.limit {
 		c.over = true
 		return 0, errFull
 	}
-	return c.buf.Write(p)
+	c.size += len(p)
+	for rest := p; len(rest) > 0; {
+		last := len(c.pieces) - 1
+		if last < 0 || len(c.pieces[last]) == cap(c.pieces[last]) {
+			c.pieces = append(c.pieces, make([]byte, 0, min(max(c.size, 4<<10), 1<<20)))
+			last++
+		}
+		piece := c.pieces[last]
+		n := min(len(rest), cap(piece)-len(piece))
+		c.pieces[last], rest = append(piece, rest[:n]...), rest[n:]
+	}
+	return len(p), nil
 }
 
+// text returns the text, or its head when it was too long.
 func (c *capture) text() (string, error) {
+	limit := c.size
 	if c.over {
-		head := Clean(string(c.buf.Next(keep)))
-		c.buf = bytes.Buffer{}
-		return head, ErrOutputSize
+		limit = min(limit, keep)
 	}
-	text := Clean(c.buf.String())
+	var b strings.Builder
+	b.Grow(limit)
+	for _, piece := range c.pieces {
+		b.Write(piece[:min(len(piece), limit-b.Len())])
+	}
+	c.pieces = nil
+	text := Clean(b.String())
+	if c.over {
+		return text, ErrOutputSize
+	}
 	if len(text) > c.limit { // replacement characters are longer than what they replace
 		return text[:utf8Border(text, keep)], ErrOutputSize
 	}

@@ -2,6 +2,7 @@ package command
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -9,6 +10,7 @@ import (
 	"strconv"
 	"syscall"
 	"testing"
+	"time"
 
 	"example.com/loop-mcp/loops"
 )
@@ -21,6 +23,9 @@ func TestMain(m *testing.M) {
 	switch os.Getenv(roleEnv) {
 	case "init":
 		playInit()
+		os.Exit(0)
+	case "first process":
+		workAsInit()
 		os.Exit(0)
 	case "bombed worker":
 		workOnBomb()
@@ -184,6 +189,34 @@ func BenchmarkRun(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// BenchmarkCancel measures from the request until the body has the signal, and
+// until a tree of 20 processes is gone.
+func BenchmarkCancel(b *testing.B) {
+	var reached, gone time.Duration
+	for b.Loop() {
+		var asked time.Time
+		ctx, cancel := context.WithCancelCause(b.Context())
+		emit := func(l loops.Live) {
+			switch l.Text {
+			case "ready\n":
+				asked = time.Now()
+				cancel(loops.ErrCancelled)
+			case "asked\n":
+				reached += time.Since(asked)
+			}
+		}
+		var r Runner
+		_, err := r.Run(ctx, Command{Env: basics(), Emit: emit, Argv: script(
+			`trap 'echo asked; exit' TERM; for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19; do setsid sleep 600 & done; echo ready; while :; do sleep 0.002; done`)})
+		if !errors.Is(err, loops.ErrCancelled) {
+			b.Fatal(err)
+		}
+		gone += time.Since(asked)
+	}
+	b.ReportMetric(float64(reached.Microseconds())/1000/float64(b.N), "ms-to-reach")
+	b.ReportMetric(float64(gone.Microseconds())/1000/float64(b.N), "ms-to-end")
 }
 
 func BenchmarkPlainExec(b *testing.B) {
