@@ -31,6 +31,7 @@ func (a *app) workerCommand() *cobra.Command {
 			return a.worker(cmd.Context(), workers)
 		},
 	}
+	a.jsonFlag(cmd)
 	cmd.Flags().IntVar(&workers, "workers", 0, "loops worked on at once (default: workers of the configuration, else 16)")
 	return cmd
 }
@@ -56,11 +57,22 @@ func (a *app) worker(ctx context.Context, workers int) error {
 	}
 	defer h.close()
 	h.work("")
-	fmt.Fprintf(a.stdout, "Working on loops in %s as %s, up to %d at once. Ctrl-C or SIGTERM ends it.\n", s.where(), h.nats.Runner(), h.Workers())
+	if err := a.printWorker(h); err != nil {
+		return err
+	}
 	select {
 	case <-ctx.Done():
 		return nil
 	case <-h.stopped:
 		return errors.Join(errors.New("the worker ended by itself"), h.stopErr)
 	}
+}
+
+// printWorker says once what this process does.
+func (a *app) printWorker(h *host) error {
+	if a.json {
+		return a.printJSON(map[string]any{"store": h.settings.where(), "worker": h.nats.Runner(), "workers": h.Workers()})
+	}
+	_, err := fmt.Fprintf(a.stdout, "Working on loops in %s as %s, up to %d at once. Ctrl-C or SIGTERM ends it.\n", h.settings.where(), h.nats.Runner(), h.Workers())
+	return err
 }
