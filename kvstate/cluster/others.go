@@ -100,9 +100,9 @@ func (l *leases) silent(all map[string]found, now time.Time) map[string]uint64 {
 		_, there := all[name]
 		switch {
 		case s.dead && there || name == l.name && l.held.Err() == nil:
+		case s.dead: // for ever
 		case now.Sub(s.asked) > forgetAfter && !there:
 			delete(l.others, name)
-		case s.dead:
 		case now.Sub(s.since) >= TTL:
 			if !there {
 				s.rev = 0 // the servers dropped it
