@@ -39,6 +39,9 @@ func (m *Member) Alive(name string) bool {
 	if name == l.name && l.held != nil && l.held.Err() == nil {
 		return true
 	}
+	if !possible(name) {
+		return false
+	}
 	now := time.Now()
 	s := l.others[name]
 	if s == nil {
@@ -47,6 +50,12 @@ func (m *Member) Alive(name string) bool {
 	}
 	s.asked = now
 	return !s.dead
+}
+
+// possible reports whether a lease can have that name: whether it can be the last
+// token of a subject.
+func possible(name string) bool {
+	return name != "" && !strings.ContainsAny(name, " .*>\t\r\n")
 }
 
 // observe looks at all leases until ctx ends.
