@@ -37,6 +37,8 @@ var importRules = []importRule{
 	{path: "loops/modelcall", ours: []string{"loops", "loops/model"}, why: "the one place where a paid call meets the ledger; agent and judge share it, so it knows neither"},
 	{path: "loops/agent", ours: []string{"loops", "loops/model", "loops/modelcall"}, why: "a body knows the contract of bodies, not the store, the server or other parts"},
 	{path: "loops/command", ours: []string{"loops"}, others: []string{"golang.org/x/sys"}, why: "a body knows the contract of bodies, not the store, the server or other parts"},
+	{path: "loops/remote", ours: []string{"loops"}, others: []string{"github.com/nats-io/nats.go"}, why: "a wire for handlers anywhere: who uses it brings a connection, and no store, server or program comes with it"},
+	{path: "loops/remote/program", ours: []string{"loops", "loops/command", "loops/remote"}, why: "programs as handlers: it knows how a program is run and what a handler says, not how that travels"},
 	{path: "loops/model/prices", ours: []string{"loops/model"}, why: "a table of numbers: who looks up which model is decided where the configuration is read"},
 	{path: "loops/agent/mcptools", ours: []string{"loops", "loops/agent", "loops/command"}, others: []string{"github.com/mark3labs/mcp-go"}, why: "tools of other servers for the agent; their processes end the way command's do, and nothing else of us concerns them"},
 	{path: "loops/loopfile", ours: []string{"loops"}, others: []string{"github.com/goccy/go-yaml", "github.com/invopop/jsonschema"}, why: "a file format is not to bring a server or a store with it"},

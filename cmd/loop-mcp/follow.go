@@ -188,9 +188,10 @@ func resting(s loops.Status) bool {
 	return s.Settled() || s == loops.YourTurn || s == loops.NeedsInput || s == loops.Paused
 }
 
-// stranded reports whether the loop waits for a process that can run it.
+// stranded reports whether the loop waits for a process that can run it. Handlers
+// come and go on their own, so that one of those is worth waiting for.
 func (f *follower) stranded(now time.Time) bool {
-	if f.last.Status != loops.Queued || f.last.Why == "" {
+	if f.last.Status != loops.Queued || f.last.Why == "" || f.last.Origin.Spec.Body.Kind == loops.BodyHandler {
 		f.queuedSince = time.Time{}
 		return false
 	}

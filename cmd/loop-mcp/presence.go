@@ -13,6 +13,7 @@ const (
 	roleCommand    = "command"    // a command line that works on one loop, or on none
 	roleBackground = "background" // serve --detach: there until nothing is left to do
 	roleWorker     = "worker"     // works on loops in the foreground until it is told to end
+	roleHandler    = "handler"    // serves a handler and works on no loop
 )
 
 // neighbours tells who shares the store; a backend may.

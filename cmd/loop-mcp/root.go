@@ -67,7 +67,7 @@ func newRoot(a *app) *cobra.Command {
 	root.AddCommand(
 		a.serveCommand(), a.runCommand(), a.startCommand(), a.lsCommand(), a.showCommand(), a.watchCommand(),
 		a.continueCommand(), a.approveCommand(), a.pauseCommand(), a.cancelCommand(),
-		a.workerCommand(), a.verifyCommand(), a.backupCommand(), a.restoreCommand(), a.hostCommand(),
+		a.workerCommand(), a.handlerCommand(), a.verifyCommand(), a.backupCommand(), a.restoreCommand(), a.hostCommand(),
 		a.validateCommand(), a.schemaCommand(), a.allowCommand(), a.trustCommand(), a.judgeEvalCommand(), a.versionCommand(),
 	)
 	for _, cmd := range root.Commands() {

@@ -33,6 +33,7 @@ type engineOptions struct {
 	tools     *mcptools.Toolbox       // nil: agents have no tools of MCP servers
 	live      loops.LiveLog           // nil: live text stays in this process
 	trouble   func() error            // why the store takes nothing now
+	nats      backend                 // nil: no handlers elsewhere
 	untouched bool                    // the store is read and not tidied
 }
 
@@ -50,8 +51,9 @@ func (s settings) engine(store loops.Store, o engineOptions) *loops.Engine {
 			loops.BodyCommand: &command.Body{Policy: policy, Runner: runner},
 			loops.BodyAgent:   worker,
 		},
-		Stops:  judge.Stops(policy, runner, models),
-		Models: models,
+		Stops:     judge.Stops(policy, runner, models),
+		Models:    models,
+		Elsewhere: s.handlers(runner, o).Body,
 	}
 	return loops.New(store, parts, &loops.Options{
 		Workers:   int(s.Workers),
@@ -150,7 +152,7 @@ func (s settings) open(ctx context.Context, o engineOptions) (*host, error) {
 		return nil, errors.Join(fmt.Errorf("open the store in %s: %w", s.where(), err), server.Close())
 	}
 	o.accept, o.live, o.runsWhile, o.trouble = h.accept, h.store, h.runsWhile, h.store.Trouble
-	o.tools = h.tools
+	o.tools, o.nats = h.tools, server
 	h.Engine = s.engine(h.store, o)
 	return h, nil
 }

@@ -30,15 +30,15 @@ type Service struct {
 }
 
 // Start starts a program that runs until it ends or [Service.End] is called.
-// What a dead worker left of the same owner is ended first. Stdin, Timeout,
-// Merge, Tee and Emit of c belong to runs and are refused. A program that could
-// not be started gives a [*StartError].
+// What a dead worker left of the same owner is ended first. Emit gets the lines
+// of stderr. Stdin, Timeout, Merge and Tee of c belong to runs and are refused. A
+// program that could not be started gives a [*StartError].
 func (r *Runner) Start(c Command) (*Service, error) {
 	if len(c.Argv) == 0 {
 		return nil, &StartError{Program: `""`, Err: errors.New("run is empty: name a program")}
 	}
-	if c.Stdin != "" || c.Timeout != 0 || c.Merge || c.Tee != nil || c.Emit != nil {
-		return nil, &StartError{Program: c.Argv[0], Err: errors.New("a service has no Stdin, Timeout, Merge, Tee or Emit: they belong to runs")}
+	if c.Stdin != "" || c.Timeout != 0 || c.Merge || c.Tee != nil {
+		return nil, &StartError{Program: c.Argv[0], Err: errors.New("a service has no Stdin, Timeout, Merge or Tee: they belong to runs")}
 	}
 	r.endLeftoversOnce(c.Owner)
 	p, outRead, errRead, err := launch(c, true)
@@ -53,11 +53,15 @@ func (r *Runner) Start(c Command) (*Service, error) {
 	p.reap()
 	go func() {
 		defer close(p.served)
-		_, _ = io.Copy(s.stderr, errRead)
+		_, _ = io.Copy(io.MultiWriter(s.stderr, p.live.stream()), errRead)
 	}()
 	go s.keep()
 	return s, nil
 }
+
+// CloseStdin lets the program read the end of its standard input. What it has not
+// read yet it still gets.
+func (s *Service) CloseStdin() { s.p.stdin.Close() }
 
 // End closes the program's stdin, asks it to end when that does not suffice,
 // and kills what is left of it and of what it started 1.5 s later. It returns

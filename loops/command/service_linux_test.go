@@ -129,7 +129,6 @@ func TestWhatIsNoService(t *testing.T) {
 		"no such program":    {Argv: []string{"no-such-program-here"}},
 		"text for its stdin": {Argv: []string{"cat"}, Stdin: "x"},
 		"a time limit":       {Argv: []string{"cat"}, Timeout: time.Second},
-		"lines as they come": {Argv: []string{"cat"}, Emit: func(loops.Live) {}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var r Runner
@@ -138,6 +137,30 @@ func TestWhatIsNoService(t *testing.T) {
 				t.Errorf("got %v", err)
 			}
 		})
+	}
+}
+
+func TestServiceTellsWhatComesOnStderrAndReadsItsInputToTheEnd(t *testing.T) {
+	var r Runner
+	lines := make(chan string, 8)
+	s, err := r.Start(Command{Argv: []string{"sh", "-c", "cat; echo told >&2"}, Emit: func(l loops.Live) { lines <- l.Text }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.End()
+	if _, err := io.WriteString(s.Stdin, "given"); err != nil {
+		t.Fatal(err)
+	}
+	s.CloseStdin()
+	out, err := io.ReadAll(s.Stdout)
+	if err != nil || string(out) != "given" {
+		t.Errorf("stdout is %q, %v", out, err)
+	}
+	if line := <-lines; strings.TrimSpace(line) != "told" {
+		t.Errorf("live text is %q", line)
+	}
+	if exit := s.Exit(); exit != "exit 0" {
+		t.Error(exit)
 	}
 }
 

@@ -1,0 +1,3 @@
+// Package handlerpython holds the test of the example, whose handler is
+// summarise.py.
+package handlerpython
