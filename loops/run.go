@@ -254,6 +254,7 @@ func (r *run) soon(change func(State) State) {
 // landed notes that next was stored as got.
 func (r *run) landed(got, next State) {
 	r.adopt(got)
+	r.e.heard(got.ID, got.Tell)
 	if it := next.New.Iteration; it != nil && r.e.opts.OnIteration != nil {
 		r.e.opts.OnIteration(got, *it)
 	}
@@ -262,7 +263,7 @@ func (r *run) landed(got, next State) {
 func (r *run) store(ctx context.Context, s State) (State, error) {
 	ctx, cancel := context.WithTimeout(ctx, commitPatience)
 	defer cancel()
-	return r.e.store.Commit(ctx, s)
+	return r.e.commit(ctx, s)
 }
 
 // reload reads the loop again after a commit that failed. It gives a store in

@@ -24,7 +24,7 @@ func (h *host) untilIdle(ctx context.Context, idle time.Duration) {
 		case err != nil:
 			h.log.Debug("nobody knows whether there is work", "error", err)
 			last = time.Now() // a store in trouble is no reason to leave it
-		case wanted:
+		case wanted || h.Telling():
 			last = time.Now()
 		case idle > 0 && time.Since(last) >= idle:
 			h.log.Info("nothing has wanted this process", "for", idle)

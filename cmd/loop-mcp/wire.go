@@ -34,6 +34,8 @@ type engineOptions struct {
 	live      loops.LiveLog           // nil: live text stays in this process
 	trouble   func() error            // why the store takes nothing now
 	untouched bool                    // the store is read and not tidied
+	tell      func(context.Context, loops.State) error
+	alive     func(owner string) bool // for tell
 }
 
 // engine puts the parts on the menu of an engine.
@@ -62,6 +64,8 @@ func (s settings) engine(store loops.Store, o engineOptions) *loops.Engine {
 		LiveLog:   o.live,
 		Approvals: s.Approvals,
 		RunsWhile: o.runsWhile,
+		Tell:      o.tell,
+		Alive:     o.alive,
 		Parent:    o.parent,
 		MayRead:   policy.MayRead,
 		Accept:    o.accept,
@@ -93,6 +97,8 @@ type host struct {
 	tools *mcptools.Toolbox // nil: no MCP servers are configured
 	log   *slog.Logger
 	role  string
+
+	notifier command.Runner
 
 	working atomic.Bool        // between work and rest
 	only    loops.ID           // the one loop that is worked on; empty: all
@@ -151,6 +157,9 @@ func (s settings) open(ctx context.Context, o engineOptions) (*host, error) {
 	}
 	o.accept, o.live, o.runsWhile, o.trouble = h.accept, h.store, h.runsWhile, h.store.Trouble
 	o.tools = h.tools
+	if len(s.Notify) > 0 {
+		o.tell, o.alive = h.notify, server.Alive
+	}
 	h.Engine = s.engine(h.store, o)
 	return h, nil
 }
@@ -231,6 +240,9 @@ func (h *host) rest() {
 // close ends the work, then the store.
 func (h *host) close() {
 	h.rest()
+	ctx, cancel := context.WithTimeout(context.Background(), notifyEnd)
+	defer cancel()
+	h.Told(ctx)
 	if h.tools != nil {
 		if err := h.tools.Close(context.Background()); err != nil {
 			h.log.Error("the MCP servers of agents did not end well", "error", err)
