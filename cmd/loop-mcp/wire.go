@@ -221,6 +221,32 @@ func (h *host) work(only loops.ID) {
 		defer close(h.stopped)
 		h.stopErr = h.Run(ctx)
 	}()
+	go func() {
+		select {
+		case <-h.replaced(): // nothing that is worked on here can be kept any more
+			stop()
+		case <-h.stopped:
+		}
+	}()
+}
+
+// replaced closes when a newer program has taken the store over, which this one
+// can't use.
+func (h *host) replaced() <-chan struct{} {
+	if r, ok := h.nats.(interface{ Replaced() <-chan struct{} }); ok {
+		return r.Replaced()
+	}
+	return nil
+}
+
+// ended says why the engine stopped by itself.
+func (h *host) ended() error {
+	select {
+	case <-h.replaced():
+		return h.nats.Trouble()
+	default:
+		return errors.Join(errors.New("this process works on no loops any more"), h.stopErr)
+	}
 }
 
 // rest ends the work. Loops rest at their last checkpoint; requests still work.
