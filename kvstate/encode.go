@@ -168,6 +168,7 @@ func (w *writer) head(h *loops.Head) {
 		w.other("cancel", h.Cancel)
 	}
 	w.time("wake_at", h.WakeAt)
+	w.text("tell", h.Tell)
 	w.time("created_at", h.CreatedAt)
 	w.time("updated_at", h.UpdatedAt)
 }

@@ -20,7 +20,8 @@ type Engine struct {
 	parts Parts
 	opts  Options
 
-	feed feed // what the loops of this process say
+	feed   feed    // what the loops of this process say
+	teller *teller // who is told about them
 
 	working atomic.Int32 // calls of Run under way
 
@@ -43,6 +44,17 @@ type Options struct {
 	// RunsWhile says what keeps a loop moving, for snapshots: "this client is
 	// connected". Nil says nothing.
 	RunsWhile func(State) string
+	// Tell is called when a loop has settled or wants a person: it asks, or has
+	// paused without a request. It gets the state as it is then. What this
+	// process committed is told by this process; what one that is gone left
+	// untold by one that works on loops and has a Tell, too. Each piece of news
+	// is told once, after a crash perhaps twice; not at all when the loop was
+	// moved on before. It is called for several loops at once. An error is
+	// logged and concerns no loop. nil: nobody is told.
+	Tell func(context.Context, State) error
+	// Alive reports whether the process with that [Store].Runner lives; for
+	// Tell. nil: no other does.
+	Alive func(owner string) bool
 	// LiveLog carries live text between processes; nil: it stays in this one.
 	LiveLog LiveLog
 
@@ -62,7 +74,7 @@ type Options struct {
 
 // New returns an engine on store. opts may be nil.
 func New(store Store, parts Parts, opts *Options) *Engine {
-	e := &Engine{store: store, parts: parts, running: map[ID]*run{}}
+	e := &Engine{store: store, parts: parts, running: map[ID]*run{}, teller: newTeller()}
 	if opts != nil {
 		e.opts = *opts
 	}
@@ -141,7 +153,7 @@ func (e *Engine) do(ctx context.Context, id ID, r Request) (Outcome, error) {
 		if err != nil || out.Reused || out.AlreadySettled {
 			return out, err
 		}
-		out.State, err = e.store.Commit(ctx, out.State)
+		out.State, err = e.commit(ctx, out.State)
 		if errors.Is(err, ErrConflict) {
 			continue // somebody was faster: the request is judged against what is there now
 		}

@@ -26,6 +26,7 @@ type Head struct {
 	Claim     Claim             `json:"claim,omitzero"`
 	Cancel    *CancelWish       `json:"cancel,omitempty"`
 	WakeAt    time.Time         `json:"wake_at,omitzero"`
+	Tell      string            `json:"tell,omitempty"` // the process that has to tell somebody
 	CreatedAt time.Time         `json:"created_at"`
 	UpdatedAt time.Time         `json:"updated_at"`
 	Rev       uint64            `json:"-"` // set by the Store
@@ -41,7 +42,7 @@ func (s State) Head() Head {
 		Summary: clipJSON(s.Summary(), 2*maxSummary), Labels: s.Origin.Labels, Parent: s.Origin.Parent,
 		Iteration: s.Iteration, Pass: s.Pass, Epoch: s.Epoch, Cursor: s.Cursor,
 		Ledger: s.Ledger, Limits: s.Limits, Claim: s.Claim, Cancel: s.Intent.Cancel,
-		WakeAt: s.WakeAt, CreatedAt: s.Origin.CreatedAt, UpdatedAt: s.UpdatedAt, Rev: s.Rev,
+		WakeAt: s.WakeAt, Tell: s.Tell, CreatedAt: s.Origin.CreatedAt, UpdatedAt: s.UpdatedAt, Rev: s.Rev,
 	}
 	if h.Cancel != nil {
 		h.Cancel = &CancelWish{Reason: h.Cancel.Reason, Detail: clipJSON(clip(h.Cancel.Detail, 200), 2*200), Now: h.Cancel.Now}

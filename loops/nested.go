@@ -144,7 +144,7 @@ func (e *Engine) drawOne(ctx context.Context, s State, strict bool) (State, erro
 		if free := next.free(RoleChild); strict && (free.CostUSD < 0 || free.TotalTokens < 0 || free.ToolCalls < 0) {
 			return p, &CapError{Reason: CapParent, Detail: p.noRoomForChild()}
 		}
-		got, err := e.store.Commit(ctx, next)
+		got, err := e.commit(ctx, next)
 		if errors.Is(err, ErrConflict) {
 			continue // the parent moved: its newest record is asked
 		}

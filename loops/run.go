@@ -256,6 +256,7 @@ func (r *run) soon(change func(State) State) {
 // landed notes that next was stored as got.
 func (r *run) landed(got, next State) {
 	r.adopt(got)
+	r.e.heard(got.ID, got.Tell)
 	if it := next.New.Iteration; it != nil && r.e.opts.OnIteration != nil {
 		r.e.opts.OnIteration(got, *it)
 	}
@@ -266,11 +267,11 @@ func (r *run) store(ctx context.Context, s State) (State, error) {
 	defer cancel()
 	if bugs.Uncharged && s.Open {
 		s.Ledger.Starts--
-		got, err := r.e.store.Commit(ctx, s)
+		got, err := r.e.commit(ctx, s)
 		got.Ledger.Starts++
 		return got, err
 	}
-	return r.e.store.Commit(ctx, s)
+	return r.e.commit(ctx, s)
 }
 
 // reload reads the loop again after a commit that failed. It gives a store in

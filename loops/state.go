@@ -92,6 +92,8 @@ type State struct {
 	Requests []Handled `json:"requests,omitempty"`
 	Elapsed  Duration  `json:"elapsed,omitempty"` // wall clock since the start; never falls when the clock is set back
 
+	Tell string `json:"tell,omitempty"` // the process that still has to tell somebody what the loop came to
+
 	UpdatedAt time.Time `json:"updated_at"`
 
 	Rev uint64 `json:"-"` // set by the Store, checked by Commit

@@ -23,6 +23,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	skipped := newSkipList(e.store)
 	workers.Go(func() { e.follow(ctx) })
 	workers.Go(func() { skipped.run(ctx) })
+	workers.Go(func() { e.tellForOthers(ctx) })
 	workers.Go(func() {
 		for sleep(ctx, liveFor) {
 			e.feed.forget(time.Now(), e.worksOn)
@@ -100,6 +101,7 @@ func (e *Engine) follow(ctx context.Context) {
 		for h, err := range e.store.Watch(ctx, "", 0) {
 			if err == nil {
 				e.signal(h)
+				e.heard(h.ID, h.Tell)
 			} else if ctx.Err() == nil && !errors.Is(err, ErrClosed) {
 				e.opts.Logger.Error("the feed of changes ended; it is opened again", "cause", err)
 			}

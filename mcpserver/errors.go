@@ -101,6 +101,9 @@ func invalid(fields []*loops.FieldError) ErrorDetail {
 
 // errorResult is the answer to a call that came to err.
 func (t *tools) errorResult(ctx context.Context, tool string, err error) *mcp.CallToolResult {
+	if errors.Is(err, loops.ErrClosed) {
+		err = t.reopen(ctx, err)
+	}
 	d, ok := explain(err)
 	if !ok {
 		d = ErrorDetail{Code: "internal", ID: strings.ToLower(rand.Text()[:6])}

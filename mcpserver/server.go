@@ -2,6 +2,7 @@ package mcpserver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -47,7 +48,7 @@ type FoundFile struct {
 
 // New returns an MCP server with the loop tools. engine is called at the first
 // tool call that needs it, one call at a time, until it succeeds; its result is
-// kept. The context that it gets ends with the tool call: it bounds the
+// kept until a call of it ends with [loops.ErrClosed]. The context that it gets ends with the tool call: it bounds the
 // opening, not the engine's life. opts may be nil.
 func New(engine func(context.Context) (*loops.Engine, error), opts *Options) *server.MCPServer {
 	return newServer(func(ctx context.Context) (engineAPI, error) { return engine(ctx) }, opts)
@@ -125,6 +126,22 @@ func (t *tools) engine(ctx context.Context) (engineAPI, error) {
 	}
 	t.opened = e
 	return e, nil
+}
+
+// reopen is engine for a call that found the engine closed. It returns what the
+// client is told: why there is none any more, or err.
+func (t *tools) reopen(ctx context.Context, err error) error {
+	select {
+	case t.opening <- struct{}{}:
+		t.opened = nil
+		<-t.opening
+	case <-ctx.Done():
+		return err
+	}
+	if _, why := t.engine(ctx); why != nil && !errors.Is(why, loops.ErrClosed) {
+		return why
+	}
+	return err
 }
 
 // openError is shown to the client as it is: who holds the store, or what is

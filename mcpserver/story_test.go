@@ -1,7 +1,9 @@
 package mcpserver
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -9,6 +11,7 @@ import (
 
 	"example.com/loop-mcp/loops"
 	"example.com/loop-mcp/loops/loopstest"
+	"github.com/mark3labs/mcp-go/mcp"
 )
 
 func TestClientDrivenLoop(t *testing.T) {
@@ -311,4 +314,35 @@ func TestDamagedLoopIsShown(t *testing.T) {
 	if !ok || d.Code != "damaged" {
 		t.Errorf("explain = %+v, %t", d, ok)
 	}
+}
+
+// TestAStoreThatWasGivenUp: the engine is closed while the server lives, and the
+// client is told why, not that the server ends.
+func TestAStoreThatWasGivenUp(t *testing.T) {
+	opened := 0
+	closed := loopstest.NewMemory()
+	w := newTools(func(context.Context) (engineAPI, error) {
+		if opened++; opened > 1 {
+			return nil, errors.New("a newer program hosts the store: restart this client")
+		}
+		return loops.New(closed, loops.Parts{}, nil), nil
+	})
+	if _, err := w.engine(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		r := w.errorResult(t.Context(), "loop_list", fmt.Errorf("list loops: %w", loops.ErrClosed))
+		if text := r.Content[0].(mcp.TextContent).Text; !strings.Contains(text, "restart this client") {
+			t.Errorf("the client is told %q", text)
+		}
+	}
+	w = newTools(func(context.Context) (engineAPI, error) { return nil, loops.ErrClosed })
+	r := w.errorResult(t.Context(), "loop_list", loops.ErrClosed)
+	if text := r.Content[0].(mcp.TextContent).Text; !strings.Contains(text, "shutting down") {
+		t.Errorf("at the end of the server the client is told %q", text)
+	}
+}
+
+func newTools(open func(context.Context) (engineAPI, error)) *tools {
+	return &tools{open: open, opening: make(chan struct{}, 1)}
 }

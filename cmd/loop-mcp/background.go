@@ -86,9 +86,13 @@ func (a *app) beginBackground(ctx context.Context, say func(hello)) (func(contex
 	say(hello{})
 	return func(ctx context.Context, idle time.Duration) error {
 		logger.Info("the background server works on loops", "pid", os.Getpid(), "idle", idle)
-		h.untilIdle(ctx, idle)
+		var err error
+		if !h.untilIdle(ctx, idle) {
+			err = h.ended()
+			logger.Error("the background server can't go on", "error", err)
+		}
 		h.close()
 		logger.Info("the background server has ended; loops rest at their last checkpoint", "pid", os.Getpid())
-		return errors.Join(h.stopErr, log.Close(), release())
+		return errors.Join(err, log.Close(), release())
 	}, nil
 }

@@ -30,6 +30,7 @@ type config struct {
 	NetworkStore  string         `json:"network_store"`
 	Retention     days           `json:"retention"`
 	MaxWait       loops.Duration `json:"max_wait"`
+	Notify        []string       `json:"notify"`
 	DailyCostUSD  loops.USD      `json:"daily_cost_usd" min:"1"`
 
 	Models     map[string]modelConfig     `json:"models"`
@@ -49,7 +50,6 @@ type limitsConfig struct {
 // later are words that this version knows and has no feature for. They are
 // refused: a setting that does nothing would be believed in.
 type later struct {
-	Notify    laterWord `json:"notify"`
 	HTTP      laterWord `json:"http"`
 	Telemetry laterWord `json:"telemetry"`
 }
@@ -109,6 +109,7 @@ func (c *config) check() error {
 		between("max_wait", time.Duration(c.MaxWait), time.Second, maxWait),
 		between("retention", time.Duration(c.Retention), time.Minute, 100*365*24*time.Hour),
 		c.NATS.check(),
+		checkNotify(c.Notify),
 		c.checkModels(),
 		mcptools.Config{Servers: c.MCPServers}.Validate(),
 	)
@@ -132,7 +133,8 @@ func between(field string, value, low, high time.Duration) error {
 }
 
 // resolve fills in the defaults and makes folders absolute.
-// Scripts of models stand beside the configuration that names them.
+// Scripts of models and the program of notify stand beside the configuration
+// that names them.
 func (c *config) resolve(dir string, env func(string) string) error {
 	if c.Roots == nil {
 		c.Roots = []string{"~"}
@@ -148,6 +150,9 @@ func (c *config) resolve(dir string, env func(string) string) error {
 			m.Script = filepath.Join(dir, m.Script)
 		}
 		c.Models[name] = m
+	}
+	if len(c.Notify) > 0 && strings.ContainsRune(c.Notify[0], filepath.Separator) && !filepath.IsAbs(c.Notify[0]) && c.Notify[0][0] != '~' {
+		c.Notify[0] = filepath.Join(dir, c.Notify[0])
 	}
 	for i, root := range c.Roots {
 		abs, err := absolute(root, env)

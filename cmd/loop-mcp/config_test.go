@@ -113,7 +113,7 @@ func TestConfigProblems(t *testing.T) {
 		{"unset variable", "pass_env: [\"${NOPE}\"]\n", nil, []string{"line 1", "NOPE"}},
 		{"several later words", "telemetry: {metrics: true}\nhttp: {listen: x}\n", nil, []string{"line 1: telemetry", "line 2: http", "no such feature"}},
 		{"daily_cost_usd", "daily_cost_usd: 0\n", nil, []string{"daily_cost_usd"}},
-		{"notify", "notify: []\n", nil, []string{"notify"}},
+		{"notify", "notify: ['', x]\n", nil, []string{"notify: must be a program"}},
 		{"nats without a server", "nats: {creds_file: loop.creds}\n", nil, []string{"nats.url", "is missing"}},
 		{"nats with another scheme", "nats: {url: \"http://me:secret@a\"}\n", nil, []string{"nats.url", "nats://", "http://me:xxxxx@a"}},
 		{"nats with two replicas", "nats: {url: \"nats://a\", replicas: 2}\n", nil, []string{"nats.replicas", "1, 3 or 5, got 2"}},

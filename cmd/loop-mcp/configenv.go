@@ -16,6 +16,7 @@ import (
 func (c *config) overlay(env func(string) string) error {
 	lists := map[string]*[]string{
 		"allow_commands": &c.AllowCommands, "roots": &c.Roots, "pass_env": &c.PassEnv, "loop_dirs": &c.LoopDirs,
+		"notify": &c.Notify,
 	}
 	for key, into := range lists {
 		if text := env(variable(key)); text != "" {

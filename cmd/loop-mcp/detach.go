@@ -66,6 +66,16 @@ func (a *app) spawn(ctx context.Context, s settings, idle time.Duration, level b
 		}
 		args = append(args, "--config", path)
 	}
+	if a.natsURL != "" {
+		args = append(args, "--nats", a.natsURL)
+	}
+	if a.natsCreds != "" {
+		path, err := filepath.Abs(a.natsCreds)
+		if err != nil {
+			return hello{}, err
+		}
+		args = append(args, "--creds", path)
+	}
 	log, err := openLog(backgroundLog(s.data), maxLog, nil)
 	if err != nil {
 		return hello{}, err

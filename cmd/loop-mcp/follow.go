@@ -108,7 +108,7 @@ func (f *follower) loop(ctx context.Context, signals <-chan os.Signal) error {
 		case s := <-signals:
 			err = f.interrupt(ctx, s)
 		case <-f.host.stopped:
-			return fmt.Errorf("the engine stopped: %w", f.host.stopErr)
+			return f.host.ended()
 		}
 		if err != nil || rests {
 			return err

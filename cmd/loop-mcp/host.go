@@ -10,17 +10,26 @@ import (
 )
 
 func (a *app) hostCommand() *cobra.Command {
+	var stepDown bool
 	cmd := &cobra.Command{
 		Use:   "host",
 		Short: "Show which processes share the store and which one hosts it",
 		Long: "Show which processes share the store, and which of them hosts it. When that one ends, in whatever\n" +
-			"way, another one takes over at once. Takes no part in the store and changes nothing.",
-		Example: "  loop-mcp host\n  loop-mcp host --json | jq .pid",
+			"way, another one takes over at once. Takes no part in the store and changes nothing.\n\n" +
+			"With --step-down: ask the host to hand over to another process, and show which one that is. Work\n" +
+			"goes on meanwhile. When no other process has the store open the host goes on, and the exit code is 1.",
+		Example: "  loop-mcp host\n  loop-mcp host --json | jq .pid\n  loop-mcp host --step-down",
 		Args:    args(cobra.NoArgs),
-		RunE: func(*cobra.Command, []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			s, err := a.settings()
 			if err != nil {
 				return err
+			}
+			if stepDown {
+				version, _ := build()
+				if _, err := embed.StepDown(cmd.Context(), s.data, version); err != nil {
+					return err
+				}
 			}
 			found, ok := embed.Look(s.data)
 			peers, err := embed.Peers(s.data)
@@ -34,6 +43,7 @@ func (a *app) hostCommand() *cobra.Command {
 			return err
 		},
 	}
+	cmd.Flags().BoolVar(&stepDown, "step-down", false, "ask the host to hand over to another process")
 	a.jsonFlag(cmd)
 	return cmd
 }

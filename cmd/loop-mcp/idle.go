@@ -7,28 +7,28 @@ import (
 	"example.com/loop-mcp/loops"
 )
 
-// untilIdle returns when ctx ends, when the engine does, or when nothing has
-// wanted this process for as long as idle; 0: never because of that.
-func (h *host) untilIdle(ctx context.Context, idle time.Duration) {
+// untilIdle returns true when ctx ends or nothing has wanted this process for as
+// long as idle (0: never because of that), false when the engine has stopped.
+func (h *host) untilIdle(ctx context.Context, idle time.Duration) bool {
 	tick := time.NewTicker(min(max(idle/10, 50*time.Millisecond), 10*time.Second))
 	defer tick.Stop()
 	for last := time.Now(); ; {
 		select {
 		case <-ctx.Done():
-			return
+			return true
 		case <-h.stopped:
-			return
+			return false
 		case <-tick.C:
 		}
 		switch wanted, err := h.wanted(ctx); {
 		case err != nil:
 			h.log.Debug("nobody knows whether there is work", "error", err)
 			last = time.Now() // a store in trouble is no reason to leave it
-		case wanted:
+		case wanted || h.Telling():
 			last = time.Now()
 		case idle > 0 && time.Since(last) >= idle:
 			h.log.Info("nothing has wanted this process", "for", idle)
-			return
+			return true
 		}
 	}
 }

@@ -107,8 +107,9 @@ type lazyHost struct {
 	mu     sync.Mutex
 	host   *host
 	closed bool
+	lost   error // a newer program has taken the store over
 	timer  *time.Timer
-	woken  sync.WaitGroup
+	woken  sync.WaitGroup // besides: who waits for lost
 }
 
 // engine opens the store, or returns the engine that is there.
@@ -118,6 +119,9 @@ func (l *lazyHost) engine(ctx context.Context) (*loops.Engine, error) {
 	if l.closed {
 		return nil, loops.ErrClosed
 	}
+	if l.lost != nil {
+		return nil, l.lost
+	}
 	if l.host == nil {
 		h, err := l.settings.open(ctx, l.options)
 		if err != nil {
@@ -125,8 +129,32 @@ func (l *lazyHost) engine(ctx context.Context) (*loops.Engine, error) {
 		}
 		h.work("")
 		l.host = h
+		l.woken.Go(func() { l.lose(h) })
 	}
 	return l.host.Engine, nil
+}
+
+// lose gives the store up when a newer program has taken it over: its loops go on
+// there. Calls are told so from then on.
+func (l *lazyHost) lose(h *host) {
+	select {
+	case <-h.stopped:
+	case <-h.replaced():
+	}
+	select {
+	case <-h.replaced():
+	default:
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return
+	}
+	l.lost = h.ended()
+	l.options.log.Error("this server works on no loops any more", "error", l.lost)
+	h.close()
+	l.host = nil
 }
 
 // wake opens a store that exists in a moment, so that resting loops go on.
@@ -174,11 +202,12 @@ func (l *lazyHost) close() {
 	if l.timer != nil && l.timer.Stop() {
 		l.woken.Done()
 	}
+	h := l.host
 	l.mu.Unlock()
-	l.woken.Wait()
-	if l.host != nil {
-		l.host.close()
+	if h != nil {
+		h.close()
 	}
+	l.woken.Wait()
 }
 
 // files finds loop files for the tools.

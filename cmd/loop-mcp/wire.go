@@ -35,6 +35,8 @@ type engineOptions struct {
 	trouble   func() error            // why the store takes nothing now
 	nats      backend                 // nil: no handlers elsewhere
 	untouched bool                    // the store is read and not tidied
+	tell      func(context.Context, loops.State) error
+	alive     func(owner string) bool // for tell
 }
 
 // engine puts the parts on the menu of an engine.
@@ -64,6 +66,8 @@ func (s settings) engine(store loops.Store, o engineOptions) *loops.Engine {
 		LiveLog:   o.live,
 		Approvals: s.Approvals,
 		RunsWhile: o.runsWhile,
+		Tell:      o.tell,
+		Alive:     o.alive,
 		Parent:    o.parent,
 		MayRead:   policy.MayRead,
 		Accept:    o.accept,
@@ -95,6 +99,8 @@ type host struct {
 	tools *mcptools.Toolbox // nil: no MCP servers are configured
 	log   *slog.Logger
 	role  string
+
+	notifier command.Runner
 
 	working atomic.Bool        // between work and rest
 	only    loops.ID           // the one loop that is worked on; empty: all
@@ -153,6 +159,9 @@ func (s settings) open(ctx context.Context, o engineOptions) (*host, error) {
 	}
 	o.accept, o.live, o.runsWhile, o.trouble = h.accept, h.store, h.runsWhile, h.store.Trouble
 	o.tools, o.nats = h.tools, server
+	if len(s.Notify) > 0 {
+		o.tell, o.alive = h.notify, server.Alive
+	}
 	h.Engine = s.engine(h.store, o)
 	return h, nil
 }
@@ -214,6 +223,32 @@ func (h *host) work(only loops.ID) {
 		defer close(h.stopped)
 		h.stopErr = h.Run(ctx)
 	}()
+	go func() {
+		select {
+		case <-h.replaced(): // nothing that is worked on here can be kept any more
+			stop()
+		case <-h.stopped:
+		}
+	}()
+}
+
+// replaced closes when a newer program has taken the store over, which this one
+// can't use.
+func (h *host) replaced() <-chan struct{} {
+	if r, ok := h.nats.(interface{ Replaced() <-chan struct{} }); ok {
+		return r.Replaced()
+	}
+	return nil
+}
+
+// ended says why the engine stopped by itself.
+func (h *host) ended() error {
+	select {
+	case <-h.replaced():
+		return h.nats.Trouble()
+	default:
+		return errors.Join(errors.New("this process works on no loops any more"), h.stopErr)
+	}
 }
 
 // rest ends the work. Loops rest at their last checkpoint; requests still work.
@@ -233,6 +268,9 @@ func (h *host) rest() {
 // close ends the work, then the store.
 func (h *host) close() {
 	h.rest()
+	ctx, cancel := context.WithTimeout(context.Background(), notifyEnd)
+	defer cancel()
+	h.Told(ctx)
 	if h.tools != nil {
 		if err := h.tools.Close(context.Background()); err != nil {
 			h.log.Error("the MCP servers of agents did not end well", "error", err)

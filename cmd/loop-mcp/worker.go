@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -64,7 +63,7 @@ func (a *app) worker(ctx context.Context, workers int) error {
 	case <-ctx.Done():
 		return nil
 	case <-h.stopped:
-		return errors.Join(errors.New("the worker ended by itself"), h.stopErr)
+		return h.ended()
 	}
 }
 

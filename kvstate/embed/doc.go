@@ -32,10 +32,26 @@
 // A host that is stopped keeps the lock. Nobody takes over, which is what keeps
 // the store whole; [Member.Trouble] says which process it is.
 //
+// # Handing over
+//
+// A request on the subject loop.host.stepdown asks the host to let another process
+// host: [StepDown] from the command line, [Join] from a newer release. All members
+// hear it. The host answers, ends its server and lets go of the lock, and it and
+// the members older than who asked leave the lock alone for two seconds or until
+// somebody hosts. Only a strictly newer release asks, each host once, and the host
+// compares again: two processes never take the store from each other, and builds
+// that are no release take part in none of that.
+//
+// The request and endpoint.json are the same in every [Protocol]. So a program of a
+// newer protocol displaces an older host, too; the older programs find the newer
+// one in endpoint.json, end their connection for good ([Member.Replaced]) and never
+// open that store again.
+//
 // # Who lives
 //
 // Each process keeps a lock on a file runners/NAME.lock. By [Member.Alive] others
-// find out whether the process that claimed a loop is gone.
+// find out whether the process that claimed a loop is gone. NAME.json beside it
+// says what it is ([Peers]).
 //
 // # What is written
 //

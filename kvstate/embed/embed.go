@@ -33,6 +33,8 @@ type Options struct {
 	Poll       time.Duration // how often the server's health is asked for; 0: 5 s
 	OnHealth   func(error)   // called when the server becomes unhealthy, and with nil when it is well again; must not block; only in the process that hosts
 
+	protocol int // Protocol, but for tests
+
 	// AllowNetwork takes a directory on a network file system, where another
 	// machine may not see the lock.
 	AllowNetwork bool
@@ -48,6 +50,9 @@ func (o Options) check() (Options, error) {
 	}
 	if o.Durability != Power && o.Durability != Process {
 		return o, fmt.Errorf("durability: must be %s or %s, got %q", Power, Process, o.Durability)
+	}
+	if o.protocol == 0 {
+		o.protocol = Protocol
 	}
 	if o.Poll <= 0 {
 		o.Poll = defaultPoll
@@ -77,6 +82,7 @@ type Host struct {
 	shared bool         // other processes may use it
 	bridge *bridge      // of Join
 	token  string       // that the server asks for; empty: none
+	runner string       // of Join: who hosts
 
 	mu   sync.Mutex
 	srv  *server.Server // nil while it is being restarted

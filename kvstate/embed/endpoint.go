@@ -17,6 +17,7 @@ const Protocol = 1
 // endpoint is what endpoint.json says about the process that has the directory.
 type endpoint struct {
 	PID        int       `json:"pid"`
+	Runner     string    `json:"runner,omitempty"` // its name in claims
 	Started    time.Time `json:"started"`
 	Version    string    `json:"version"`
 	Protocol   int       `json:"protocol"`
@@ -30,8 +31,8 @@ type endpoint struct {
 
 // announce tells other processes who has the directory and how to reach it.
 func (h *Host) announce(e endpoint) error {
-	e.PID, e.Started = os.Getpid(), time.Now().UTC().Truncate(time.Second)
-	e.Version, e.Protocol, e.Durability = h.opts.Version, Protocol, h.opts.Durability
+	e.PID, e.Runner, e.Started = os.Getpid(), h.runner, time.Now().UTC().Truncate(time.Second)
+	e.Version, e.Protocol, e.Durability = h.opts.Version, h.opts.protocol, h.opts.Durability
 	e.Command = commandLine()
 	data, err := json.Marshal(e)
 	if err != nil {
@@ -59,11 +60,12 @@ type IncompatibleError struct {
 	Dir           string
 	PID           int
 	Version, Mine string // of the programs
-	Protocol      int    // of the host; this program has [Protocol]
+	Protocol      int    // of the host
+	Own           int    // protocol of this program
 }
 
 // Error names both versions and says what to do.
 func (e *IncompatibleError) Error() string {
 	return fmt.Sprintf("process %d (version %s) hosts the loops in %s and speaks protocol %d, this program (version %s) protocol %d: use the same version, or end that process",
-		e.PID, e.Version, e.Dir, e.Protocol, e.Mine, Protocol)
+		e.PID, e.Version, e.Dir, e.Protocol, e.Mine, e.Own)
 }

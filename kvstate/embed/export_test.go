@@ -17,3 +17,12 @@ func JoinBriefly(ctx context.Context, opts Options) (*Member, error) {
 
 // MaxSocketPath is how long the path of a socket may be.
 const MaxSocketPath = maxSocketPath
+
+// WithProtocol is a program of another protocol.
+func WithProtocol(o Options, protocol int) Options {
+	o.protocol = protocol
+	return o
+}
+
+// OlderVersion is the order of releases.
+func OlderVersion(a, b string) bool { return olderVersion(a, b) }

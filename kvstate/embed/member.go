@@ -37,11 +37,16 @@ type Member struct {
 	cancel context.CancelFunc
 	once   sync.Once
 
-	mu      sync.Mutex // held while this process becomes host
-	host    *Host      // nil: another process hosts
-	token   string     // of the host that was dialed
-	closed  bool
-	restful time.Time // until then this process leaves hosting to others
+	mu       sync.Mutex // held while this process becomes host
+	host     *Host      // nil: another process hosts
+	token    string     // of the host that was dialed
+	closed   bool
+	restful  time.Time            // until then this process leaves hosting to others
+	asks     map[string]time.Time // hosts that were asked to hand over, and when they promised to
+	replaced error                // a newer program hosts
+	over     chan struct{}        // closed then
+
+	tasks sync.WaitGroup
 
 	trouble trouble
 }
@@ -59,8 +64,11 @@ type trouble struct {
 // outlives every change of the host; requests that are under way meanwhile fail
 // or are not answered.
 //
+// An older host is asked to hand over, so that the newest release hosts.
+//
 // An [*InUseError] says that a process has the directory and does not share it or
-// does not answer, an [*IncompatibleError] that it is of another version.
+// does not answer, an [*IncompatibleError] that it has an older protocol and does
+// not hand over, a [*ReplacedError] that it has a newer one.
 func Join(ctx context.Context, opts Options) (*Member, error) {
 	return join(ctx, opts, runtime.GOOS == "windows", joinPatience)
 }
@@ -73,7 +81,7 @@ func join(ctx context.Context, opts Options, tcp bool, most time.Duration) (*Mem
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	m := &Member{opts: opts, log: newLogger(opts.Logger), folder: &folder{path: opts.Dir}, tcp: tcp, lock: newLock(opts.Dir)}
+	m := &Member{opts: opts, log: newLogger(opts.Logger), folder: &folder{path: opts.Dir}, tcp: tcp, lock: newLock(opts.Dir), asks: map[string]time.Time{}, over: make(chan struct{})}
 	if err := prepare(opts); err != nil {
 		return nil, m.folder.explain(err)
 	}
@@ -96,9 +104,7 @@ func (m *Member) enter(ctx context.Context, most time.Duration) error {
 	for try := 1; ; try++ {
 		conn, err := nats.Connect(storeURL, m.connection()...)
 		if err == nil {
-			m.conn = conn
-			m.trouble.over()
-			return nil
+			return m.entered(conn)
 		}
 		if known := m.Trouble(); known != nil {
 			err = known
@@ -120,6 +126,29 @@ func (m *Member) enter(ctx context.Context, most time.Duration) error {
 	}
 }
 
+// entered begins to use the connection.
+func (m *Member) entered(conn *nats.Conn) error {
+	m.mu.Lock()
+	m.conn = conn
+	m.mu.Unlock()
+	m.trouble.over()
+	if _, err := conn.Subscribe(handoverSubject, m.asked); err != nil {
+		return fmt.Errorf("open the store in %s: %w", m.opts.Dir, err)
+	}
+	m.takeOver()
+	return nil
+}
+
+// back is called when there is a connection again: its host may be an older one.
+func (m *Member) back(*nats.Conn) {
+	m.trouble.over()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.closed {
+		m.tasks.Go(m.takeOver)
+	}
+}
+
 func (m *Member) connection() []nats.Option {
 	return []nats.Option{
 		nats.SetCustomDialer(m), nats.SkipHostLookup(), nats.TokenHandler(m.currentToken), nats.Name("loop-mcp"),
@@ -130,7 +159,7 @@ func (m *Member) connection() []nats.Option {
 		// A write that was held back while there was no server must not go out
 		// later: whoever sent it has found out that it failed.
 		nats.ReconnectBufSize(-1),
-		nats.ReconnectHandler(func(*nats.Conn) { m.trouble.over() }),
+		nats.ReconnectHandler(m.back),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { m.log.Debugf("the connection to the store's host ended: %v", err) }),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { // else it goes to stderr
 			m.log.Warnf("the connection to the store: %v", err)
@@ -170,6 +199,9 @@ func (m *Member) dial() (net.Conn, error) {
 	if m.closed {
 		return nil, errors.New("the store is closed")
 	}
+	if m.replaced != nil {
+		return nil, m.replaced
+	}
 	if m.host == nil && time.Now().After(m.restful) {
 		if err := m.elect(); err != nil {
 			m.restful = time.Now().Add(holdOff)
@@ -180,7 +212,11 @@ func (m *Member) dial() (net.Conn, error) {
 		m.token = m.host.token
 		return m.host.InProcessConn()
 	}
-	return m.call()
+	conn, err := m.call()
+	if err == nil {
+		m.restful = time.Time{} // somebody hosts
+	}
+	return conn, err
 }
 
 // elect makes this process the host unless another one has the lock.
@@ -199,7 +235,7 @@ func (m *Member) elect() error {
 		return errors.Join(fmt.Errorf("process %d hosts the loops in %s, and its file %s was removed: end that process, or two would write to one store", l.PID, m.opts.Dir, lockFile), m.lock.Unlock())
 	}
 	clearSockets(m.opts.Dir)
-	h := &Host{opts: m.opts, log: m.log, folder: m.folder, lock: m.lock, shared: true}
+	h := &Host{opts: m.opts, log: m.log, folder: m.folder, lock: m.lock, shared: true, runner: m.runner.name}
 	if m.tcp {
 		h.token = newToken()
 	}
@@ -219,8 +255,10 @@ func (m *Member) call() (net.Conn, error) {
 	switch {
 	case !ok || !lives(e.PID):
 		return nil, m.notYet(errors.New("nobody says that it hosts the store"))
-	case e.Protocol != Protocol:
-		return nil, &IncompatibleError{Dir: m.opts.Dir, PID: e.PID, Version: e.Version, Mine: m.opts.Version, Protocol: e.Protocol}
+	case e.Protocol > m.opts.protocol:
+		return nil, m.replacedBy(e)
+	case e.Protocol < m.opts.protocol:
+		return nil, m.displace(e)
 	case e.Alone:
 		return nil, inUse(m.opts.Dir)
 	case e.Address == "":
@@ -328,8 +366,11 @@ func (m *Member) Close() error {
 		}
 		m.cancel()
 		m.mu.Lock()
-		defer m.mu.Unlock()
 		m.closed = true
+		m.mu.Unlock()
+		m.tasks.Wait()
+		m.mu.Lock()
+		defer m.mu.Unlock()
 		if m.host != nil {
 			err = m.host.Close()
 			m.host = nil

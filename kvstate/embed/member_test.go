@@ -261,7 +261,7 @@ func TestAnotherVersionIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := embed.Join(t.Context(), embed.Options{Dir: dir, Version: "1.1"})
-	var other *embed.IncompatibleError
+	var other *embed.ReplacedError
 	if !errors.As(err, &other) || other.Protocol != 99 || other.PID != os.Getpid() {
 		t.Fatalf("got error %v", err)
 	}
