@@ -38,16 +38,41 @@ func (e *Engine) List(ctx context.Context, f Filter) (heads []Head, next string,
 	if err != nil {
 		return nil, "", fmt.Errorf("list loops: %w", err)
 	}
-	all = slices.DeleteFunc(all, func(h Head) bool { return !f.matches(h) || f.Page != "" && listKey(h) <= after })
-	slices.SortFunc(all, func(a, b Head) int { return cmp.Compare(listKey(a), listKey(b)) })
 	limit := min(cmp.Or(f.Limit, 20), 100)
-	if len(all) <= limit {
-		return all, "", nil
+	first := make([]listed, 0, limit+1) // sorted; thousands of others are only looked at
+	more := false
+	for i := range all {
+		h := &all[i]
+		at := listed{listKey(h), h}
+		if !f.matches(h) || f.Page != "" && at.key.compare(after) <= 0 {
+			continue
+		}
+		if len(first) == limit && first[limit-1].key.compare(at.key) < 0 {
+			more = true
+			continue
+		}
+		to, _ := slices.BinarySearchFunc(first, at.key, func(l listed, k rank) int { return l.key.compare(k) })
+		first = slices.Insert(first, to, at)
+		if len(first) > limit {
+			first, more = first[:limit], true
+		}
 	}
-	return all[:limit], encodePage(listKey(all[limit-1])), nil
+	for _, l := range first {
+		heads = append(heads, *l.head)
+	}
+	if !more {
+		return heads, "", nil
+	}
+	return heads, encodePage(first[limit-1].key), nil
 }
 
-func (f Filter) matches(h Head) bool {
+// listed is a head with its place in the list.
+type listed struct {
+	key  rank
+	head *Head
+}
+
+func (f Filter) matches(h *Head) bool {
 	if len(f.Statuses) > 0 && !slices.Contains(f.Statuses, h.Status) {
 		return false
 	}
@@ -59,8 +84,18 @@ func (f Filter) matches(h Head) bool {
 	return true
 }
 
-// listKey sorts heads as lists show them: by group, newest first, then id.
-func listKey(h Head) string {
+// rank is where lists show a head: by group, newest first, then id.
+type rank struct {
+	group   int
+	updated int64
+	id      ID
+}
+
+func (p rank) compare(o rank) int {
+	return cmp.Or(cmp.Compare(p.group, o.group), cmp.Compare(o.updated, p.updated), cmp.Compare(p.id, o.id))
+}
+
+func listKey(h *Head) rank {
 	group := 1
 	switch {
 	case h.Status == YourTurn || h.Status == NeedsInput || h.Status == Paused:
@@ -68,17 +103,25 @@ func listKey(h Head) string {
 	case h.Status.Settled():
 		group = 2
 	}
-	return fmt.Sprintf("%d %020d %s", group, int64(^uint64(0)>>1)-h.UpdatedAt.UnixNano(), h.ID)
+	return rank{group, h.UpdatedAt.UnixNano(), h.ID}
 }
 
-func encodePage(key string) string { return base64.RawURLEncoding.EncodeToString([]byte(key)) }
+func encodePage(p rank) string {
+	return base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, "%d %d %s", p.group, p.updated, p.id))
+}
 
-func decodePage(page string) (string, error) {
-	key, err := base64.RawURLEncoding.DecodeString(page)
-	if err != nil || page != "" && len(strings.Fields(string(key))) != 3 {
-		return "", &FieldError{Field: "page", Problem: fmt.Sprintf("%q is not a page of this list; pass next_page of the last answer", clip(page, 60))}
+func decodePage(page string) (p rank, err error) {
+	if page == "" {
+		return rank{}, nil
 	}
-	return string(key), nil
+	key, err := base64.RawURLEncoding.DecodeString(page)
+	if err == nil {
+		_, err = fmt.Sscanf(string(key), "%d %d %s", &p.group, &p.updated, &p.id)
+	}
+	if err != nil {
+		return rank{}, &FieldError{Field: "page", Problem: fmt.Sprintf("%q is not a page of this list; pass next_page of the last answer", clip(page, 60))}
+	}
+	return p, nil
 }
 
 func join[T ~string](words []T) string {
