@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -34,42 +35,35 @@ func (e *Engine) List(ctx context.Context, f Filter) (heads []Head, next string,
 	if err != nil {
 		return nil, "", err
 	}
-	all, err := e.store.List(ctx)
+	limit := min(cmp.Or(f.Limit, 20), 100)
+	more := false
+	err = scan(ctx, e.store, func(h *Head) {
+		if !f.matches(h) || f.Page != "" && rankOf(h).compare(after) <= 0 {
+			return
+		}
+		if heads = insert(heads, h, limit); len(heads) > limit {
+			heads, more = heads[:limit], true
+		}
+	})
 	if err != nil {
 		return nil, "", fmt.Errorf("list loops: %w", err)
 	}
-	limit := min(cmp.Or(f.Limit, 20), 100)
-	first := make([]listed, 0, limit+1) // sorted; thousands of others are only looked at
-	more := false
-	for i := range all {
-		h := &all[i]
-		at := listed{listKey(h), h}
-		if !f.matches(h) || f.Page != "" && at.key.compare(after) <= 0 {
-			continue
-		}
-		if len(first) == limit && first[limit-1].key.compare(at.key) < 0 {
-			more = true
-			continue
-		}
-		to, _ := slices.BinarySearchFunc(first, at.key, func(l listed, k rank) int { return l.key.compare(k) })
-		first = slices.Insert(first, to, at)
-		if len(first) > limit {
-			first, more = first[:limit], true
-		}
+	if more {
+		next = encodePage(rankOf(&heads[limit-1]))
 	}
-	for _, l := range first {
-		heads = append(heads, *l.head)
-	}
-	if !more {
-		return heads, "", nil
-	}
-	return heads, encodePage(first[limit-1].key), nil
+	return heads, next, nil
 }
 
-// listed is a head with its place in the list.
-type listed struct {
-	key  rank
-	head *Head
+// insert puts a copy of h where it belongs, or none behind the limit's place.
+func insert(heads []Head, h *Head, limit int) []Head {
+	key := rankOf(h)
+	at, _ := slices.BinarySearchFunc(heads, key, func(o Head, k rank) int { return rankOf(&o).compare(k) })
+	own := Head{}
+	if at < limit {
+		own = *h
+		own.Labels = maps.Clone(h.Labels)
+	}
+	return slices.Insert(heads, at, own)
 }
 
 func (f Filter) matches(h *Head) bool {
@@ -95,7 +89,7 @@ func (p rank) compare(o rank) int {
 	return cmp.Or(cmp.Compare(p.group, o.group), cmp.Compare(o.updated, p.updated), cmp.Compare(p.id, o.id))
 }
 
-func listKey(h *Head) rank {
+func rankOf(h *Head) rank {
 	group := 1
 	switch {
 	case h.Status == YourTurn || h.Status == NeedsInput || h.Status == Paused:
