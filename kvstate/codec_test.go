@@ -79,6 +79,59 @@ func TestSampleHeaderHasEveryField(t *testing.T) {
 	}
 }
 
+// TestHeadersAreReadByHand fails when a usual header is left to package json.
+func TestHeadersAreReadByHand(t *testing.T) {
+	h := sampleHeader()
+	h.Objects, h.Head.Cancel = [2]*object{}, nil
+	text, err := h.json()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var read, want header
+	if r := (&scanner{text: string(text)}); !r.header(&read) {
+		t.Fatalf("given up at %.60s", text[r.at:])
+	}
+	if err := json.Unmarshal(text, &want); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, read); diff != "" {
+		t.Errorf("not what package json reads:\n%s", diff)
+	}
+}
+
+// FuzzHeader reads a header by hand and as package json does.
+func FuzzHeader(f *testing.F) {
+	for _, text := range []string{"", "{}", `{"v":1}`, `{"v":01}`, `{"v":1.0}`, `{"p":-1}`, `{"h":{"usage":{"active_seconds":.5}}}`, `{"h":{"usage":{"active_seconds":5.}}}`,
+		`{"h":{"labels":{}}}`, `{"h":{"labels":{"a":"b"}}}`, `{"h":{"limits":{"max_active":"-1s"}}}`, `{"h":{"limits":{"max_passes":-1}}}`, `{"h":{"name":"a\u0041"}}`,
+		`{"l":[1,2]}`, `{"l":[1]}`, `{"l":[1,2,3]}`, `{"c":false}`, `{"c":true}`, `{"V":1}`, `{"v":1}x`, `{"h":null}`, `{"h":{"cancel":null}}`, `{"v":1,"v":2}`, "{\"n\":\"\xff\"}",
+		`{"h":{"limits":{"max_cost_usd":2.5,"max_duration":"24h0m0s"},"wake_at":"2026-11-21T10:00:00Z"}}`, `{"h":{"usage":{"cost_usd":-1}}}`} {
+		f.Add(text)
+	}
+	for _, cut := range []bool{false, true} {
+		h := sampleHeader()
+		if cut {
+			h.Objects, h.Head.Cancel = [2]*object{}, nil
+		}
+		text, err := h.json()
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(string(text))
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		var read, want header
+		if r := (&scanner{text: text}); !r.header(&read) {
+			return
+		}
+		if err := json.Unmarshal([]byte(text), &want); err != nil {
+			t.Fatalf("package json does not read it: %v", err)
+		}
+		if diff := cmp.Diff(want, read); diff != "" {
+			t.Errorf("not what package json reads:\n%s", diff)
+		}
+	})
+}
+
 func FuzzReadRecord(f *testing.F) {
 	text, err := sampleHeader().encode()
 	if err != nil {

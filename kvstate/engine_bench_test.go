@@ -19,6 +19,13 @@ import (
 // server's JetStream in js unless that is nil.
 func engine(b *testing.B, durability string, body loops.Body, js *jetstream.JetStream) *loops.Engine {
 	b.Helper()
+	e, _ := engineWith(b, durability, body, js, nil)
+	return e
+}
+
+// engineWith is engine with options, and returns its store as well.
+func engineWith(b *testing.B, durability string, body loops.Body, js *jetstream.JetStream, opts *loops.Options) (*loops.Engine, *kvstate.Store) {
+	b.Helper()
 	host, err := embed.Start(b.Context(), embed.Options{Dir: filepath.Join(b.TempDir(), "store"), Durability: durability})
 	if err != nil {
 		b.Fatal(err)
@@ -30,11 +37,11 @@ func engine(b *testing.B, durability string, body loops.Body, js *jetstream.JetS
 	if js != nil {
 		*js = stream
 	}
-	store, err := kvstate.Open(b.Context(), stream, nil)
+	store, err := kvstate.Open(b.Context(), stream, &kvstate.Options{Group: durability == embed.Power})
 	if err != nil {
 		b.Fatal(err)
 	}
-	e := loops.New(store, loops.Parts{Handlers: map[string]loops.Body{"bench": body}}, nil)
+	e := loops.New(store, loops.Parts{Handlers: map[string]loops.Body{"bench": body}}, opts)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- e.Run(ctx) }()
@@ -50,7 +57,7 @@ func engine(b *testing.B, durability string, body loops.Body, js *jetstream.JetS
 			b.Error(err)
 		}
 	})
-	return e
+	return e, store
 }
 
 // runLoop runs one loop of n iterations to its end.

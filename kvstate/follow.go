@@ -139,3 +139,17 @@ func (s *Store) List(ctx context.Context) ([]loops.Head, error) {
 	}
 	return s.projection.heads(time.Now()), nil
 }
+
+// Scan implements [loops.Scanner].
+func (s *Store) Scan(ctx context.Context, each func(*loops.Head)) error {
+	end, err := s.begin(ctx)
+	if err == nil {
+		defer end()
+		err = s.catchUp(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("list loops: %w", err)
+	}
+	s.projection.scan(time.Now(), each)
+	return nil
+}

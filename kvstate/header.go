@@ -3,7 +3,6 @@ package kvstate
 import (
 	"encoding/binary"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -103,7 +102,7 @@ func decodeHeader(text string, id loops.ID, rev uint64) (header, error) {
 	if cut < 0 || !bugs.NoChecksum && text[cut:] != crcPrefix+checksum([]byte(text[:cut]))+`"}` {
 		return h, errors.New("the checksum of the record's header is wrong")
 	}
-	if err := json.Unmarshal([]byte(text[:cut]+"}"), &h); err != nil {
+	if err := unmarshalHeader(text[:cut]+"}", &h); err != nil {
 		return h, fmt.Errorf("the record's header cannot be read: %w", err)
 	}
 	switch {

@@ -174,19 +174,23 @@ func (p *projection) base(id loops.ID) uint64 {
 }
 
 // heads returns copies of all heads.
-func (p *projection) heads(now time.Time) []loops.Head {
+func (p *projection) heads(now time.Time) (heads []loops.Head) {
+	p.scan(now, func(h *loops.Head) { heads = append(heads, copyHead(*h)) })
+	return heads
+}
+
+// scan calls each with all heads.
+func (p *projection) scan(now time.Time, each func(*loops.Head)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	heads := make([]loops.Head, 0, len(p.entries))
 	for id, e := range p.entries {
 		if !e.gone.IsZero() && now.After(e.gone.Add(goneGrace)) {
 			// The server said so while nobody was listening.
 			p.forget(id)
 			continue
 		}
-		heads = append(heads, copyHead(e.Head))
+		each(&e.Head)
 	}
-	return heads
 }
 
 // goneGrace is how long after its time a settled loop is still believed to be

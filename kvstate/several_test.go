@@ -3,6 +3,7 @@ package kvstate_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -232,4 +233,26 @@ func find(heads []loops.Head, id loops.ID) loops.Head {
 		}
 	}
 	return loops.Head{}
+}
+
+// TestScanShowsWhatListReturns reads all heads in both ways.
+func TestScanShowsWhatListReturns(t *testing.T) {
+	store, js := fresh(t, nil)
+	other := open(t, js, &kvstate.Options{Runner: "other"})
+	for n := range 5 {
+		must[loops.State](t)(store.Create(t.Context(), newLoop(loops.ID(fmt.Sprintf("scan-aaa%d", n)))))
+		seen := map[loops.ID]uint64{}
+		if err := other.Scan(t.Context(), func(h *loops.Head) { seen[h.ID] = h.Rev }); err != nil {
+			t.Fatal(err)
+		}
+		heads := must[[]loops.Head](t)(other.List(t.Context()))
+		for _, h := range heads {
+			if seen[h.ID] != h.Rev {
+				t.Errorf("%s is seen at revision %d, listed at %d", h.ID, seen[h.ID], h.Rev)
+			}
+		}
+		if len(heads) != n+1 || len(seen) != n+1 {
+			t.Errorf("%d loops are listed and %d seen of %d", len(heads), len(seen), n+1)
+		}
+	}
 }

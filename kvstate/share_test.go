@@ -235,12 +235,13 @@ func (p *sharer) reset() time.Duration {
 // commit. The others go on, and nothing that anybody was told to be stored is
 // lost.
 func TestKilledHost(t *testing.T) {
-	t.Run("one by one", func(t *testing.T) { testKilledHost(t, 1) })
-	t.Run("in batches", func(t *testing.T) { testKilledHost(t, 32) })
+	t.Run("one by one", func(t *testing.T) { testKilledHost(t, 1, 5) })
+	t.Run("in batches", func(t *testing.T) { testKilledHost(t, 24, 2) })
 }
 
-// testKilledHost has processes that commit to so many loops at once.
-func testKilledHost(t *testing.T, crowd int) {
+// testKilledHost has processes that commit to so many loops at once, each a few
+// times from kill to kill.
+func testKilledHost(t *testing.T, crowd, few int) {
 	dir := t.TempDir()
 	told := &audience{last: map[loops.ID]report{}}
 	var all []*sharer
@@ -250,7 +251,7 @@ func testKilledHost(t *testing.T, crowd int) {
 	var gaps []time.Duration
 	for range *hostKills {
 		for _, p := range all {
-			p.commits(t, crowd*(5+rand.IntN(20)))
+			p.commits(t, crowd*(few+rand.IntN(4*few)))
 			p.reset()
 		}
 		at := slices.IndexFunc(all, (*sharer).hosts)
@@ -264,13 +265,13 @@ func testKilledHost(t *testing.T, crowd int) {
 		_ = all[at].cmd.Wait() // it was killed
 		all = slices.Delete(all, at, at+1)
 		for _, p := range all {
-			p.commits(t, 10*crowd)
+			p.commits(t, 2*few*crowd)
 			gaps = append(gaps, p.reset())
 		}
 		all = append(all, told.join(t, dir, crowd))
 	}
 	for _, p := range all { // graceful, one after the other
-		p.commits(t, 5*crowd)
+		p.commits(t, few*crowd)
 		p.stdin.Close()
 		<-p.done
 		if err := p.cmd.Wait(); err != nil {

@@ -60,7 +60,7 @@ func (s *Store) sweep(ctx context.Context) error {
 
 // floors returns, for every loop, from which revision on its records count.
 func (p *projection) floors(now time.Time) map[loops.ID]uint64 {
-	p.heads(now) // forgets what is gone
+	p.scan(now, func(*loops.Head) {}) // forgets what is gone
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	floors := make(map[loops.ID]uint64, len(p.entries))

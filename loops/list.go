@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -34,20 +35,38 @@ func (e *Engine) List(ctx context.Context, f Filter) (heads []Head, next string,
 	if err != nil {
 		return nil, "", err
 	}
-	all, err := e.store.List(ctx)
+	limit := min(cmp.Or(f.Limit, 20), 100)
+	more := false
+	err = scan(ctx, e.store, func(h *Head) {
+		if !f.matches(h) || f.Page != "" && rankOf(h).compare(after) <= 0 {
+			return
+		}
+		if heads = insert(heads, h, limit); len(heads) > limit {
+			heads, more = heads[:limit], true
+		}
+	})
 	if err != nil {
 		return nil, "", fmt.Errorf("list loops: %w", err)
 	}
-	all = slices.DeleteFunc(all, func(h Head) bool { return !f.matches(h) || f.Page != "" && listKey(h) <= after })
-	slices.SortFunc(all, func(a, b Head) int { return cmp.Compare(listKey(a), listKey(b)) })
-	limit := min(cmp.Or(f.Limit, 20), 100)
-	if len(all) <= limit {
-		return all, "", nil
+	if more {
+		next = encodePage(rankOf(&heads[limit-1]))
 	}
-	return all[:limit], encodePage(listKey(all[limit-1])), nil
+	return heads, next, nil
 }
 
-func (f Filter) matches(h Head) bool {
+// insert puts a copy of h where it belongs, or none behind the limit's place.
+func insert(heads []Head, h *Head, limit int) []Head {
+	key := rankOf(h)
+	at, _ := slices.BinarySearchFunc(heads, key, func(o Head, k rank) int { return rankOf(&o).compare(k) })
+	own := Head{}
+	if at < limit {
+		own = *h
+		own.Labels = maps.Clone(h.Labels)
+	}
+	return slices.Insert(heads, at, own)
+}
+
+func (f Filter) matches(h *Head) bool {
 	if len(f.Statuses) > 0 && !slices.Contains(f.Statuses, h.Status) {
 		return false
 	}
@@ -59,8 +78,18 @@ func (f Filter) matches(h Head) bool {
 	return true
 }
 
-// listKey sorts heads as lists show them: by group, newest first, then id.
-func listKey(h Head) string {
+// rank is where lists show a head: by group, newest first, then id.
+type rank struct {
+	group   int
+	updated int64
+	id      ID
+}
+
+func (p rank) compare(o rank) int {
+	return cmp.Or(cmp.Compare(p.group, o.group), cmp.Compare(o.updated, p.updated), cmp.Compare(p.id, o.id))
+}
+
+func rankOf(h *Head) rank {
 	group := 1
 	switch {
 	case h.Status == YourTurn || h.Status == NeedsInput || h.Status == Paused:
@@ -68,17 +97,25 @@ func listKey(h Head) string {
 	case h.Status.Settled():
 		group = 2
 	}
-	return fmt.Sprintf("%d %020d %s", group, int64(^uint64(0)>>1)-h.UpdatedAt.UnixNano(), h.ID)
+	return rank{group, h.UpdatedAt.UnixNano(), h.ID}
 }
 
-func encodePage(key string) string { return base64.RawURLEncoding.EncodeToString([]byte(key)) }
+func encodePage(p rank) string {
+	return base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, "%d %d %s", p.group, p.updated, p.id))
+}
 
-func decodePage(page string) (string, error) {
-	key, err := base64.RawURLEncoding.DecodeString(page)
-	if err != nil || page != "" && len(strings.Fields(string(key))) != 3 {
-		return "", &FieldError{Field: "page", Problem: fmt.Sprintf("%q is not a page of this list; pass next_page of the last answer", clip(page, 60))}
+func decodePage(page string) (p rank, err error) {
+	if page == "" {
+		return rank{}, nil
 	}
-	return string(key), nil
+	key, err := base64.RawURLEncoding.DecodeString(page)
+	if err == nil {
+		_, err = fmt.Sscanf(string(key), "%d %d %s", &p.group, &p.updated, &p.id)
+	}
+	if err != nil {
+		return rank{}, &FieldError{Field: "page", Problem: fmt.Sprintf("%q is not a page of this list; pass next_page of the last answer", clip(page, 60))}
+	}
+	return p, nil
 }
 
 func join[T ~string](words []T) string {

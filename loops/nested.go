@@ -198,18 +198,22 @@ func (e *Engine) endChildren(ctx context.Context, s State) error {
 // endOrphans cancels the loops whose parent settled while no process was there
 // to end them.
 func (e *Engine) endOrphans(ctx context.Context) error {
-	heads, err := e.store.List(ctx)
+	parents := map[ID]ID{} // of the live loops that have one
+	settled := map[ID]Status{}
+	err := scan(ctx, e.store, func(h *Head) {
+		if h.Status.Settled() {
+			settled[h.ID] = h.Status
+		} else if h.Parent != "" {
+			parents[h.ID] = h.Parent
+		}
+	})
 	if err != nil {
 		return fmt.Errorf("look for loops whose parent has ended: %w", err)
 	}
-	status := map[ID]Status{}
-	for _, h := range heads {
-		status[h.ID] = h.Status
-	}
 	var problems []error
-	for _, h := range heads {
-		if above, known := status[h.Parent]; h.Parent != "" && known && above.Settled() && !h.Status.Settled() {
-			_, err := e.do(ctx, h.ID, Request{Action: CancelIt, By: "parent", Message: fmt.Sprintf("the loop above it, %s, is %s", h.Parent, above)})
+	for id, parent := range parents {
+		if above, ended := settled[parent]; ended {
+			_, err := e.do(ctx, id, Request{Action: CancelIt, By: "parent", Message: fmt.Sprintf("the loop above it, %s, is %s", parent, above)})
 			problems = append(problems, err)
 		}
 	}

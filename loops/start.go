@@ -112,15 +112,14 @@ func sameRequest(a, b Origin) bool {
 }
 
 func (e *Engine) roomForLoop(ctx context.Context) error {
-	heads, err := e.store.List(ctx)
-	if err != nil {
-		return fmt.Errorf("count live loops: %w", err)
-	}
 	live := 0
-	for _, h := range heads {
+	err := scan(ctx, e.store, func(h *Head) {
 		if !h.Status.Settled() {
 			live++
 		}
+	})
+	if err != nil {
+		return fmt.Errorf("count live loops: %w", err)
 	}
 	if live < e.opts.LiveLoops {
 		return nil

@@ -90,6 +90,26 @@ type Leased interface {
 	Lease(ctx context.Context) (owner string, held context.Context, err error)
 }
 
+// Scanner is what a [Store] has besides when it can show thousands of heads
+// without a copy of each.
+type Scanner interface {
+	// Scan calls each with every head that List would return. each neither keeps
+	// nor changes it and does not call the store.
+	Scan(ctx context.Context, each func(*Head)) error
+}
+
+// scan calls each with the heads of all loops. each keeps copies only.
+func scan(ctx context.Context, s Store, each func(*Head)) error {
+	if s, ok := s.(Scanner); ok {
+		return s.Scan(ctx, each)
+	}
+	heads, err := s.List(ctx)
+	for i := range heads {
+		each(&heads[i])
+	}
+	return err
+}
+
 // MaxRecord is how many bytes a record of [Store.Update] may have.
 const MaxRecord = 64 << 10
 

@@ -1,0 +1,349 @@
+package kvstate
+
+import (
+	"encoding/json"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"example.com/loop-mcp/loops"
+)
+
+// Headers are read by hand, too, as far as they are what [header.json] writes: a
+// store of 100,000 loops is opened four times as fast, and what each keeps is one
+// piece of memory. At the first surprise package json takes over, so nothing
+// depends on it what a header means; a fuzz test compares the two.
+
+// scanner reads JSON without white space, and gives up easily.
+type scanner struct {
+	text  string
+	at    int
+	gone  bool // it has given up
+	texts [16]found
+	n     int // of texts
+	size  int // of all texts together
+}
+
+// found is a text that goes to a variable in the end.
+type found struct {
+	to         *string
+	start, end int
+}
+
+// unmarshalHeader is json.Unmarshal.
+func unmarshalHeader(text string, h *header) error {
+	var read header
+	if r := (&scanner{text: text}); r.header(&read) {
+		*h = read
+		return nil
+	}
+	return json.Unmarshal([]byte(text), h)
+}
+
+func (r *scanner) giveUp() { r.gone = true }
+
+// skip reads c.
+func (r *scanner) skip(c byte) {
+	if r.at >= len(r.text) || r.text[r.at] != c {
+		r.gone = true
+		return
+	}
+	r.at++
+}
+
+func (r *scanner) next() byte {
+	if r.at >= len(r.text) {
+		return 0
+	}
+	return r.text[r.at]
+}
+
+// object calls member for each member, which has to read its value.
+func (r *scanner) object(member func(key string)) {
+	r.skip('{')
+	if r.next() == '}' {
+		r.at++
+		return
+	}
+	for !r.gone {
+		start, end := r.quoted()
+		r.skip(':')
+		if r.gone {
+			return
+		}
+		member(r.text[start:end])
+		if r.next() != ',' {
+			r.skip('}')
+			return
+		}
+		r.at++
+	}
+}
+
+// quoted reads a text that stands for itself.
+func (r *scanner) quoted() (start, end int) {
+	r.skip('"')
+	start = r.at
+	for ; r.at < len(r.text); r.at++ {
+		switch c := r.text[r.at]; {
+		case c == '"':
+			r.at++
+			return start, r.at - 1
+		case c < ' ' || c == '\\':
+			r.gone = true
+			return 0, 0
+		}
+	}
+	r.gone = true
+	return 0, 0
+}
+
+func (r *scanner) string(to *string) {
+	start, end := r.quoted()
+	if r.gone || r.n == len(r.texts) || !utf8.ValidString(r.text[start:end]) {
+		r.gone = true
+		return
+	}
+	r.texts[r.n] = found{to, start, end}
+	r.n++
+	r.size += end - start
+}
+
+// number returns the text of a number.
+func (r *scanner) number() string {
+	start := r.at
+	for r.at < len(r.text) && (r.text[r.at] >= '0' && r.text[r.at] <= '9' || r.text[r.at] == '-' || r.text[r.at] == '.') {
+		r.at++
+	}
+	digits := strings.TrimPrefix(r.text[start:r.at], "-")
+	if c := r.next(); c == 'e' || c == 'E' || len(digits) == 0 || digits[0] == '0' && len(digits) > 1 && digits[1] != '.' {
+		r.gone = true // JSON has no leading zeros
+	}
+	return r.text[start:r.at]
+}
+
+func (r *scanner) int64() int64 {
+	n, err := strconv.ParseInt(r.number(), 10, 64)
+	r.gone = r.gone || err != nil
+	return n
+}
+
+func (r *scanner) int() int { return int(r.int64()) }
+
+func (r *scanner) uint64() uint64 {
+	n, err := strconv.ParseUint(r.number(), 10, 64)
+	r.gone = r.gone || err != nil
+	return n
+}
+
+func (r *scanner) float() float64 {
+	text := r.number()
+	f, err := strconv.ParseFloat(text, 64)
+	r.gone = r.gone || err != nil || strings.HasSuffix(text, ".") || strings.HasPrefix(strings.TrimPrefix(text, "-"), ".")
+	return f
+}
+
+func (r *scanner) time() (t time.Time) {
+	start, end := r.quoted()
+	if !r.gone && t.UnmarshalText([]byte(r.text[start:end])) != nil {
+		r.gone = true
+	}
+	return t
+}
+
+func (r *scanner) duration() loops.Duration {
+	start, end := r.quoted()
+	d, err := time.ParseDuration(r.text[start:end])
+	r.gone = r.gone || err != nil || d < 0
+	return loops.Duration(d)
+}
+
+func (r *scanner) count() loops.Count {
+	n := r.int64()
+	r.gone = r.gone || n < 0
+	return loops.Count(n)
+}
+
+func (r *scanner) money() (u loops.USD) {
+	if text := r.number(); !r.gone && u.UnmarshalJSON([]byte(text)) != nil {
+		r.gone = true
+	}
+	return u
+}
+
+// take gives all texts to their variables, as parts of one piece of memory.
+func (r *scanner) take() {
+	var b strings.Builder
+	b.Grow(r.size)
+	for _, f := range r.texts[:r.n] {
+		b.WriteString(r.text[f.start:f.end])
+	}
+	rest := b.String()
+	for _, f := range r.texts[:r.n] {
+		*f.to, rest = rest[:f.end-f.start], rest[f.end-f.start:]
+	}
+}
+
+// header reads all of a header. false: package json has to.
+func (r *scanner) header(h *header) bool {
+	var form, id, status, phase, parent string
+	r.object(func(key string) {
+		switch key {
+		case "v":
+			h.Version = r.int()
+		case "k":
+			r.string(&form)
+		case "n":
+			r.string(&h.Nonce)
+		case "pn":
+			r.string(&h.PrevNonce)
+		case "p":
+			h.Prev = r.uint64()
+		case "b":
+			h.Base = r.uint64()
+		case "f":
+			h.Floor = r.uint64()
+		case "y":
+			h.BaseSize = r.int64()
+		case "z":
+			h.Since = r.int64()
+		case "q":
+			h.Count = r.int()
+		case "o":
+			r.string(&h.Origin)
+		case "x":
+			h.Expires = r.int64()
+		case "l":
+			r.skip('[')
+			h.Lengths[0] = r.int()
+			r.skip(',')
+			h.Lengths[1] = r.int()
+			r.skip(']')
+		case "s":
+			r.string(&h.Sum)
+		case "c":
+			h.Packed = strings.HasPrefix(r.text[r.at:], "true")
+			r.gone = r.gone || !h.Packed
+			r.at += len("true")
+		case "h":
+			r.object(func(key string) { r.head(key, &h.Head, &id, &status, &phase, &parent) })
+		default: // such as objects
+			r.giveUp()
+		}
+	})
+	if r.gone || r.at != len(r.text) {
+		return false
+	}
+	r.take()
+	h.Kind, h.Head.ID, h.Head.Status, h.Head.Phase, h.Head.Parent = kind(form), loops.ID(id), loops.Status(status), loops.Phase(phase), loops.ID(parent)
+	return true
+}
+
+// head reads one member of a head.
+func (r *scanner) head(key string, h *loops.Head, id, status, phase, parent *string) {
+	switch key {
+	case "id":
+		r.string(id)
+	case "name":
+		r.string(&h.Name)
+	case "status":
+		r.string(status)
+	case "phase":
+		r.string(phase)
+	case "summary":
+		r.string(&h.Summary)
+	case "parent":
+		r.string(parent)
+	case "labels":
+		h.Labels = map[string]string{}
+		r.object(func(key string) {
+			start, end := r.quoted()
+			r.gone = r.gone || !utf8.ValidString(key) || !utf8.ValidString(r.text[start:end])
+			h.Labels[strings.Clone(key)] = strings.Clone(r.text[start:end])
+		})
+	case "iteration":
+		h.Iteration = r.int()
+	case "pass":
+		h.Pass = r.int()
+	case "epoch":
+		h.Epoch = r.uint64()
+	case "cursor":
+		h.Cursor = r.uint64()
+	case "usage":
+		r.object(func(key string) { r.ledger(key, &h.Ledger) })
+	case "limits":
+		r.object(func(key string) { r.limits(key, &h.Limits) })
+	case "claim":
+		r.object(func(key string) {
+			switch key {
+			case "owner":
+				r.string(&h.Claim.Owner)
+			case "token":
+				r.string(&h.Claim.Token)
+			default:
+				r.giveUp()
+			}
+		})
+	case "wake_at":
+		h.WakeAt = r.time()
+	case "created_at":
+		h.CreatedAt = r.time()
+	case "updated_at":
+		h.UpdatedAt = r.time()
+	default: // such as a wish to cancel
+		r.giveUp()
+	}
+}
+
+func (r *scanner) ledger(key string, l *loops.Ledger) {
+	switch key {
+	case "starts":
+		l.Starts = r.int()
+	case "iterations":
+		l.Iterations = r.int()
+	case "passes":
+		l.Passes = r.int()
+	case "active_seconds":
+		l.ActiveSeconds = r.float()
+	case "input_tokens":
+		l.InputTokens = r.int64()
+	case "output_tokens":
+		l.OutputTokens = r.int64()
+	case "total_tokens":
+		l.TotalTokens = r.int64()
+	case "tool_calls":
+		l.ToolCalls = r.int64()
+	case "failures":
+		l.Failures = r.int()
+	case "cost_usd":
+		l.CostUSD = r.money()
+	default:
+		r.giveUp()
+	}
+}
+
+func (r *scanner) limits(key string, l *loops.Limits) {
+	switch key {
+	case "max_iterations":
+		l.MaxIterations = r.count()
+	case "max_passes":
+		l.MaxPasses = r.count()
+	case "max_duration":
+		l.MaxDuration = r.duration()
+	case "max_active":
+		l.MaxActive = r.duration()
+	case "iteration_timeout":
+		l.IterationTimeout = r.duration()
+	case "max_total_tokens":
+		l.MaxTotalTokens = r.count()
+	case "max_cost_usd":
+		l.MaxCostUSD = r.money()
+	case "max_tool_calls":
+		l.MaxToolCalls = r.count()
+	case "max_failures":
+		l.MaxFailures = r.count()
+	default:
+		r.giveUp()
+	}
+}
