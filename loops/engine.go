@@ -20,7 +20,8 @@ type Engine struct {
 	parts Parts
 	opts  Options
 
-	feed feed // what the loops of this process say
+	feed  feed // what the loops of this process say
+	clock *clock
 
 	working atomic.Int32 // calls of Run under way
 
@@ -47,6 +48,10 @@ type Options struct {
 	// Trouble says why the store takes nothing now, for those who look at live
 	// loops; nil, or returning nil: nothing is known to be wrong. It is quick.
 	Trouble func() error
+	// Uptime says how long the machine has been up, with the time that it slept, so
+	// that a clock that was set ahead is told from sleep; nil, or 0: it counts as
+	// sleep, which max_duration counts as well.
+	Uptime func() time.Duration
 	// MayRead says why files below an absolute folder may not be read for a loop
 	// of that source; nil allows all. Asked for the folder of protect.
 	MayRead func(dir string, s Source) error
@@ -64,6 +69,7 @@ func New(store Store, parts Parts, opts *Options) *Engine {
 	if opts != nil {
 		e.opts = *opts
 	}
+	e.clock = newClock(e.opts.Uptime)
 	if e.opts.Workers <= 0 {
 		e.opts.Workers = 16
 	}
@@ -121,11 +127,13 @@ func (e *Engine) do(ctx context.Context, id ID, r Request) (Outcome, error) {
 			}
 			r.score = scoreOf(r.Output)
 		}
-		out, err := apply(s, r, time.Now())
+		s, now := e.clock.present(s)
+		out, err := apply(s, r, now)
 		out.Warnings = warnings
 		if err != nil || out.Reused || out.AlreadySettled {
 			return out, err
 		}
+		made := out.State.UpdatedAt
 		out.State, err = e.store.Commit(ctx, out.State)
 		if errors.Is(err, ErrConflict) {
 			continue // somebody was faster: the request is judged against what is there now
@@ -133,6 +141,8 @@ func (e *Engine) do(ctx context.Context, id ID, r Request) (Outcome, error) {
 		if err != nil {
 			return Outcome{}, fmt.Errorf("%s %s: %w", r.Action, id, err)
 		}
+		out.State.UpdatedAt = made
+		e.clock.stored(out.State)
 		e.signal(out.State.Head())
 		return out, e.after(ctx, out.State, r)
 	}

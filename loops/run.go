@@ -63,8 +63,8 @@ func (r *run) holds(s State) bool { return s.Claim.Token == r.claim.Token }
 
 // take claims the loop. false means that there is nothing to do for a worker.
 func (r *run) take() (bool, error) {
-	s := r.state()
-	next, ok := claim(s, r.claim, time.Now())
+	s, now := r.e.clock.due(r.state())
+	next, ok := claim(s, r.claim, now)
 	if _, timed := s.Head().WantsWorker(); !ok && timed {
 		return false, errEarly
 	}
@@ -183,6 +183,7 @@ func (r *run) commitWith(ctx context.Context, patient bool, change func(State) (
 	r.commits++
 	s, said := r.state(), false
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
+		s, _ = r.e.clock.present(s)
 		next, err := change(s)
 		if err != nil {
 			return err
@@ -249,7 +250,13 @@ func (r *run) landed(got, next State) {
 func (r *run) store(ctx context.Context, s State) (State, error) {
 	ctx, cancel := context.WithTimeout(ctx, commitPatience)
 	defer cancel()
-	return r.e.store.Commit(ctx, s)
+	made := s.UpdatedAt
+	s, err := r.e.store.Commit(ctx, s)
+	if err == nil {
+		s.UpdatedAt = made // with its monotonic reading
+		r.e.clock.stored(s)
+	}
+	return s, err
 }
 
 // reload reads the loop again after a commit that failed. It gives a store in
