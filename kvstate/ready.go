@@ -18,6 +18,7 @@ type queue struct {
 	claimed map[loops.ID]*entry // wanted, but their owner lives
 	handed  map[loops.ID]uint64 // the revision that was handed out last
 	wake    chan struct{}       // closes when there is something new; nil while nobody waits
+	asked   time.Time           // when next was called last
 	closed  bool
 }
 
@@ -60,9 +61,9 @@ func (q *queue) update(e *entry) {
 		q.claimed[id] = e
 		return
 	}
-	if at.After(time.Now()) {
+	if due, wait := dueAt(at, e.Head.UpdatedAt, time.Now()); wait {
 		q.waiting[id] = want{rev: e.rev}
-		heap.Push(&q.later, sleeper{at, id, e.rev})
+		heap.Push(&q.later, sleeper{due, id, e.rev})
 	} else {
 		q.waiting[id] = want{rev: e.rev, due: true}
 		if !was.due { // else it keeps its place
@@ -70,6 +71,31 @@ func (q *queue) update(e *entry) {
 		}
 	}
 	q.notify()
+}
+
+// dueAt returns the moment at, of a record that was made at another one, by the
+// clock that nobody sets; wait is false when it is over. A record of the future
+// tells that the clock was set back: the wait is then as long as it was to be.
+func dueAt(at, made, now time.Time) (due time.Time, wait bool) {
+	left := at.Sub(now.Round(0))
+	if made.After(now) {
+		left = at.Sub(made)
+	}
+	return now.Add(left), left > 0
+}
+
+// clockSet notices that the machine slept or that its clock was set ahead, and
+// wakes what is due by it. One that is set back changes nothing.
+func (q *queue) clockSet(now time.Time) {
+	if !q.asked.IsZero() {
+		ahead := now.Round(0).Sub(q.asked.Round(0)) - now.Sub(q.asked)
+		for i := range q.later {
+			if ahead > time.Second {
+				q.later[i].at = q.later[i].at.Add(-ahead) // all alike: the order stays
+			}
+		}
+	}
+	q.asked = now
 }
 
 // remove forgets a loop.
@@ -81,6 +107,7 @@ func (q *queue) remove(id loops.ID) {
 
 // next takes the first loop that is due, or returns when the next one is.
 func (q *queue) next(now time.Time) (loops.ID, time.Time) {
+	q.clockSet(now)
 	for len(q.later) > 0 {
 		first := q.later[0]
 		w, ok := q.waiting[first.id]

@@ -108,7 +108,7 @@ func (s *State) endWait(now time.Time) {
 // wake returns the next moment at which the rules must be asked about a loop
 // that waits for time, the client or a person.
 func (s State) wake() time.Time {
-	at := s.Origin.CreatedAt.Add(time.Duration(s.Limits.MaxDuration))
+	at := s.UpdatedAt.Add(time.Duration(s.Limits.MaxDuration - s.Elapsed))
 	sooner := func(t time.Time) {
 		if t.Before(at) {
 			at = t

@@ -342,10 +342,14 @@ func (s State) needInput(a Attention, now time.Time) State {
 	return s
 }
 
-// touch moves the loop's clock. It never goes back.
+// touch moves the loop's clock, by what has passed since the change before. It
+// never goes back.
 func (s *State) touch(now time.Time) {
+	if s.UpdatedAt.IsZero() {
+		s.UpdatedAt = s.Origin.CreatedAt
+	}
+	s.Elapsed += Duration(max(0, now.Sub(s.UpdatedAt)))
 	s.UpdatedAt = now
-	s.Elapsed = max(s.Elapsed, Duration(now.Sub(s.Origin.CreatedAt)))
 }
 
 // emit adds an event to what this change adds to the journal.

@@ -22,6 +22,7 @@ type Engine struct {
 
 	feed   feed    // what the loops of this process say
 	teller *teller // who is told about them
+	clock  *clock
 
 	working atomic.Int32 // calls of Run under way
 
@@ -61,6 +62,10 @@ type Options struct {
 	// Trouble says why the store takes nothing now, for those who look at live
 	// loops; nil, or returning nil: nothing is known to be wrong. It is quick.
 	Trouble func() error
+	// Uptime says how long the machine has been up, with the time that it slept, so
+	// that a clock that was set ahead is told from sleep; nil, or 0: it counts as
+	// sleep, which max_duration counts as well.
+	Uptime func() time.Duration
 	// MayRead says why files below an absolute folder may not be read for a loop
 	// of that source; nil allows all. Asked for the folder of protect.
 	MayRead func(dir string, s Source) error
@@ -78,6 +83,7 @@ func New(store Store, parts Parts, opts *Options) *Engine {
 	if opts != nil {
 		e.opts = *opts
 	}
+	e.clock = newClock(e.opts.Uptime)
 	if e.opts.Workers <= 0 {
 		e.opts.Workers = 16
 	}
@@ -148,7 +154,8 @@ func (e *Engine) do(ctx context.Context, id ID, r Request) (Outcome, error) {
 			}
 			r.score = scoreOf(r.Output)
 		}
-		out, err := apply(s, r, time.Now())
+		s, now := e.clock.present(s)
+		out, err := apply(s, r, now)
 		out.Warnings = warnings
 		if err != nil || out.Reused || out.AlreadySettled {
 			return out, err

@@ -78,8 +78,8 @@ func (r *run) holds(s State) bool { return s.Claim.Token == r.claim.Token }
 
 // take claims the loop. false means that there is nothing to do for a worker.
 func (r *run) take() (bool, error) {
-	s := r.state()
-	next, ok := claim(s, r.claim, time.Now())
+	s, now := r.e.clock.due(r.state())
+	next, ok := claim(s, r.claim, now)
 	if _, timed := s.Head().WantsWorker(); !ok && timed {
 		return false, errEarly
 	}
@@ -198,6 +198,7 @@ func (r *run) commitWith(ctx context.Context, patient bool, change func(State) (
 	r.commits++
 	s, said := r.state(), false
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
+		s, _ = r.e.clock.present(s)
 		next, err := change(s)
 		if err != nil {
 			return err

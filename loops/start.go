@@ -53,7 +53,7 @@ func (e *Engine) Start(ctx context.Context, r StartRequest) (Outcome, error) {
 		return Outcome{}, err
 	}
 	for {
-		s, err := e.store.Create(ctx, born(id, origin))
+		s, err := e.create(ctx, born(id, origin))
 		switch {
 		case errors.Is(err, ErrExists) && r.RequestID != "":
 			return e.reuse(ctx, id, origin)

@@ -90,7 +90,7 @@ type State struct {
 	Claim    Claim     `json:"claim,omitzero"`
 	Cursor   uint64    `json:"cursor"` // number of the loop's last event
 	Requests []Handled `json:"requests,omitempty"`
-	Elapsed  Duration  `json:"elapsed,omitempty"` // wall clock since the start; never falls when the clock is set back
+	Elapsed  Duration  `json:"elapsed,omitempty"` // since the start, by a clock that nobody sets where one process has seen it; never falls
 
 	Tell string `json:"tell,omitempty"` // the process that still has to tell somebody what the loop came to
 

@@ -78,8 +78,11 @@ func (e *Engine) commit(ctx context.Context, s State) (State, error) {
 	if e.opts.Tell != nil {
 		by = e.store.Runner()
 	}
+	made := s.UpdatedAt
 	got, err := e.store.Commit(ctx, s.telling(by))
 	if err == nil {
+		got.UpdatedAt = made // with its monotonic reading
+		e.clock.stored(got)
 		e.heard(got.ID, got.Tell)
 	}
 	return got, err

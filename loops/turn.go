@@ -319,7 +319,8 @@ func (r *run) finish(ctx context.Context, o outcome, whole string) error {
 	var found findings
 	quick, iteration := false, 0
 	if o.it.OK && o.it.Done { // else no conditions are asked
-		after := decide(r.state(), o, time.Now())
+		before, now := r.e.clock.present(r.state())
+		after := decide(before, o, now)
 		if quick = after.Owed != nil && cheap(after.Origin.Spec.until()); quick {
 			found = r.ask(ctx, after, whole)
 			quick = found.cut == nil

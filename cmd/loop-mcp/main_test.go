@@ -91,6 +91,9 @@ func work(role string) int {
 		fmt.Fprintln(f, os.Getenv("LOOP_ID"), iteration)
 		fmt.Fprint(os.Stdout, "iteration ", iteration)
 	case "slow": // until it is told to go on
+		if os.WriteFile("begun", nil, 0o600) != nil {
+			return 1
+		}
 		for !exists("go-on") {
 			<-time.After(10 * time.Millisecond)
 		}

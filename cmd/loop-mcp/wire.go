@@ -72,6 +72,7 @@ func (s settings) engine(store loops.Store, o engineOptions) *loops.Engine {
 		MayRead:   policy.MayRead,
 		Accept:    o.accept,
 		Trouble:   o.trouble,
+		Uptime:    knownUptime,
 		Logger:    o.log,
 	})
 }
