@@ -9,7 +9,6 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
-	"syscall"
 	"time"
 
 	"example.com/loop-mcp/kvstate/embed"
@@ -31,8 +30,9 @@ func backgroundLog(data string) string { return filepath.Join(data, "background.
 // background works on loops without a client, until it has been idle for a while
 // or is told to end. It is what serve --detach starts.
 func (a *app) background(ctx context.Context, idle time.Duration) error {
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(ctx, endSignals()...)
 	defer stop()
+	bearClosedPipes()
 	out, err := takeStdout(a.stdout, a.stderr)
 	if err != nil {
 		return fmt.Errorf("keep stdout for the answer: %w", err)

@@ -54,7 +54,7 @@ func (a *app) follow(ctx context.Context, h *host, id loops.ID, jsonLines bool) 
 
 func (f *follower) run(ctx context.Context, jsonLines bool) error {
 	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	signal.Notify(signals, append(endSignals(), syscall.SIGPIPE)...) // nobody looks any more
 	defer signal.Stop(signals)
 	err := f.loop(ctx, signals)
 	f.view.end()
@@ -203,7 +203,7 @@ func (f *follower) stranded(now time.Time) bool {
 
 // interrupt pauses the loop at the first Ctrl-C and leaves at the second.
 func (f *follower) interrupt(ctx context.Context, s os.Signal) error {
-	if f.interrupted || f.looks || s == syscall.SIGTERM {
+	if f.interrupted || f.looks || s != os.Interrupt {
 		f.interrupted = true
 		return errLeave
 	}

@@ -4,9 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"os"
 	"os/signal"
-	"syscall"
 
 	"example.com/loop-mcp/judge"
 	"example.com/loop-mcp/loops"
@@ -64,7 +62,7 @@ func (a *app) judgeEval(ctx context.Context, f judgeEvalFlags) error {
 		return err
 	}
 	cases = spread(cases, f.limit)
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(ctx, endSignals()...)
 	defer stop()
 	o := &judge.EvalOptions{MaxCost: limit}
 	if !a.json {

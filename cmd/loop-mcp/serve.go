@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/signal"
 	"sync"
-	"syscall"
 	"time"
 
 	"example.com/loop-mcp/kvstate/embed"
@@ -66,8 +65,9 @@ const wakeAfter = time.Second
 
 // serve answers an MCP client until standard input ends.
 func (a *app) serve(ctx context.Context) error {
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(ctx, endSignals()...)
 	defer stop()
+	bearClosedPipes()
 	// From here on stdout carries the protocol alone: whatever prints goes to stderr.
 	protocol, err := takeStdout(a.stdout, a.stderr)
 	if err != nil {

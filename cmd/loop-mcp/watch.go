@@ -7,7 +7,6 @@ import (
 	"os/signal"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"example.com/loop-mcp/loops"
@@ -65,7 +64,7 @@ func (a *app) watchAll(ctx context.Context) error {
 		return err
 	}
 	defer h.close()
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(ctx, endSignals()...)
 	defer stop()
 	heads, _, err := h.List(ctx, loops.Filter{Statuses: liveStatuses(), Limit: 100})
 	if err != nil {

@@ -3,9 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
 	"os/signal"
-	"syscall"
 
 	"example.com/loop-mcp/loops"
 	"github.com/spf13/cobra"
@@ -37,8 +35,9 @@ func (a *app) workerCommand() *cobra.Command {
 
 // worker works on loops until it is told to end.
 func (a *app) worker(ctx context.Context, workers int) error {
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(ctx, endSignals()...)
 	defer stop()
+	bearClosedPipes()
 	s, err := a.settings()
 	if err != nil {
 		return err

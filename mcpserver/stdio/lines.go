@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"slices"
 )
 
 // idPrefix is how much of an over-long line is kept to find its id in.
@@ -22,10 +21,18 @@ type lineReader struct {
 	max     int
 	begun   bool // the first line was returned
 	skipped bool // what follows, up to the newline, belongs to a line already reported too long
+
+	// A long line is collected in pieces, which serve the next long line again: one
+	// too many must not cost more memory than the limit.
+	pieces [][]byte
+	used   int // pieces that the current line fills
+	size   int // bytes in them
 }
 
+const bufferSize = 64 << 10
+
 func newLineReader(in io.Reader, maxLine int) *lineReader {
-	return &lineReader{in: bufio.NewReaderSize(in, 64<<10), max: maxLine}
+	return &lineReader{in: bufio.NewReaderSize(in, bufferSize), max: maxLine}
 }
 
 // next returns the next line without its end, in memory of its own. Too long a line is reported
@@ -34,25 +41,51 @@ func (r *lineReader) next() ([]byte, error) {
 	if err := r.skip(); err != nil {
 		return nil, err
 	}
-	var line []byte
+	r.used, r.size = 0, 0
 	for {
 		part, err := r.in.ReadSlice('\n')
-		if len(line)+len(part) > r.max+len("\r\n") {
+		if r.size+len(part) > r.max+len("\r\n") {
 			r.skipped = err == bufio.ErrBufferFull
-			return head(line, part), errTooLong
+			return r.head(part), errTooLong
 		}
-		if cap(line)-len(line) < len(part) {
-			// Doubling up to the limit makes less garbage of a large line than append's own growth.
-			line = slices.Grow(line, max(len(part), min(len(line), r.max+len("\r\n")-len(line))))
-		}
-		line = append(line, part...)
 		switch {
-		case err == nil, err == io.EOF && len(line) > 0:
-			return r.trim(line)
+		case err == nil, err == io.EOF && r.size+len(part) > 0:
+			return r.trim(r.joined(part))
 		case err != bufio.ErrBufferFull:
 			return nil, err
 		}
+		r.keep(part)
 	}
+}
+
+// keep sets part aside.
+func (r *lineReader) keep(part []byte) {
+	if r.used == len(r.pieces) {
+		r.pieces = append(r.pieces, make([]byte, 0, bufferSize))
+	}
+	r.pieces[r.used] = append(r.pieces[r.used][:0], part...)
+	r.used++
+	r.size += len(part)
+}
+
+// joined returns the current line, which ends with part, in memory of its own.
+func (r *lineReader) joined(part []byte) []byte {
+	line := make([]byte, 0, r.size+len(part))
+	for _, piece := range r.pieces[:r.used] {
+		line = append(line, piece...)
+	}
+	if r.used == 0 {
+		r.pieces = nil
+	}
+	return append(line, part...)
+}
+
+// head returns the beginning of the current line, of which part is the latest.
+func (r *lineReader) head(part []byte) []byte {
+	if r.used > 0 {
+		part = r.pieces[0]
+	}
+	return bytes.Clone(part[:min(len(part), idPrefix)])
 }
 
 // skip reads past the rest of an over-long line.
@@ -79,13 +112,7 @@ func (r *lineReader) trim(line []byte) ([]byte, error) {
 		line = bytes.TrimPrefix(line, byteOrderMark)
 	}
 	if len(line) > r.max {
-		return head(line, nil), errTooLong
+		return bytes.Clone(line[:min(len(line), idPrefix)]), errTooLong
 	}
 	return line, nil
-}
-
-// head copies the beginning of a line, so that the rest can be freed.
-func head(line, part []byte) []byte {
-	h := append(make([]byte, 0, idPrefix), line[:min(len(line), idPrefix)]...)
-	return append(h, part[:min(len(part), idPrefix-len(h))]...)
 }
