@@ -190,6 +190,7 @@ func (s *Store) compose(ctx context.Context, st loops.State, prev header, known 
 // compact makes a snapshot of all records of a loop, of st and of d, which st
 // adds to the journal.
 func (s *Store) compact(ctx context.Context, st loops.State, prev header, d rawDelta) (*write, error) {
+	// gofail: var beforeCompact struct{}
 	j, old, known := s.journals.get(st.ID, st.Rev, prev.Nonce)
 	o := s.origins.get(st.ID, prev.Origin)
 	if !known || o == nil {

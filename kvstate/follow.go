@@ -92,6 +92,7 @@ func (s *Store) receive(m jetstream.Msg) error {
 	case marker(m.Headers()):
 		s.projection.removed(id, rev)
 		s.marks.Forget(string(id), rev)
+	case rev < s.marks.Ended(string(id)): // a crash brought it back
 	case valid(id): // else it is none of ours
 		s.projection.received(id, rev, func() (header, error) {
 			return decodeHeader(m.Headers().Get(headHeader), id, rev)

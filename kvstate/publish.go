@@ -35,12 +35,15 @@ func (s *Store) store(ctx context.Context, w *write, st loops.State, rev uint64)
 	if w.Expires != 0 {
 		m.Header["Nats-TTL"] = []string{strconv.Itoa(max(1, int(s.opts.Retention/time.Second)))}
 	}
+	// gofail: var beforePublish struct{}
 	seq, err := s.publish(ctx, &post{m: m, id: st.ID, expires: w.Expires}, w.Nonce, rev)
 	if err != nil {
 		return st, err
 	}
+	// gofail: var afterPublish struct{}
 	s.marks.Note(string(st.ID), mark.Mark{Rev: seq, Expires: w.Expires})
 	if w.Kind == snapshot {
+		// gofail: var afterCompact struct{}
 		w.Base = seq
 		s.journals.replace(w, seq)
 		s.discard(st.ID, w.old)

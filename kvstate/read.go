@@ -98,7 +98,7 @@ func (s *Store) last(ctx context.Context, id loops.ID) (record, error) {
 		if err == nil {
 			err = loops.ErrNotFound
 		}
-	case err == nil && marker(m.header):
+	case err == nil && (marker(m.header) || m.seq < s.marks.Ended(string(id))):
 		err = loops.ErrNotFound
 	case err == nil:
 		err = notBehind(id, m.seq, acknowledged)

@@ -85,6 +85,7 @@ func (s *Store) pack(ctx context.Context, h *header, parts [2][]byte) ([]byte, e
 			if err := s.blobs.put(ctx, string(h.Head.ID)+"/"+o.Name, part); err != nil {
 				return nil, err
 			}
+			// gofail: var afterObject struct{}
 			h.Objects[i] = o
 			continue
 		}

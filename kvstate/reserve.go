@@ -56,6 +56,7 @@ func (s *Store) bind(ctx context.Context, key string, id loops.ID) (loops.ID, er
 		return s.bound(ctx, key, fmt.Errorf("%w: %w", &setBackError{mark: acknowledged}, loops.ErrDamaged))
 	}
 	rev, err := s.try(ctx, m)
+	// gofail: var afterBind struct{}
 	if err != nil {
 		return s.bound(ctx, key, err)
 	}

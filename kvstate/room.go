@@ -86,6 +86,8 @@ func (s *Store) publishOnce(ctx context.Context, m *nats.Msg) (uint64, error) {
 	ctx, stop := s.answered(ctx)
 	defer stop()
 	ack, err := s.js.PublishMsg(ctx, m, jetstream.WithRetryAttempts(0))
+	// gofail: var lostAnswer struct{}
+	// err = errLine
 	switch cause := context.Cause(ctx); {
 	case err == nil:
 		return ack.Sequence, nil

@@ -134,7 +134,9 @@ func Open(ctx context.Context, js jetstream.JetStream, opts *Options) (*Store, e
 	changes := s.nc.StatusChanged(nats.RECONNECTING, nats.DISCONNECTED, nats.CLOSED)
 	s.tasks.Go(func() { s.watchLine(s.ctx, changes) })
 	s.tasks.Go(func() { s.follow(s.ctx) })
+	// gofail: var beforeCatchUp struct{}
 	err := s.catchUp(ctx)
+	// gofail: var afterCatchUp struct{}
 	if err == nil {
 		err = s.compare(ctx, marks)
 	}

@@ -45,8 +45,8 @@ func (s *Store) keepClean() {
 	s.every(s.opts.Sweep, sweep)
 }
 
-// sweep removes the objects and request ids of loops that are gone, and the
-// objects of records that have been replaced.
+// sweep removes the objects and request ids of loops that are gone, and what is
+// left of records that have been replaced.
 func (s *Store) sweep(ctx context.Context) error {
 	if err := s.catchUp(ctx); err != nil {
 		if errors.Is(err, loops.ErrClosed) {
@@ -55,7 +55,50 @@ func (s *Store) sweep(ctx context.Context) error {
 		return err
 	}
 	floors := s.projection.floors(time.Now())
-	return errors.Join(s.sweepBlobs(ctx, floors), s.sweepKept(ctx, floors), s.sweepRequests(ctx, floors))
+	return errors.Join(s.sweepReplaced(ctx), s.sweepBlobs(ctx, floors), s.sweepKept(ctx, floors), s.sweepRequests(ctx, floors))
+}
+
+// sweepReplaced removes records that the last snapshot of a settled loop has
+// replaced. The server forgets that it removed them when it is killed twice in a
+// row; when the snapshot had come to the end of its retention, they would be what
+// is left of the loop, and it would run again.
+func (s *Store) sweepReplaced(ctx context.Context) error {
+	stream, err := s.js.Stream(ctx, streamLoops)
+	if err != nil {
+		return fmt.Errorf("sweep replaced records: %w", err)
+	}
+	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(subject(">")))
+	if err != nil {
+		return fmt.Errorf("sweep replaced records: %w", err)
+	}
+	last := s.projection.alone()
+	for key, n := range info.State.Subjects {
+		id := loops.ID(strings.TrimPrefix(key, subject("")))
+		before, settled := last[id]
+		if !settled || n == 1 {
+			if before = s.marks.Ended(string(id)); before == 0 {
+				continue
+			}
+		}
+		if err := stream.Purge(ctx, jetstream.WithPurgeSubject(key), jetstream.WithPurgeSequence(before)); err != nil {
+			return fmt.Errorf("sweep replaced records: %w", err)
+		}
+	}
+	return nil
+}
+
+// alone returns the revisions of the records that have to be the only ones of
+// their loops.
+func (p *projection) alone() map[loops.ID]uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	last := map[loops.ID]uint64{}
+	for id, e := range p.entries {
+		if !e.damage && e.Kind == snapshot && e.Head.Status.Settled() {
+			last[id] = e.rev
+		}
+	}
+	return last
 }
 
 // floors returns, for every loop, from which revision on its records count.

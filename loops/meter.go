@@ -46,6 +46,7 @@ func (m meter) Reserve(ctx context.Context, c Call) (Grant, error) {
 		return Grant{}, err
 	}
 	var grant Grant
+	// gofail: var beforeReserve struct{}
 	err = m.r.commitWith(ctx, false, func(s State) (State, error) {
 		if !m.open(s) {
 			return s, fmt.Errorf("reserve for a call of %s: %s is over", c.Model, m.what())
@@ -57,6 +58,7 @@ func (m meter) Reserve(ctx context.Context, c Call) (Grant, error) {
 	if err != nil {
 		return Grant{}, err
 	}
+	// gofail: var afterReserve struct{}
 	if err := m.r.drawReservation(ctx, grant); err != nil {
 		return Grant{}, errors.Join(err, m.Settle(ctx, grant, Spent{}, nil))
 	}

@@ -88,7 +88,9 @@ func (r *run) take() (bool, error) {
 	}
 	ctx, cancel := r.lasting()
 	defer cancel()
+	// gofail: var beforeClaim struct{}
 	got, err := r.store(ctx, next)
+	// gofail: var afterClaim struct{}
 	if errors.Is(err, ErrClosed) {
 		return false, err
 	}
@@ -206,7 +208,9 @@ func (r *run) commitWith(ctx context.Context, patient bool, change func(State) (
 		if r.holds(next) {
 			next.Claim.Commit = r.commits
 		}
+		// gofail: var beforeCommit struct{}
 		got, err := r.store(ctx, next)
+		// gofail: var afterCommit struct{}
 		if err == nil {
 			r.waiting = nil
 			r.landed(got, next)

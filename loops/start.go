@@ -52,6 +52,7 @@ func (e *Engine) Start(ctx context.Context, r StartRequest) (Outcome, error) {
 	if err := errors.Join(e.roomForLoop(ctx), e.mayNest(ctx)); err != nil {
 		return Outcome{}, err
 	}
+	// gofail: var beforeCreate struct{}
 	for {
 		s, err := e.create(ctx, born(id, origin))
 		switch {
@@ -63,6 +64,7 @@ func (e *Engine) Start(ctx context.Context, r StartRequest) (Outcome, error) {
 		case err != nil:
 			return Outcome{}, fmt.Errorf("create loop %s: %w", id, err)
 		}
+		// gofail: var afterCreate struct{}
 		return Outcome{State: s, Warnings: origin.Warnings}, e.draw(ctx, s, false) // the parent knows its child
 	}
 }

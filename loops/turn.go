@@ -75,10 +75,12 @@ func (r *run) start(ctx context.Context, s State) error {
 	}
 	began := time.Now()
 	r.emitStart(began)
+	// gofail: var beforeBody struct{}
 	bodyCtx, stop := r.bounded(ctx, s, true)
 	result, err := runBody(bodyCtx, r.e.body(s.Origin.Spec.Body), turn)
 	cause := context.Cause(bodyCtx)
 	stop()
+	// gofail: var afterBody struct{}
 	o := outcome{it: Iteration{StartedAt: began, Usage: result.Usage}, ask: result.Ask, active: time.Since(began)}
 	o.elapsed = s.Elapsed + Duration(o.active)
 	if o.it.Usage.Validate() != nil {

@@ -123,6 +123,7 @@ func Start(ctx context.Context, opts Options) (*Host, error) {
 // begin runs the server. The lock is held, and given back when that fails.
 func (h *Host) begin(ctx context.Context) error {
 	h.stop = make(chan struct{})
+	// gofail: var afterLock struct{}
 	err := holds(h.lock.Path())
 	if err == nil {
 		err = h.announce(endpoint{Alone: !h.shared})
@@ -134,6 +135,7 @@ func (h *Host) begin(ctx context.Context) error {
 		err = h.folder.explain(err)
 		return errors.Join(fmt.Errorf("start the store in %s: %w", h.opts.Dir, err), h.release())
 	}
+	// gofail: var afterServe struct{}
 	h.done.Go(h.poll)
 	return nil
 }

@@ -188,7 +188,7 @@ func (f *File) rewrite() error {
 	}
 	now := time.Now()
 	for key, m := range f.all {
-		if m.Gone(now) {
+		if m.forgotten(now) {
 			delete(f.all, key)
 		}
 	}

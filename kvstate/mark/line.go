@@ -21,6 +21,13 @@ type Mark struct {
 // Gone reports whether the key may be gone at the moment now.
 func (m Mark) Gone(now time.Time) bool { return m.Expires != 0 && now.Unix() >= m.Expires }
 
+// afterlife is how long the mark of a gone key is kept: records of it that a
+// crash brings back are told from records that count.
+const afterlife = 90 * 24 * time.Hour
+
+// forgotten reports whether nobody asks for the mark any more.
+func (m Mark) forgotten(now time.Time) bool { return m.Gone(now.Add(-afterlife)) }
+
 // headline is the first line of every file.
 const headline = "loop-mcp marks 1\n"
 

@@ -95,7 +95,25 @@ func (f *File) Of(key string) (Mark, bool) {
 		f.opts.Logger.Warn("the marks of other processes cannot be read", slog.Any("err", err))
 	}
 	m, ok := f.all[key]
-	return m, ok && !m.Gone(time.Now())
+	if !ok || m.Gone(time.Now()) {
+		return Mark{}, false
+	}
+	return m, true
+}
+
+// Ended returns the revision of the mark of a key that is gone: what is older and
+// still there was brought back by a crash and counts for nothing. 0: the key is
+// not gone, or was never there, as far as was known when marks were last read.
+func (f *File) Ended(key string) uint64 {
+	if f == nil {
+		return 0
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if m := f.all[key]; m.Gone(time.Now()) {
+		return m.Rev
+	}
+	return 0
 }
 
 // All returns the marks of all keys that are not gone.
@@ -166,7 +184,7 @@ func (f *File) keep() {
 // Forget says that the key was removed at a revision, on purpose.
 func (f *File) Forget(key string, rev uint64) {
 	if _, known := f.Of(key); known {
-		f.Note(key, Mark{Rev: rev, Expires: 1})
+		f.Note(key, Mark{Rev: rev, Expires: time.Now().Unix()})
 	}
 }
 

@@ -2,15 +2,20 @@ package chaos
 
 import (
 	"flag"
+	"fmt"
+	"math/rand/v2"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"testing"
 	"time"
 )
 
 var (
-	seed  = flag.Uint64("seed", 0, "of all that is random; 0: the time")
-	kills = flag.Int("kills", 30, "kills")
-	loops = flag.Int("loops", 40, "loops")
+	seed   = flag.Uint64("seed", 0, "of all that is random; 0: the time")
+	kills  = flag.Int("kills", 30, "kills")
+	loops  = flag.Int("loops", 40, "loops")
+	chains = flag.Int("chains", 5, "chains of kills during recovery")
 )
 
 // TestChaos is the suite in its short form; `make chaos` is the long one.
@@ -36,5 +41,59 @@ func run(t *testing.T, opts Options) {
 	}
 	if err := os.RemoveAll(dir); err != nil {
 		t.Log(err)
+	}
+}
+
+// TestEachFaultPoint kills, panics and delays the program at every step of claim,
+// reserve, run, commit, compact and recover.
+func TestEachFaultPoint(t *testing.T) {
+	program, body := pointed(t)
+	for _, p := range Points {
+		for _, op := range []string{OpKillAt, OpPanicAt, OpSleepAt} {
+			t.Run(op+" "+p.Name, func(t *testing.T) {
+				at(t, Options{Seed: 1, Program: program, Body: body}, op, p)
+			})
+		}
+	}
+}
+
+// pointed builds the program with its fault points, and the body.
+func pointed(t *testing.T) (program, body string) {
+	t.Helper()
+	dir := t.TempDir()
+	program, err := BuildWithPoints(t.Context(), dir, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	body = filepath.Join(dir, "body")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", body, "./cmd/body").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return program, body
+}
+
+func at(t *testing.T, opts Options, op string, points ...Point) {
+	t.Helper()
+	report, dir, err := At(t.Context(), opts, op, points...)
+	if err != nil || len(report.Anomalies) > 0 {
+		t.Fatalf("%v\n%v\nkept in %s", err, report, dir)
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		t.Log(err)
+	}
+}
+
+// TestKilledWhileItRecovers kills five processes in a row while they open the
+// store that the one before left.
+func TestKilledWhileItRecovers(t *testing.T) {
+	program, body := pointed(t)
+	start := *seed
+	if start == 0 {
+		start = uint64(time.Now().UnixNano())
+	}
+	for n := range uint64(*chains) {
+		t.Run(fmt.Sprint("seed ", start+n), func(t *testing.T) {
+			at(t, Options{Seed: start + n, Program: program, Body: body}, OpKillAt, Chain(rand.New(rand.NewPCG(start+n, 9)))...)
+		})
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -23,8 +24,10 @@ type slot struct {
 
 const answerTime = 60 * time.Second
 
-func (s *slot) start(ctx context.Context) error {
+// start starts a server with more environment than others have.
+func (s *slot) start(ctx context.Context, env ...string) error {
 	cmd := s.w.command("serve")
+	cmd.Env = append(slices.Clip(cmd.Env), env...)
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
 	srv, err := connect(ctx, cmd)

@@ -13,11 +13,14 @@ var kinds = []string{"plain", "plain", "plain", "capped", "failing", "busy", "de
 // spec is what loop_start is asked for.
 func (u *user) spec() map[string]any {
 	u.kind = kinds[u.random.IntN(len(kinds))]
-	if u.w.opts.Nested {
-		u.kind = "parent"
-	}
 	r := u.random
 	target := 4 + r.IntN(16)
+	switch {
+	case u.w.opts.Nested:
+		u.kind = "parent"
+	case u.calm: // each fault point is passed
+		u.kind, target = "large", 3
+	}
 	limit := 2*target + 20
 	run := []any{"-work", fmt.Sprintf("%dms", 20+r.IntN(400)), "-open", fmt.Sprint(r.Float64() / 2)}
 	until := []any{map[string]any{"kind": "predicate", "expression": fmt.Sprintf("iteration >= %d", target)}}
@@ -34,7 +37,11 @@ func (u *user) spec() map[string]any {
 	case "checked":
 		until = append(until, map[string]any{"kind": "command", "run": []any{u.w.body, "-log", u.w.effects(), "-check", fmt.Sprint(target), "-loop", "{{ loop_id }}", "-iteration", "{{ iteration }}"}})
 	case "large":
-		run = append(run, "-size", fmt.Sprint([]int{20_000, 200_000, 1_000_000}[r.IntN(3)]))
+		size := []int{20_000, 200_000, 1_000_000}[r.IntN(3)]
+		if u.calm {
+			size = 4_000_000
+		}
+		run = append(run, "-size", fmt.Sprint(size))
 	case "asking":
 		args["retry"] = map[string]any{"initial": "10ms", "max": "50ms", "on_crash": "ask"}
 	case "human":

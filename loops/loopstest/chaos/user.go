@@ -19,7 +19,8 @@ type user struct {
 	kind   string
 	id     string
 	seq    int
-	moves  int // how often it may still be moved after its end
+	moves  int  // how often it may still be moved after its end
+	calm   bool // it does not meddle
 	now    map[string]any
 }
 
@@ -83,6 +84,7 @@ func (u *user) step(ctx context.Context, status string) {
 		return
 	}
 	switch p := u.random.IntN(100); {
+	case u.calm:
 	case p < 8:
 		nonce := u.nonce()
 		u.ask(ctx, "loop_continue", map[string]any{"loop_id": u.id, "action": "steer", "message": nonce, "request_id": nonce}, audit.Told{Op: audit.OpSteer, Nonce: nonce})

@@ -28,8 +28,10 @@ type Options struct {
 	Gap     time.Duration // between two faults, on average; 0: 250 ms
 	Dir     string        // where the run is kept; empty: a temporary folder
 	Program string        // loop-mcp; empty: it is built
+	Body    string        // cmd/body; empty: it is built
 	Tags    string        // with which it is built
 	Env     []string      // of every process
+	Config  string        // more lines of the configuration
 	Calm    bool          // only SIGKILL: no stops, no orderly ends
 	Nested  bool          // only trees of loops
 	Log     func(format string, args ...any)
@@ -134,8 +136,12 @@ func newWorld(ctx context.Context, opts Options) (*world, error) {
 
 // build makes the programs, unless they are given.
 func (w *world) build(ctx context.Context) error {
-	w.program, w.body = w.opts.Program, filepath.Join(w.dir, "bin", "body")
-	builds := [][]string{{"build", "-o", w.body, "example.com/loop-mcp/loops/loopstest/chaos/cmd/body"}}
+	w.program, w.body = w.opts.Program, w.opts.Body
+	var builds [][]string
+	if w.body == "" {
+		w.body = filepath.Join(w.dir, "bin", "body")
+		builds = append(builds, []string{"build", "-o", w.body, "example.com/loop-mcp/loops/loopstest/chaos/cmd/body"})
+	}
 	if w.program == "" {
 		w.program = filepath.Join(w.dir, "bin", "loop-mcp")
 		root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "example.com/loop-mcp").Output()
@@ -157,7 +163,7 @@ func (w *world) configure() error {
 		"LOOP_MCP_HOME="+filepath.Join(w.dir, audit.DataFolder), "XDG_CONFIG_HOME="+filepath.Join(w.dir, "config"), "CHAOS_PROGRAM="+w.program)
 	w.env = append(w.env, w.opts.Env...)
 	return os.WriteFile(filepath.Join(w.dir, "config/loop-mcp/config.yaml"), fmt.Appendf(nil,
-		"allow_commands: [%q]\nroots: [\"/\"]\npass_env: [CHAOS_PROGRAM]\nworkers: 4\nlive_loops: 100000\n", w.body), 0o600)
+		"allow_commands: [%q]\nroots: [\"/\"]\npass_env: [CHAOS_PROGRAM]\nworkers: 4\nlive_loops: 100000\n%s\n", w.body, w.opts.Config), 0o600)
 }
 
 // command is loop-mcp with its standard error in a file.

@@ -26,6 +26,7 @@ func main() {
 	flag.StringVar(&opts.Dir, "dir", "", "where the run is kept; empty: a temporary folder, removed when all is well")
 	flag.StringVar(&opts.Program, "program", "", "loop-mcp; empty: it is built")
 	flag.StringVar(&opts.Tags, "tags", "", "build tags of loop-mcp")
+	flag.StringVar(&opts.Config, "config", "", "more lines of the configuration")
 	flag.BoolVar(&opts.Calm, "calm", false, "only SIGKILL")
 	flag.Parse()
 	if opts.Seed == 0 {
