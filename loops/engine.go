@@ -26,8 +26,9 @@ type Engine struct {
 
 	working atomic.Int32 // calls of Run under way
 
-	mu      sync.Mutex // guards running; never held while calling out
+	mu      sync.Mutex // guards what follows; never held while calling out
 	running map[ID]*run
+	strays  []stray // claims that may arrive late
 }
 
 // Options of an engine. The zero value is useful.

@@ -96,12 +96,14 @@ func (r *run) take() (bool, error) {
 	}
 	if refusal := err; err != nil { // it may have landed all the same
 		if got, err = r.reload(ctx); err != nil {
+			r.e.giveUp(r, s.Rev)
 			return false, err
 		}
 		if !r.holds(got) && errors.Is(refusal, ErrConflict) {
 			return false, nil // it changed: the newer revision is handed out when it wants a worker
 		}
 		if !r.holds(got) {
+			r.e.giveUp(r, s.Rev)
 			return false, fmt.Errorf("claim %s: %w", s.ID, refusal)
 		}
 	}

@@ -24,6 +24,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	workers.Go(func() { e.follow(ctx) })
 	workers.Go(func() { skipped.run(ctx) })
 	workers.Go(func() { e.tellForOthers(ctx) })
+	workers.Go(func() { e.releaseStrays(ctx) })
 	workers.Go(func() {
 		for sleep(ctx, liveFor) {
 			e.feed.forget(time.Now(), e.worksOn)

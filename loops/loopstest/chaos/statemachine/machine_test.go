@@ -152,12 +152,9 @@ func (m *machine) lose(msg *message) {
 	m.take(msg).answer(loops.State{}, errUnanswered)
 }
 
-// giveUp has a client be told that there is no answer, and its message arrive
-// later. A worker's store asks until it knows.
+// giveUp has the sender of a message be told that there is no answer, and the
+// message arrive later.
 func (m *machine) giveUp(msg *message) {
-	if msg.from != m.client {
-		m.Skip("a worker does not give up")
-	}
 	msg.answer(loops.State{}, errUnanswered)
 }
 
@@ -238,9 +235,7 @@ func (m *machine) allowed(msg *message, was model, token string) (all []model) {
 			all = append(all, was.ends(how)...)
 		}
 		all = append(all, was.judged()...)
-		if was.Open { // the process let go of a start that never ran
-			all = append(all, was.rest(loops.Queued))
-		}
+		all = append(all, was.letGo()...)
 	}
 	for n := range m.w.ended {
 		if m.w.started[n] == msg.from.name && (n < was.Starts || was.Owner != msg.from.name) {
@@ -362,18 +357,22 @@ func (m *machine) stop(rt *rapid.T) {
 	p.stop()
 }
 
-// finish lets everything arrive and a new process work: the loop comes to rest.
+// finish lets everything arrive and the living processes work on: the loop comes
+// to rest.
 func (m *machine) finish() {
-	m.began++
-	last := m.w.begin(fmt.Sprint("worker-", m.began), true)
-	for _, p := range m.processes { // one that is only taken for dead ends now
-		m.drain(nil)
-		m.kill(p)
+	living := m.living()
+	for _, p := range m.processes {
+		if !slices.Contains(living, p) {
+			m.drain()
+			m.kill(p)
+		}
 	}
-	m.processes = append(m.processes, last)
+	if len(living) == 0 {
+		m.beginProcess()
+	}
 	var s loops.State
 	for range 200 {
-		m.drain(last)
+		m.drain()
 		var err error
 		if s, err = m.w.store.Load(context.Background(), m.w.id); err != nil {
 			m.Fatal(err)
@@ -390,8 +389,8 @@ func (m *machine) finish() {
 	m.journal(s)
 }
 
-// drain delivers all messages and ends all bodies of a process well.
-func (m *machine) drain(p *process) {
+// drain delivers all messages and ends all bodies well.
+func (m *machine) drain() {
 	for range 1000 {
 		synctest.Wait()
 		m.w.mu.Lock()
@@ -400,18 +399,16 @@ func (m *machine) drain(p *process) {
 			msg = m.w.wire[0]
 		}
 		for _, b := range m.w.bodies {
-			if b.of == p {
-				select {
-				case b.reply <- done:
-				default:
-				}
+			select {
+			case b.reply <- done:
+			default:
 			}
 		}
 		idle := msg == nil && len(m.w.bodies) == 0
 		m.w.mu.Unlock()
 		if msg != nil {
 			m.deliver(msg)
-		} else if idle || p == nil {
+		} else if idle {
 			return
 		}
 	}

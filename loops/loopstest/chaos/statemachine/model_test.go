@@ -164,6 +164,18 @@ func (m model) judged() []model {
 	return []model{met.settle(loops.Completed), m.rest(loops.Queued)}
 }
 
+// letGo is what a worker may make of a start that it never ran: its claim arrived
+// when it had given it up.
+func (m model) letGo() []model {
+	switch {
+	case !m.Open:
+		return nil
+	case m.Cancel:
+		return []model{m.settle(loops.Cancelled)}
+	}
+	return []model{m.rest(loops.Queued)}
+}
+
 // late is what a worker may write that has lost the loop: what it spent.
 func (m model) late() model { m.Tokens++; return m }
 
