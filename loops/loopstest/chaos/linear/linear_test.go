@@ -198,8 +198,9 @@ func (h *history) check() porcupine.CheckResult {
 // one: it had happened, or it has not and never will. If it has all the same, there
 // is no order of the calls that explains what others see.
 func (h *history) known() (ops []porcupine.Operation) {
-	repeated := map[string]porcupine.Operation{}
+	repeated, times := map[string]porcupine.Operation{}, map[string]int{}
 	for _, op := range h.ops {
+		times[op.Input.(call).ID]++
 		if !op.Output.(reply).Unknown {
 			repeated[op.Input.(call).ID] = op
 		}
@@ -208,6 +209,13 @@ func (h *history) known() (ops []porcupine.Operation) {
 		in, out := op.Input.(call), op.Output.(reply)
 		again, answered := repeated[in.ID]
 		switch {
+		case out.Reused && times[in.ID] == 1:
+			// The host was killed under it, and others wrote before it could look:
+			// it happened, and the answer shows what came later.
+			op.Output = reply{Happened: true}
+			look := op
+			look.Input, look.Output = call{Action: inspect}, reply{View: out.View}
+			ops = append(ops, look)
 		case out.Unknown && (in.Action == inspect || in.Action == list):
 			continue
 		case out.Unknown && answered && !again.Output.(reply).Reused:

@@ -20,8 +20,10 @@ import (
 )
 
 var (
-	cuts   = flag.Int("cuts", 12, "how many power cuts")
+	rounds = flag.Int("rounds", 1, "how many stores to cut the power of")
+	cuts   = flag.Int("cuts", 12, "how many power cuts of each")
 	busy   = flag.Duration("busy", 1500*time.Millisecond, "how long the store is worked on before the cuts")
+	pause  = flag.Duration("pause", 0, "how long each worker rests after a commit, so that a long time makes no huge store")
 	strict = flag.Bool("strict", false, "the file system keeps a name only when its directory is synced")
 	seed   = flag.Uint64("seed", 0, "of the work and the cuts; 0: a new one")
 )
@@ -40,7 +42,7 @@ func TestMain(m *testing.M) {
 	var p plan
 	err := json.Unmarshal([]byte(os.Getenv(childPlan)), &p)
 	if err == nil {
-		err = runChild(dir, p.Durability, p.Seed, p.Work)
+		err = runChild(dir, p)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -52,6 +54,7 @@ type plan struct {
 	Durability string
 	Seed       uint64
 	Work       time.Duration
+	Pause      time.Duration
 }
 
 // seeded returns the seed of this test and says how to use it again.
@@ -61,8 +64,17 @@ func seeded(t *testing.T) uint64 {
 	if n == 0 {
 		n = rand.Uint64()>>1 + 1
 	}
-	t.Logf("seed %d (again: -run '^%s$' -seed %d)", n, t.Name(), n)
+	name, _, _ := strings.Cut(t.Name(), "/")
+	t.Logf("seed %d (again: -run '^%s$' -rounds 1 -seed %d)", n, name, n)
 	return n
+}
+
+// eachRound runs a test on as many stores as were asked for.
+func eachRound(t *testing.T, test func(t *testing.T, seed uint64)) {
+	t.Helper()
+	for n := range *rounds {
+		t.Run(fmt.Sprint("store ", n+1), func(t *testing.T) { test(t, seeded(t)) })
+	}
 }
 
 // worked returns the log of a disk on which the store was worked on.
@@ -115,8 +127,11 @@ func moments(l *power.Log, r *rand.Rand, n int) (at []int) {
 // TestPowerLoss: with durability power, nothing that was acknowledged before the
 // power went is missing, whatever became of what was not synced.
 func TestPowerLoss(t *testing.T) {
-	n := seeded(t)
-	log := worked(t, plan{Durability: embed.Power, Seed: n, Work: *busy})
+	eachRound(t, losesNothing)
+}
+
+func losesNothing(t *testing.T, n uint64) {
+	log := worked(t, plan{Durability: embed.Power, Seed: n, Work: *busy, Pause: *pause})
 	notes := readNotes(t, log)
 	losing := cutOften(t, log, n, func(c power.Cut, a *audit) {
 		before := notesUntil(notes, c.At)
@@ -135,8 +150,11 @@ func TestPowerLoss(t *testing.T) {
 // but no loop is set back behind the last sync of the marks without being
 // quarantined, so no cap is exceeded by more than the starts since then.
 func TestPowerLossWithDurabilityProcess(t *testing.T) {
-	n := seeded(t)
-	log := worked(t, plan{Durability: embed.Process, Seed: n, Work: *busy})
+	eachRound(t, losesWhatMarksTell)
+}
+
+func losesWhatMarksTell(t *testing.T, n uint64) {
+	log := worked(t, plan{Durability: embed.Process, Seed: n, Work: *busy, Pause: *pause})
 	notes := readNotes(t, log)
 	missing, quarantined := 0, 0
 	cutOften(t, log, n, func(c power.Cut, a *audit) {

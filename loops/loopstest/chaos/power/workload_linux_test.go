@@ -38,11 +38,11 @@ type child struct {
 	dir   string // of the disk
 	notes *os.File
 	store *kvstate.Store
-	seed  uint64
+	plan  plan
 	end   time.Time
 }
 
-func runChild(dir, durability string, seed uint64, last time.Duration) error {
+func runChild(dir string, p plan) error {
 	ctx := context.Background()
 	notes, err := os.OpenFile(filepath.Join(dir, power.Notes), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
@@ -50,7 +50,7 @@ func runChild(dir, durability string, seed uint64, last time.Duration) error {
 	}
 	defer notes.Close()
 	home := filepath.Join(dir, "home")
-	m, err := embed.Join(ctx, embed.Options{Dir: home, Durability: durability, AllowNetwork: true})
+	m, err := embed.Join(ctx, embed.Options{Dir: home, Durability: p.Durability, AllowNetwork: true})
 	if err != nil {
 		return err
 	}
@@ -62,7 +62,7 @@ func runChild(dir, durability string, seed uint64, last time.Duration) error {
 	if err != nil {
 		return err
 	}
-	c := &child{dir: dir, notes: notes, store: store, seed: seed, end: time.Now().Add(last)}
+	c := &child{dir: dir, notes: notes, store: store, plan: p, end: time.Now().Add(p.Work)}
 	err = c.work(ctx)
 	return errors.Join(err, store.Close(), m.Close())
 }
@@ -87,7 +87,7 @@ func (c *child) work(ctx context.Context) error {
 	var all sync.WaitGroup
 	for n, do := range []func(context.Context, *rand.Rand, int) error{c.commits, c.commits, c.large, c.records, c.engine} {
 		all.Go(func() {
-			if err := do(ctx, rand.New(rand.NewPCG(c.seed, uint64(n))), n); err != nil {
+			if err := do(ctx, rand.New(rand.NewPCG(c.plan.Seed, uint64(n))), n); err != nil {
 				cancel(err)
 			}
 		})
@@ -132,6 +132,7 @@ func (c *child) oneLoop(ctx context.Context, r *rand.Rand, id loops.ID, iteratio
 		if i == iterations {
 			return nil
 		}
+		c.rest()
 		s, err = c.store.Commit(ctx, iterate(s, noise(r, 1+r.IntN(most)), i == iterations-1))
 	}
 	return err
@@ -157,9 +158,17 @@ func (c *child) records(ctx context.Context, r *rand.Rand, _ int) error {
 		if _, err := c.store.Reserve(ctx, string("request-"+id), id); err != nil {
 			return err
 		}
+		c.rest()
 		c.say(said{What: "request", Key: string("request-" + id), ID: id})
 	}
 	return nil
+}
+
+// rest keeps a long run from making a huge store.
+func (c *child) rest() {
+	if c.plan.Pause > 0 {
+		<-time.After(c.plan.Pause)
+	}
 }
 
 const maxStarts = 12

@@ -228,6 +228,8 @@ func (m *machine) allowed(msg *message, was model, token string) (all []model) {
 		}
 		return all
 	}
+	m.w.mu.Lock()
+	defer m.w.mu.Unlock()
 	free := was.Token == "" || m.gone(was.Owner)
 	all = was.claims(msg.from.name, token, free)
 	if was.Owner == msg.from.name {
