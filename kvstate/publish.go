@@ -2,6 +2,7 @@ package kvstate
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"strconv"
@@ -95,6 +96,26 @@ func (s *Store) try(ctx context.Context, m *nats.Msg) (uint64, error) {
 		return 0, context.Cause(ctx)
 	}
 	return s.send(ctx, m)
+}
+
+// insist publishes a message until it is stored, once, whatever became of the
+// acknowledgements.
+func (s *Store) insist(ctx context.Context, m *nats.Msg) (uint64, error) {
+	if m.Header == nil {
+		m.Header = nats.Header{}
+	}
+	m.Header.Set(nats.MsgIdHdr, rand.Text())
+	ctx, cancel := patient(ctx)
+	defer cancel()
+	for try := 0; ; try++ {
+		seq, err := s.try(ctx, m)
+		if err == nil || final(err) {
+			return seq, err
+		}
+		if err := s.again(ctx, try, err); err != nil {
+			return 0, fmt.Errorf("the store took no record: %w", err)
+		}
+	}
 }
 
 // send publishes a message once and returns its sequence.

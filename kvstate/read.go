@@ -121,8 +121,37 @@ func (s *Store) recordAt(ctx context.Context, id loops.ID, rev uint64) (record, 
 	return readRecord(id, m)
 }
 
-// chain reads a loop's journal from its last snapshot on.
+// chain reads a loop's journal from its last snapshot on. Where several servers
+// have it, it may come from one that is behind: then it is read again.
 func (s *Store) chain(ctx context.Context, id loops.ID) (*chain, error) {
+	if !s.replicated {
+		return s.oneChain(ctx, id)
+	}
+	ctx, cancel := patient(ctx)
+	defer cancel()
+	for try := 0; ; try++ {
+		newest, err := s.last(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		c, err := s.oneChain(ctx, id)
+		if _, damage := errors.AsType[*damageError](err); c != nil && c.last.seq >= newest.seq || damage && try >= triesOften/2 {
+			return c, err
+		}
+		if err == nil {
+			err = errBehind
+		}
+		if end := s.again(ctx, try, err); end != nil {
+			return nil, end
+		}
+	}
+}
+
+// errBehind means that a server has not yet what was acknowledged.
+var errBehind = errors.New("the server that was asked is behind the others")
+
+// oneChain reads a loop's journal as one server has it.
+func (s *Store) oneChain(ctx context.Context, id loops.ID) (*chain, error) {
 	base := s.projection.base(id)
 	if base == 0 {
 		r, err := s.last(ctx, id)
