@@ -177,6 +177,16 @@ func (p *projection) at(id loops.ID, rev uint64) (header, values, bool) {
 	return e.header, e.values, true
 }
 
+// rev returns the newest revision of a loop that this process has seen.
+func (p *projection) rev(id loops.ID) uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if e := p.entries[id]; e != nil {
+		return e.rev
+	}
+	return 0
+}
+
 // base returns the revision of a loop's last snapshot as far as it is known.
 func (p *projection) base(id loops.ID) uint64 {
 	p.mu.Lock()

@@ -153,10 +153,12 @@ func (s *Store) stillThere(ctx context.Context, id loops.ID, rev uint64, err err
 		return fmt.Errorf("the loop is gone: %w", loops.ErrConflict)
 	case last != nil:
 		return last
-	case m.seq != rev:
+	case m.seq > rev:
+		return fmt.Errorf("stored is revision %d: %w", m.seq, loops.ErrConflict)
+	case m.seq < rev && !s.replicated:
 		return fmt.Errorf("stored is revision %d: %w", m.seq, loops.ErrConflict)
 	}
-	return err
+	return err // also when the server is behind: sending again does no harm
 }
 
 // final reports whether sending the same message again cannot help.

@@ -91,7 +91,7 @@ func (s *Store) quarantine(id loops.ID, rev uint64, damage *damageError) {
 // last returns the newest record of a loop. ErrNotFound when there is none.
 func (s *Store) last(ctx context.Context, id loops.ID) (record, error) {
 	acknowledged := s.acknowledged(string(id))
-	m, err := s.direct(ctx, streamLoops, getRequest{LastFor: subject(id)})
+	m, err := s.newest(ctx, id)
 	switch {
 	case errors.Is(err, errNoRecord):
 		err = notBehind(id, 0, acknowledged)
@@ -107,6 +107,22 @@ func (s *Store) last(ctx context.Context, id loops.ID) (record, error) {
 		return record{}, err
 	}
 	return readRecord(id, m)
+}
+
+// newest reads the newest message of a loop. A server that has begun to decide a
+// moment ago may not have read yet what others acknowledged: it is asked again.
+func (s *Store) newest(ctx context.Context, id loops.ID) (stored, error) {
+	ctx, cancel := patient(ctx)
+	defer cancel()
+	for try := 0; ; try++ {
+		m, err := s.direct(ctx, streamLoops, getRequest{LastFor: subject(id)})
+		if err != nil || !s.replicated || m.seq >= s.projection.rev(id) {
+			return m, err
+		}
+		if err := s.again(ctx, try, errBehind); err != nil {
+			return stored{}, err
+		}
+	}
 }
 
 // recordAt returns the record of a loop at a revision that another one names.
