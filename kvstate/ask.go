@@ -58,8 +58,13 @@ func (s *Store) ask(ctx context.Context, subject string, data []byte) (*nats.Msg
 	}
 }
 
-// direct reads one message from any replica. ErrNoRecord when there is none.
+// direct reads one message. ErrNoRecord when there is none. Where several servers
+// have it, one that is behind would say so of a record that was acknowledged, so
+// that the one that decides is asked.
 func (s *Store) direct(ctx context.Context, stream string, r getRequest) (stored, error) {
+	if s.replicated {
+		return s.leader(ctx, stream, r)
+	}
 	subject, data := s.prefix+"DIRECT.GET."+stream, []byte(nil)
 	if r.LastFor != "" {
 		subject += "." + r.LastFor

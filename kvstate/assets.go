@@ -63,8 +63,9 @@ func (s *Store) blobsConfig() jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name: "OBJ_" + bucketBlobs, Description: "loops: large outputs and records",
 		Subjects: []string{"$O." + bucketBlobs + ".C.>", "$O." + bucketBlobs + ".M.>"},
-		Discard:  jetstream.DiscardNew, AllowRollup: true, AllowDirect: true,
-		Replicas: max(s.opts.Replicas, 1),
+		Discard:  jetstream.DiscardNew, AllowRollup: true,
+		AllowDirect: s.opts.Replicas <= 1, // what an object is comes from the server that decides, or is missed
+		Replicas:    max(s.opts.Replicas, 1),
 	}
 }
 
@@ -97,7 +98,7 @@ func (s *stream) ensure(ctx context.Context) error {
 			return nil
 		}
 		var api *jetstream.APIError
-		if errors.As(err, &api) && api.Code < 500 || errors.Is(err, loops.ErrUnwritable) {
+		if errors.As(err, &api) && (api.Code < 500 || refusals[api.ErrorCode] != "") || errors.Is(err, loops.ErrUnwritable) {
 			return fmt.Errorf("make the stream %s: %w", s.config.Name, err)
 		}
 		if err := again(ctx, try, err); err != nil {

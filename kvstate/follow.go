@@ -24,6 +24,7 @@ func (s *Store) follow(ctx context.Context) {
 		if s.projection.position() > began {
 			try = 0
 		}
+		s.projection.interrupted(err)
 		s.log.Warn("reading the loops' heads was interrupted", slog.Any("err", err))
 		if again(ctx, try, err) != nil {
 			return
@@ -49,7 +50,7 @@ func (s *Store) consume(ctx context.Context, seen uint64) error {
 	}
 	consumer, err := s.js.OrderedConsumer(ctx, streamLoops, config)
 	if err != nil {
-		return fmt.Errorf("start to read the loops' heads: %w", err)
+		return fmt.Errorf("start to read the loops' heads: %w", inWords(err))
 	}
 	defer s.dropConsumer(consumer)
 	messages, err := consumer.Messages(jetstream.PullMaxMessages(1000))
@@ -120,7 +121,7 @@ func (s *Store) catchUp(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("wait for the loops' heads up to revision %d: %w", m.seq, context.Cause(ctx))
+			return fmt.Errorf("wait for the loops' heads up to revision %d: %w", m.seq, errors.Join(context.Cause(ctx), s.projection.why()))
 		case <-s.ctx.Done():
 			return loops.ErrClosed
 		case <-passed:

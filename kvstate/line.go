@@ -68,10 +68,14 @@ const (
 // again is [again] that says why the store can't be reached, if that is known.
 func (s *Store) again(ctx context.Context, try int, err error) error {
 	end := again(ctx, try, err)
-	if end == nil || s.opts.Trouble == nil {
+	if s.opts.Trouble == nil {
 		return end
 	}
-	if why := s.opts.Trouble(); why != nil {
+	why := s.opts.Trouble()
+	switch {
+	case end == nil && denied(why):
+		return fmt.Errorf("%w (last try: %w)", why, err)
+	case end != nil && why != nil:
 		return fmt.Errorf("%w: %w", why, end)
 	}
 	return end

@@ -16,6 +16,7 @@ type projection struct {
 	entries map[loops.ID]*entry
 	seen    uint64        // the consumer has passed this sequence
 	passed  chan struct{} // closes when seen grows; nil while nobody waits
+	failed  error         // why the consumer reads nothing now
 	ready   queue
 	watch   watchers
 }
@@ -127,11 +128,24 @@ func (p *projection) forget(id loops.ID) {
 	p.ready.remove(id)
 }
 
+// interrupted notes why the consumer reads nothing; why says it.
+func (p *projection) interrupted(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.failed = err
+}
+
+func (p *projection) why() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.failed
+}
+
 // pass notes how far the consumer has read.
 func (p *projection) pass(seq uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.seen = max(p.seen, seq)
+	p.seen, p.failed = max(p.seen, seq), nil
 	if p.passed != nil {
 		close(p.passed)
 		p.passed = nil
@@ -161,6 +175,16 @@ func (p *projection) at(id loops.ID, rev uint64) (header, values, bool) {
 		return header{}, values{}, false
 	}
 	return e.header, e.values, true
+}
+
+// rev returns the newest revision of a loop that this process has seen.
+func (p *projection) rev(id loops.ID) uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if e := p.entries[id]; e != nil {
+		return e.rev
+	}
+	return 0
 }
 
 // base returns the revision of a loop's last snapshot as far as it is known.

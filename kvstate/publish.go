@@ -2,6 +2,7 @@ package kvstate
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"strconv"
@@ -100,6 +101,26 @@ func (s *Store) try(ctx context.Context, m *nats.Msg) (uint64, error) {
 	return s.send(ctx, m)
 }
 
+// insist publishes a message until it is stored, once, whatever became of the
+// acknowledgements.
+func (s *Store) insist(ctx context.Context, m *nats.Msg) (uint64, error) {
+	if m.Header == nil {
+		m.Header = nats.Header{}
+	}
+	m.Header.Set(nats.MsgIdHdr, rand.Text())
+	ctx, cancel := patient(ctx)
+	defer cancel()
+	for try := 0; ; try++ {
+		seq, err := s.try(ctx, m)
+		if err == nil || final(err) {
+			return seq, err
+		}
+		if err := s.again(ctx, try, err); err != nil {
+			return 0, fmt.Errorf("the store took no record: %w", err)
+		}
+	}
+}
+
 // send publishes a message once and returns its sequence.
 func (s *Store) send(ctx context.Context, m *nats.Msg) (uint64, error) {
 	ctx, cancel := s.line.during(ctx)
@@ -135,10 +156,12 @@ func (s *Store) stillThere(ctx context.Context, id loops.ID, rev uint64, err err
 		return fmt.Errorf("the loop is gone: %w", loops.ErrConflict)
 	case last != nil:
 		return last
-	case m.seq != rev:
+	case m.seq > rev:
+		return fmt.Errorf("stored is revision %d: %w", m.seq, loops.ErrConflict)
+	case m.seq < rev && !s.replicated:
 		return fmt.Errorf("stored is revision %d: %w", m.seq, loops.ErrConflict)
 	}
-	return err
+	return err // also when the server is behind: sending again does no harm
 }
 
 // final reports whether sending the same message again cannot help.

@@ -91,7 +91,7 @@ func (s *Store) quarantine(id loops.ID, rev uint64, damage *damageError) {
 // last returns the newest record of a loop. ErrNotFound when there is none.
 func (s *Store) last(ctx context.Context, id loops.ID) (record, error) {
 	acknowledged := s.acknowledged(string(id))
-	m, err := s.direct(ctx, streamLoops, getRequest{LastFor: subject(id)})
+	m, err := s.newest(ctx, id)
 	switch {
 	case errors.Is(err, errNoRecord):
 		err = notBehind(id, 0, acknowledged)
@@ -109,6 +109,22 @@ func (s *Store) last(ctx context.Context, id loops.ID) (record, error) {
 	return readRecord(id, m)
 }
 
+// newest reads the newest message of a loop. A server that has begun to decide a
+// moment ago may not have read yet what others acknowledged: it is asked again.
+func (s *Store) newest(ctx context.Context, id loops.ID) (stored, error) {
+	ctx, cancel := patient(ctx)
+	defer cancel()
+	for try := 0; ; try++ {
+		m, err := s.direct(ctx, streamLoops, getRequest{LastFor: subject(id)})
+		if err != nil || !s.replicated || m.seq >= s.projection.rev(id) {
+			return m, err
+		}
+		if err := s.again(ctx, try, errBehind); err != nil {
+			return stored{}, err
+		}
+	}
+}
+
 // recordAt returns the record of a loop at a revision that another one names.
 func (s *Store) recordAt(ctx context.Context, id loops.ID, rev uint64) (record, error) {
 	m, err := s.direct(ctx, streamLoops, getRequest{Seq: rev})
@@ -121,8 +137,37 @@ func (s *Store) recordAt(ctx context.Context, id loops.ID, rev uint64) (record, 
 	return readRecord(id, m)
 }
 
-// chain reads a loop's journal from its last snapshot on.
+// chain reads a loop's journal from its last snapshot on. Where several servers
+// have it, it may come from one that is behind: then it is read again.
 func (s *Store) chain(ctx context.Context, id loops.ID) (*chain, error) {
+	if !s.replicated {
+		return s.oneChain(ctx, id)
+	}
+	ctx, cancel := patient(ctx)
+	defer cancel()
+	for try := 0; ; try++ {
+		newest, err := s.last(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		c, err := s.oneChain(ctx, id)
+		if _, damage := errors.AsType[*damageError](err); c != nil && c.last.seq >= newest.seq || damage && try >= triesOften/2 {
+			return c, err
+		}
+		if err == nil {
+			err = errBehind
+		}
+		if end := s.again(ctx, try, err); end != nil {
+			return nil, end
+		}
+	}
+}
+
+// errBehind means that a server has not yet what was acknowledged.
+var errBehind = errors.New("the server that was asked is behind the others")
+
+// oneChain reads a loop's journal as one server has it.
+func (s *Store) oneChain(ctx context.Context, id loops.ID) (*chain, error) {
 	base := s.projection.base(id)
 	if base == 0 {
 		r, err := s.last(ctx, id)

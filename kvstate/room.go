@@ -131,7 +131,7 @@ func inWords(err error) error {
 	case errAccountFull:
 		words = "the NATS account has reached the limit of its storage: raise its JetStream disk limit, or make room in its other streams"
 	default:
-		return err
+		return refused(api, err)
 	}
 	return &unwritable{fmt.Errorf("%s (%w)", words, err)}
 }

@@ -49,9 +49,12 @@ type Options struct {
 
 // Store keeps loops in JetStream. It is safe for concurrent use.
 type Store struct {
-	js       jetstream.JetStream
-	nc       *nats.Conn
-	prefix   string // of the JetStream API
+	js     jetstream.JetStream
+	nc     *nats.Conn
+	prefix string // of the JetStream API
+
+	replicated bool // several servers have each record
+
 	opts     Options
 	log      *slog.Logger
 	seed     maphash.Seed
@@ -121,7 +124,7 @@ func Open(ctx context.Context, js jetstream.JetStream, opts *Options) (*Store, e
 	for _, one := range []*stream{&s.request, &s.records, &s.kept, &s.blobs.stream, &heads} {
 		one.store = s
 	}
-	s.blobs.publish = s.try
+	s.blobs.publish = s.insist
 	if err := s.openMarks(); err != nil {
 		return nil, fmt.Errorf("open the store: %w", err)
 	}
@@ -129,6 +132,7 @@ func Open(ctx context.Context, js jetstream.JetStream, opts *Options) (*Store, e
 	if err := heads.ensure(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open the store: %w", err), s.marks.Close())
 	}
+	s.replicated = heads.found.Replicas > 1
 	s.allowGroups(ctx, &heads)
 	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	changes := s.nc.StatusChanged(nats.RECONNECTING, nats.DISCONNECTED, nats.CLOSED)

@@ -25,7 +25,7 @@ type trouble struct {
 }
 
 // denialCounts is how long a refusal explains what goes wrong.
-const denialCounts = 30 * time.Second
+const denialCounts = 10 * time.Second
 
 func (t *trouble) note(err error) {
 	t.mu.Lock()
