@@ -20,8 +20,9 @@ const maxNesting = 64
 // that are not UTF-8 or hold control characters other than line breaks and
 // tabs. Keys are matched exactly. null means left out, except in a list. Empty
 // lists and objects become nil. A value whose type implements
-// [json.Unmarshaler] reads itself; the text of its error is the problem. Broken
-// JSON is one FieldError with line and column.
+// [json.Unmarshaler] reads itself; the text of its error is the problem. One that
+// is [Verbatim], too, takes texts of any characters. Broken JSON is one FieldError
+// with line and column.
 //
 // After an error the value is as it was. Decode does not check that a required
 // field is there.
@@ -41,6 +42,13 @@ func Decode(data []byte, into any) error {
 	}
 	target.Elem().Set(value)
 	return nil
+}
+
+// Verbatim is implemented by a type that [Decode] is to give its JSON as it is:
+// what programs print may hold any characters.
+type Verbatim interface {
+	json.Unmarshaler
+	Verbatim()
 }
 
 // DecodeSpec reads a spec from JSON. It does not check how the fields fit
@@ -87,6 +95,7 @@ func (d *decoder) document(v reflect.Value) error {
 var (
 	rawMessageType  = reflect.TypeFor[json.RawMessage]()
 	unmarshalerType = reflect.TypeFor[json.Unmarshaler]()
+	verbatimType    = reflect.TypeFor[Verbatim]()
 )
 
 // value reads the next JSON value into v.
@@ -157,7 +166,7 @@ func (d *decoder) raw(v reflect.Value, at place) error {
 // custom lets the type read its own JSON.
 func (d *decoder) custom(v reflect.Value, at place) error {
 	start := d.pos
-	problem, err := d.skip(true)
+	problem, err := d.skip(!reflect.PointerTo(v.Type()).Implements(verbatimType))
 	if err != nil {
 		return err
 	}

@@ -177,6 +177,25 @@ func TestDecodeOtherShapes(t *testing.T) {
 	}
 }
 
+// colour is a text of any characters.
+type colour string
+
+func (c *colour) UnmarshalJSON(data []byte) error { return json.Unmarshal(data, (*string)(c)) }
+func (*colour) Verbatim()                         {}
+
+func TestDecodeLeavesVerbatimTextsAsTheyAre(t *testing.T) {
+	var got struct {
+		Text  colour `json:"text"`
+		Plain string `json:"plain"`
+	}
+	if err := Decode([]byte(`{"text":"\u001b[1mred\u0000"}`), &got); err != nil || got.Text != "\x1b[1mred\x00" {
+		t.Errorf("%q, %v", got.Text, err)
+	}
+	if err := Decode([]byte(`{"plain":"\u001b"}`), &got); err == nil {
+		t.Error("a control character was taken into a text that is not verbatim")
+	}
+}
+
 func TestDecodeBoundsItsReport(t *testing.T) {
 	var in strings.Builder
 	for i := range 1000 {

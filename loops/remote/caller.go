@@ -244,7 +244,9 @@ func (b *body) EndLeftovers(id loops.ID, _ string) {
 	}
 	wait, checking := 250*time.Millisecond, 0
 	for {
-		m, err := sub.NextMsg(wait)
+		try, cancel := context.WithTimeout(context.Background(), wait)
+		m, err := sub.NextMsgWithContext(try)
+		cancel()
 		if err != nil {
 			return // nobody, or nobody more
 		}

@@ -17,7 +17,7 @@ func CallOf(name string, t loops.Turn, now time.Time) Call {
 	return Call{
 		V: Version, Key: keyOf(t), Handler: name, Loop: t.Loop, Start: t.Ledger.Starts, Iteration: t.Iteration, Pass: t.Pass, Epoch: t.Epoch, Attempt: t.Attempt,
 		Goal: Text(t.Goal), Context: Text(t.Context), Prompt: Text(t.Prompt), Feedback: Text(t.Feedback), Steer: Text(t.Steer), Answer: Text(t.Answer),
-		Output: Text(t.Output), Memory: t.Memory, With: t.Config, Inputs: t.Inputs, Usage: t.Ledger, Limits: t.Limits, Deadline: now.Add(max(left, 0)).UTC(),
+		Output: Text(t.Output), Memory: Any(t.Memory), With: Any(t.Config), Inputs: t.Inputs, Usage: t.Ledger, Limits: t.Limits, Deadline: now.Add(max(left, 0)).UTC(),
 		Source: t.Source, Dir: t.Dir, Models: t.Models,
 	}
 }
@@ -29,8 +29,8 @@ func (c Call) turn() loops.Turn {
 	}
 	return loops.Turn{
 		Loop: c.Loop, Iteration: c.Iteration, Pass: c.Pass, Epoch: c.Epoch, Attempt: c.Attempt,
-		Config: c.With, Prompt: string(c.Prompt), Goal: string(c.Goal), Context: string(c.Context), Feedback: string(c.Feedback), Steer: string(c.Steer),
-		Answer: string(c.Answer), Output: string(c.Output), Memory: c.Memory, Ledger: c.Usage, Limits: c.Limits, Inputs: c.Inputs,
+		Config: json.RawMessage(c.With), Prompt: string(c.Prompt), Goal: string(c.Goal), Context: string(c.Context), Feedback: string(c.Feedback), Steer: string(c.Steer),
+		Answer: string(c.Answer), Output: string(c.Output), Memory: json.RawMessage(c.Memory), Ledger: c.Usage, Limits: c.Limits, Inputs: c.Inputs,
 		Source: c.Source, Dir: c.Dir, Models: c.Models,
 		Meter: noMeter{absent("Turn.Meter")},
 		Keep:  func(context.Context, []byte) (string, error) { return "", absent("Turn.Keep") },
@@ -55,7 +55,7 @@ func resultMessage(r loops.Result, err error) Message {
 	if r.Usage != (loops.Usage{}) {
 		m.Usage = &Usage{InputTokens: r.Usage.InputTokens, OutputTokens: r.Usage.OutputTokens, TotalTokens: r.Usage.TotalTokens, CostUSD: r.Usage.CostUSD, ToolCalls: r.Usage.ToolCalls}
 	}
-	m.Memory = r.Memory
+	m.Memory = Any(r.Memory)
 	if err == nil {
 		m.Output, m.Score = Text(strings.ToValidUTF8(r.Output, "\uFFFD")), r.Score
 		m.Done = &r.Done
@@ -84,7 +84,7 @@ func (m Message) Result() (loops.Result, error) {
 		r.Usage = loops.Usage{InputTokens: u.InputTokens, OutputTokens: u.OutputTokens, TotalTokens: u.TotalTokens, CostUSD: u.CostUSD, ToolCalls: u.ToolCalls}
 		r.Usage.TotalTokens = r.Usage.Total()
 	}
-	r.Memory = m.Memory
+	r.Memory = json.RawMessage(m.Memory)
 	if m.Error != nil {
 		return r, m.Error.err()
 	}

@@ -73,7 +73,7 @@ func (c *Call) texts() []textField {
 	return []textField{{"output", &c.Output}, {"prompt", &c.Prompt}, {"feedback", &c.Feedback}, {"goal", &c.Goal}, {"context", &c.Context}, {"steer", &c.Steer}, {"answer", &c.Answer}}
 }
 
-func (c *Call) raw(name string) *json.RawMessage {
+func (c *Call) raw(name string) *Any {
 	if name == "with" {
 		return &c.With
 	}
@@ -91,7 +91,7 @@ func (c *Call) set(name, text string) bool {
 	if name != "memory" && name != "with" {
 		return false
 	}
-	*c.raw(name) = json.RawMessage(text)
+	*c.raw(name) = Any(text)
 	if text == "" {
 		*c.raw(name) = nil
 	}
@@ -190,7 +190,7 @@ func (s *start) assemble(m *Message) error {
 			m.Output = Text(text)
 			continue
 		}
-		if m.Memory = json.RawMessage(text); !loops.ValidJSON(m.Memory) {
+		if m.Memory = Any(text); !loops.ValidJSON(text) {
 			return wrong("memory", "is not JSON")
 		}
 	}

@@ -165,10 +165,10 @@ func (s *start) named(m Message, err error) error {
 func (s *start) save(ctx context.Context, m *nats.Msg, msg Message) {
 	err := s.assemble(&msg)
 	if err == nil && msg.Memory == nil {
-		msg.Memory = json.RawMessage("null")
+		msg.Memory = Any("null")
 	}
 	if err == nil {
-		err = s.turn.Save(ctx, msg.Memory)
+		err = s.turn.Save(ctx, json.RawMessage(msg.Memory))
 	}
 	if err != nil {
 		s.b.c.answer(m, Answer{Error: err.Error()})

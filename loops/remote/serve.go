@@ -152,7 +152,7 @@ func (s *server) offered(m *nats.Msg) {
 		decline(fmt.Sprintf("this server speaks version %d of the wire, not %d", Version, o.V))
 		return
 	}
-	w := &work{s: s, offer: o, to: m.Reply, by: rand.Text(), nudge: make(chan chan struct{})}
+	w := &work{s: s, offer: o, to: m.Reply, by: rand.Text(), rested: make(chan struct{}), nudge: make(chan chan struct{})}
 	w.ctx, w.end = context.WithCancelCause(s.ctx)
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -35,6 +35,24 @@ func (t *Text) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
+// Verbatim makes [loops.Decode] read any characters.
+func (*Text) Verbatim() {}
+
+// Any is any JSON, kept as it is. nil is left out.
+type Any json.RawMessage
+
+// UnmarshalJSON keeps the JSON.
+func (a *Any) UnmarshalJSON(data []byte) error {
+	*a = append((*a)[:0:0], data...)
+	return nil
+}
+
+// MarshalJSON returns the JSON.
+func (a Any) MarshalJSON() ([]byte, error) { return json.RawMessage(a).MarshalJSON() }
+
+// Verbatim makes [loops.Decode] read any characters.
+func (*Any) Verbatim() {}
+
 // Offer is published for whoever serves a handler: a start is to be done.
 type Offer struct {
 	V       int      `json:"v" jsonschema_description:"Version of the wire: 1"`
@@ -57,16 +75,16 @@ type Call struct {
 	Epoch     uint64 `json:"epoch" jsonschema_description:"Goes up when a settled loop is moved again"`
 	Attempt   int    `json:"attempt" jsonschema_description:"1, or more for a start that repeats one of this iteration"`
 
-	Goal     Text            `json:"goal" jsonschema_description:"What must be true at the end"`
-	Context  Text            `json:"context,omitempty" jsonschema_description:"What the loop file says beside the goal"`
-	Prompt   Text            `json:"prompt,omitempty" jsonschema_description:"Goal, context, feedback, steering and what is left, as one brief for a model"`
-	Feedback Text            `json:"feedback,omitempty" jsonschema_description:"Of the last pass: what is missing"`
-	Steer    Text            `json:"steer,omitempty" jsonschema_description:"What a person said meanwhile"`
-	Answer   Text            `json:"answer,omitempty" jsonschema_description:"A person's answer to the last ask"`
-	Output   Text            `json:"output,omitempty" jsonschema_description:"Of the last iteration"`
-	Memory   json.RawMessage `json:"memory,omitempty" jsonschema_description:"What the handler kept with its last result, or saved in a start that was cut off; any JSON"`
-	With     json.RawMessage `json:"with,omitempty" jsonschema_description:"Settings from the loop file (body.with), templates expanded; any JSON"`
-	Inputs   map[string]any  `json:"inputs,omitempty" jsonschema_description:"The loop's inputs, typed"`
+	Goal     Text           `json:"goal" jsonschema_description:"What must be true at the end"`
+	Context  Text           `json:"context,omitempty" jsonschema_description:"What the loop file says beside the goal"`
+	Prompt   Text           `json:"prompt,omitempty" jsonschema_description:"Goal, context, feedback, steering and what is left, as one brief for a model"`
+	Feedback Text           `json:"feedback,omitempty" jsonschema_description:"Of the last pass: what is missing"`
+	Steer    Text           `json:"steer,omitempty" jsonschema_description:"What a person said meanwhile"`
+	Answer   Text           `json:"answer,omitempty" jsonschema_description:"A person's answer to the last ask"`
+	Output   Text           `json:"output,omitempty" jsonschema_description:"Of the last iteration"`
+	Memory   Any            `json:"memory,omitempty" jsonschema_description:"What the handler kept with its last result, or saved in a start that was cut off; any JSON"`
+	With     Any            `json:"with,omitempty" jsonschema_description:"Settings from the loop file (body.with), templates expanded; any JSON"`
+	Inputs   map[string]any `json:"inputs,omitempty" jsonschema_description:"The loop's inputs, typed"`
 
 	Usage    loops.Ledger `json:"usage" jsonschema_description:"What the loop has spent, this start included"`
 	Limits   loops.Limits `json:"limits" jsonschema_description:"The loop's limits"`
@@ -108,14 +126,14 @@ type Message struct {
 	Field  string `json:"field,omitempty" jsonschema_description:"fetch: a field of the call's large; part: output or memory"`
 	Offset int    `json:"offset,omitempty" jsonschema_description:"fetch, part: bytes before this piece"`
 
-	Output Text            `json:"output,omitempty" jsonschema_description:"result: the output; left out when it was sent in parts"`
-	Memory json.RawMessage `json:"memory,omitempty" jsonschema_description:"save, result: any JSON; left out of a result: what was there stays, or the parts count"`
-	Done   *bool           `json:"done,omitempty" jsonschema_description:"result: this attempt is finished; left out: true"`
-	Score  *float64        `json:"score,omitempty" jsonschema_description:"result: how good the output is"`
-	Usage  *Usage          `json:"usage,omitempty" jsonschema_description:"result: what the start spent; also beside an error"`
-	Ask    *Ask            `json:"ask,omitempty" jsonschema_description:"result: the loop waits for a person"`
-	Error  *Failure        `json:"error,omitempty" jsonschema_description:"result: the start failed"`
-	Parts  map[string]int  `json:"parts,omitempty" jsonschema_description:"save, result: fields that were sent in parts before, with their bytes"`
+	Output Text           `json:"output,omitempty" jsonschema_description:"result: the output; left out when it was sent in parts"`
+	Memory Any            `json:"memory,omitempty" jsonschema_description:"save, result: any JSON; left out of a result: what was there stays, or the parts count"`
+	Done   *bool          `json:"done,omitempty" jsonschema_description:"result: this attempt is finished; left out: true"`
+	Score  *float64       `json:"score,omitempty" jsonschema_description:"result: how good the output is"`
+	Usage  *Usage         `json:"usage,omitempty" jsonschema_description:"result: what the start spent; also beside an error"`
+	Ask    *Ask           `json:"ask,omitempty" jsonschema_description:"result: the loop waits for a person"`
+	Error  *Failure       `json:"error,omitempty" jsonschema_description:"result: the start failed"`
+	Parts  map[string]int `json:"parts,omitempty" jsonschema_description:"save, result: fields that were sent in parts before, with their bytes"`
 }
 
 // Usage is what a start spent. Units: tokens, dollars, calls.

@@ -26,14 +26,15 @@ const (
 
 // work is the server's side of one start.
 type work struct {
-	s     *server
-	offer Offer
-	to    string // the caller's inbox
-	by    string
-	ctx   context.Context // ends when the body is to end
-	end   context.CancelCauseFunc
-	begun atomic.Bool        // it has the call
-	nudge chan chan struct{} // asks for a heartbeat now
+	s      *server
+	offer  Offer
+	to     string // the caller's inbox
+	by     string
+	ctx    context.Context // ends when the body is to end
+	end    context.CancelCauseFunc
+	begun  atomic.Bool        // it has the call
+	rested chan struct{}      // closed when the body has ended
+	nudge  chan chan struct{} // asks for a heartbeat now
 
 	mu       sync.Mutex
 	answered time.Time // when what was last answered was sent
@@ -62,6 +63,7 @@ func (w *work) do() {
 	aside.Go(func() { w.beat(over) })
 	aside.Go(func() { w.speak(over) })
 	result, err := w.run(call)
+	close(w.rested)
 	if sent := w.report(result, err); sent != nil {
 		w.s.opts.Logger.Warn("the result of a start was not delivered", "handler", w.s.name, "start", w.offer.Key, "cause", sent)
 	}
@@ -210,7 +212,7 @@ func (w *work) save(ctx context.Context, memory json.RawMessage) error {
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
-	m := Message{Type: TypeSave, Memory: memory}
+	m := Message{Type: TypeSave, Memory: Any(memory)}
 	if err := w.divide(ctx, &m); err != nil {
 		return err
 	}
@@ -241,21 +243,10 @@ func (w *work) check() {
 	}
 	over := time.NewTimer(endPatience)
 	defer over.Stop()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for w.s.has(w) {
-		select {
-		case <-tick.C:
-		case <-over.C:
-			return
-		}
+	select {
+	case <-w.rested:
+	case <-over.C:
 	}
-}
-
-func (s *server) has(w *work) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.works[w.offer.Key] == w
 }
 
 // beat sends heartbeats until ctx ends, and ends the body when they are not

@@ -130,3 +130,15 @@ func (w *world) get(id loops.ID) loops.State {
 	}
 	return s
 }
+
+// blocks is a body that waits for a channel to close.
+func blocks(release <-chan struct{}) loops.Body {
+	return loops.BodyFunc(func(ctx context.Context, _ loops.Turn) (loops.Result, error) {
+		select {
+		case <-release:
+			return loops.Result{Output: "ok", Done: true}, nil
+		case <-ctx.Done():
+			return loops.Result{}, context.Cause(ctx)
+		}
+	})
+}

@@ -166,7 +166,7 @@ func (s *said) take(ctx context.Context, line []byte, t loops.Turn) error {
 	case remote.TypeEmit:
 		t.Emit(loops.Live{Text: string(m.Text), Tool: m.Tool})
 	case remote.TypeSave:
-		if err := t.Save(ctx, m.Memory); err != nil {
+		if err := t.Save(ctx, json.RawMessage(m.Memory)); err != nil {
 			return fmt.Errorf("save: %w", err)
 		}
 	case remote.TypeResult:
