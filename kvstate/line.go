@@ -41,6 +41,17 @@ func (l *line) during(ctx context.Context) (context.Context, context.CancelFunc)
 	return ctx, func() { stop(); cancel() }
 }
 
+// whole returns a context that ends with ctx, or with the cause errLine when the
+// connection breaks.
+func (l *line) whole(ctx context.Context) (context.Context, context.CancelFunc) {
+	l.mu.Lock()
+	connection := l.ctx
+	l.mu.Unlock()
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(connection, func() { cancel(errLine) })
+	return ctx, func() { stop(); cancel(nil) }
+}
+
 // watchLine renews the line when the connection breaks, until ctx ends.
 func (s *Store) watchLine(ctx context.Context, changes chan nats.Status) {
 	defer s.nc.RemoveStatusListener(changes)
@@ -52,6 +63,7 @@ func (s *Store) watchLine(ctx context.Context, changes chan nats.Status) {
 			if !open {
 				return
 			}
+			s.projection.doubt()
 			s.line.renew()
 			s.liveLog.forget() // it is gone if the server has ended
 		}
