@@ -77,16 +77,25 @@ const (
 	triesOften = 40
 )
 
-// again is [again] that says why the store can't be reached, if that is known.
+// again is [again] that says why the store can't be reached, if that is known. It
+// does not wait long for a host that is known to be stopped.
 func (s *Store) again(ctx context.Context, try int, err error) error {
 	end := again(ctx, try, err)
-	if end == nil || s.opts.Trouble == nil {
+	if s.opts.Trouble == nil || end == nil && try <= triesOften {
 		return end
 	}
-	if why := s.opts.Trouble(); why != nil {
-		return fmt.Errorf("%w: %w", why, end)
+	why := s.opts.Trouble()
+	lasts, _ := errors.AsType[interface {
+		error
+		Lasts() bool
+	}](why)
+	switch {
+	case end == nil && lasts != nil && lasts.Lasts():
+		return fmt.Errorf("%w (last try: %w)", why, err)
+	case end == nil || why == nil:
+		return end
 	}
-	return end
+	return fmt.Errorf("%w: %w", why, end)
 }
 
 // again waits before the next try, or returns why there is none.
