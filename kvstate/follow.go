@@ -24,6 +24,10 @@ func (s *Store) follow(ctx context.Context) {
 		if s.projection.position() > began {
 			try = 0
 		}
+		if errors.Is(err, errLine) {
+			try = 0
+			continue
+		}
 		s.projection.interrupted(err)
 		s.log.Warn("reading the loops' heads was interrupted", slog.Any("err", err))
 		if again(ctx, try, err) != nil {
@@ -38,9 +42,23 @@ func (p *projection) position() uint64 {
 	return p.seen
 }
 
-// consume reads headers from after sequence seen on. The ordered consumer goes
-// on without a gap after a reconnect; when it gives up, follow starts another.
+// consume reads headers from after sequence seen on, until the connection breaks:
+// the server that comes then may have lost the end of the stream.
 func (s *Store) consume(ctx context.Context, seen uint64) error {
+	ctx, cancel := s.line.whole(ctx)
+	defer cancel()
+	err := s.consumeOn(ctx, seen)
+	if cause := context.Cause(ctx); errors.Is(cause, errLine) {
+		return cause
+	}
+	return err
+}
+
+func (s *Store) consumeOn(ctx context.Context, seen uint64) error {
+	seen, err := s.takeUp(ctx, seen)
+	if err != nil {
+		return err
+	}
 	config := jetstream.OrderedConsumerConfig{
 		FilterSubjects: []string{subject(">")}, HeadersOnly: true,
 		DeliverPolicy: jetstream.DeliverLastPerSubjectPolicy,
@@ -67,6 +85,34 @@ func (s *Store) consume(ctx context.Context, seen uint64) error {
 			return err
 		}
 	}
+}
+
+// takeUp returns after which sequence the reading goes on: from the beginning when
+// the stream ends before it, because the server gives the sequences of what it
+// lost again.
+func (s *Store) takeUp(ctx context.Context, seen uint64) (uint64, error) {
+	last, err := s.lastSequence(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("start to read the loops' heads: %w", err)
+	}
+	if last < seen {
+		s.log.Error("the store has lost the end of what it acknowledged; all loops are read anew", slog.Uint64("stored", last), slog.Uint64("seen", seen))
+		s.projection.restart(last, s.marks != nil)
+		seen = 0
+	}
+	s.projection.trust()
+	return seen, nil
+}
+
+// lastSequence returns the newest sequence that the stream has given.
+func (s *Store) lastSequence(ctx context.Context) (uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
+	defer cancel()
+	stream, err := s.js.Stream(ctx, streamLoops)
+	if err != nil {
+		return 0, err
+	}
+	return stream.CachedInfo().State.LastSeq, nil
 }
 
 // dropConsumer spares the server an idle consumer.
@@ -106,11 +152,14 @@ func (s *Store) receive(m jetstream.Msg) error {
 // catchUp returns when the projection holds all that was acknowledged before.
 func (s *Store) catchUp(ctx context.Context) error {
 	m, err := s.direct(ctx, streamLoops, getRequest{LastFor: subject(">")})
-	if errors.Is(err, errNoRecord) {
-		return nil
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, errNoRecord) { // without any the sequence is 0
 		return err
+	}
+	if m.seq < s.projection.position() { // the newest records may be gone for good reasons
+		if last, err := s.lastSequence(ctx); err == nil && last < s.projection.position() {
+			s.projection.doubt()
+			s.line.renew()
+		}
 	}
 	ctx, cancel := patient(ctx)
 	defer cancel()

@@ -41,6 +41,17 @@ func (l *line) during(ctx context.Context) (context.Context, context.CancelFunc)
 	return ctx, func() { stop(); cancel() }
 }
 
+// whole returns a context that ends with ctx, or with the cause errLine when the
+// connection breaks.
+func (l *line) whole(ctx context.Context) (context.Context, context.CancelFunc) {
+	l.mu.Lock()
+	connection := l.ctx
+	l.mu.Unlock()
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(connection, func() { cancel(errLine) })
+	return ctx, func() { stop(); cancel(nil) }
+}
+
 // watchLine renews the line when the connection breaks, until ctx ends.
 func (s *Store) watchLine(ctx context.Context, changes chan nats.Status) {
 	defer s.nc.RemoveStatusListener(changes)
@@ -52,6 +63,7 @@ func (s *Store) watchLine(ctx context.Context, changes chan nats.Status) {
 			if !open {
 				return
 			}
+			s.projection.doubt()
 			s.line.renew()
 			s.liveLog.forget() // it is gone if the server has ended
 		}
@@ -65,20 +77,25 @@ const (
 	triesOften = 40
 )
 
-// again is [again] that says why the store can't be reached, if that is known.
+// again is [again] that says why the store can't be reached, if that is known. It
+// does not wait long for a host that is known to be stopped.
 func (s *Store) again(ctx context.Context, try int, err error) error {
 	end := again(ctx, try, err)
-	if s.opts.Trouble == nil {
+	if s.opts.Trouble == nil || end == nil && try == 0 {
 		return end
 	}
 	why := s.opts.Trouble()
+	lasts, _ := errors.AsType[interface {
+		error
+		Lasts() bool
+	}](why)
 	switch {
-	case end == nil && denied(why):
+	case end == nil && (denied(why) || try > triesOften && lasts != nil && lasts.Lasts()):
 		return fmt.Errorf("%w (last try: %w)", why, err)
-	case end != nil && why != nil:
-		return fmt.Errorf("%w: %w", why, end)
+	case end == nil || why == nil:
+		return end
 	}
-	return end
+	return fmt.Errorf("%w: %w", why, end)
 }
 
 // again waits before the next try, or returns why there is none.

@@ -15,7 +15,8 @@ type projection struct {
 	mu      sync.Mutex
 	entries map[loops.ID]*entry
 	seen    uint64        // the consumer has passed this sequence
-	passed  chan struct{} // closes when seen grows; nil while nobody waits
+	doubted bool          // whether the stream still has what was seen is to be asked
+	passed  chan struct{} // closes when seen or doubted changes; nil while nobody waits
 	failed  error         // why the consumer reads nothing now
 	ready   queue
 	watch   watchers
@@ -146,9 +147,54 @@ func (p *projection) pass(seq uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.seen, p.failed = max(p.seen, seq), nil
+	p.moved()
+}
+
+// moved wakes those who wait for the consumer. The caller holds mu.
+func (p *projection) moved() {
 	if p.passed != nil {
 		close(p.passed)
 		p.passed = nil
+	}
+}
+
+// doubt keeps everybody waiting until it is known that the stream still has what
+// was seen.
+func (p *projection) doubt() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.doubted = true
+}
+
+// trust ends the doubt.
+func (p *projection) trust() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.doubted = false
+	p.moved()
+}
+
+// restart begins anew with a stream that ends at last, before what was seen. The
+// loops whose records are gone are quarantined when marks say that they were
+// acknowledged, which Load does as well, and else forgotten, to be read as they
+// are stored now.
+func (p *projection) restart(last uint64, marked bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.seen = 0
+	for id, e := range p.entries {
+		switch {
+		case e.rev <= last:
+		case marked:
+			p.put(broken(id, e.rev, time.Now(), e, &setBackError{last, e.rev}))
+		default:
+			p.forget(id)
+		}
+	}
+	for id, rev := range p.ready.handed {
+		if rev > last {
+			delete(p.ready.handed, id)
+		}
 	}
 }
 
@@ -157,7 +203,7 @@ func (p *projection) pass(seq uint64) {
 func (p *projection) behind(seq uint64) <-chan struct{} {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.seen >= seq {
+	if p.seen >= seq && !p.doubted {
 		return nil
 	}
 	if p.passed == nil {

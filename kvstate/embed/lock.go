@@ -24,6 +24,8 @@ type InUseError struct {
 	Command string    // empty: not known
 	Since   time.Time // zero: not known
 	Silent  bool      // it should share the store, but it does not answer
+
+	Suspended bool // it is known to be stopped; Silent as well
 }
 
 // Error names the holder and says what to do.
@@ -33,6 +35,8 @@ func (e *InUseError) Error() string {
 		holder = fmt.Sprintf("process %d (%s, since %s)", e.PID, e.Command, e.Since.Local().Format(time.DateTime))
 	}
 	switch {
+	case e.Suspended:
+		return fmt.Sprintf("%s hosts the loops in %s and is stopped: let it go on (kill -CONT %d), or end it (kill -KILL %[3]d) and another process takes over", holder, e.Dir, e.PID)
 	case e.Silent && e.PID != 0:
 		return fmt.Sprintf("%s hosts the loops in %s and does not answer: let it go on if it is stopped (kill -CONT %d), or end it (kill -KILL %[3]d) and another process takes over", holder, e.Dir, e.PID)
 	case e.Silent:

@@ -40,6 +40,7 @@ type Member struct {
 	mu       sync.Mutex // held while this process becomes host
 	host     *Host      // nil: another process hosts
 	token    string     // of the host that was dialed
+	hostPID  int        // of the host that was dialed last
 	closed   bool
 	restful  time.Time            // until then this process leaves hosting to others
 	asks     map[string]time.Time // hosts that were asked to hand over, and when they promised to
@@ -113,7 +114,7 @@ func (m *Member) enter(ctx context.Context, most time.Duration) error {
 		if !errors.As(err, &wait) {
 			return err
 		}
-		if waited := time.Since(began); waited > most || waited > patience && wait.inUse.PID == 0 {
+		if waited := time.Since(began); waited > most || waited > patience && (wait.inUse.PID == 0 || wait.inUse.Suspended) {
 			return wait.inUse
 		}
 		timer := time.NewTimer(reconnectDelay(try))
@@ -135,6 +136,7 @@ func (m *Member) entered(conn *nats.Conn) error {
 	if _, err := conn.Subscribe(handoverSubject, m.asked); err != nil {
 		return fmt.Errorf("open the store in %s: %w", m.opts.Dir, err)
 	}
+	m.tasks.Go(m.watchHost)
 	m.takeOver()
 	return nil
 }
@@ -263,12 +265,14 @@ func (m *Member) call() (net.Conn, error) {
 		return nil, inUse(m.opts.Dir)
 	case e.Address == "":
 		return nil, m.notYet(errors.New("it is about to open the store"))
+	case suspended(e.PID):
+		return nil, m.notYet(errSuspended)
 	}
 	conn, err := dialHost(e)
 	if err != nil {
 		return nil, m.notYet(err)
 	}
-	m.token = e.Token
+	m.token, m.hostPID = e.Token, e.PID
 	if e.Durability == Process && m.opts.Durability == Power {
 		m.log.Warnf("process %d hosts the store with durability %s, not %s as configured here", e.PID, e.Durability, m.opts.Durability)
 	}
@@ -298,7 +302,7 @@ func (e *notYetError) Unwrap() []error { return []error{e.inUse, e.cause} }
 
 func (m *Member) notYet(cause error) *notYetError {
 	found := inUse(m.opts.Dir)
-	found.Silent = true
+	found.Silent, found.Suspended = true, found.PID != 0 && suspended(found.PID)
 	return &notYetError{inUse: found, cause: cause}
 }
 

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -34,6 +35,8 @@ func TestStoppedHost(t *testing.T) {
 	var inUse *embed.InUseError
 	if !errors.As(err, &inUse) || !inUse.Silent || !strings.Contains(err.Error(), "kill -CONT "+pid) {
 		t.Errorf("somebody who comes is told %v", err)
+	} else if runtime.GOOS == "linux" && !inUse.Lasts() {
+		t.Errorf("nobody sees that it is stopped: %v", err)
 	}
 	if h, ok := embed.Look(dir); !ok || h.Answers || fmt.Sprint(h.PID) != pid {
 		t.Errorf("the host is %+v, %v", h, ok)
