@@ -255,6 +255,8 @@ func (r *scanner) head(key string, h *loops.Head, id, status, phase, parent *str
 		r.string(&h.Summary)
 	case "parent":
 		r.string(parent)
+	case "tell":
+		r.string(&h.Tell)
 	case "labels":
 		h.Labels = map[string]string{}
 		r.object(func(key string) {
