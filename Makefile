@@ -55,6 +55,15 @@ clients: ## Real MCP clients against the built server
 cli-agents: ## The real claude, codex, gemini and opencode against a mock (installs 1.3 GB)
 	.ci/cli-agents/run
 
+.PHONY: chaos
+chaos: ## A thousand kills, and a fault at every fault point (a quarter of an hour)
+	cd loops/loopstest/chaos && go run ./cmd/chaos -kills 1000 -loops 500
+	cd loops/loopstest/chaos && go test . -timeout 60m -run 'FaultPoint|Recovers|Tree' -all -chains 20
+
+.PHONY: bugs
+bugs: ## Six mistakes, each of which the chaos suite must find
+	cd loops/loopstest/chaos && go run ./cmd/bugs
+
 .PHONY: ci
 ci: ## Everything that has to be green
 	.ci/run

@@ -50,7 +50,7 @@ var importRules = []importRule{
 	{path: "loops/model/openai", ours: []string{"loops/model", "loops/model/wire"}, others: []string{"github.com/sashabaranov/go-openai"}, why: "a provider brings its library and knows nothing of loops"},
 	{path: "kvstate", ours: []string{"loops", "kvstate/mark", "internal/bugs"}, others: []string{"github.com/nats-io/nats.go", "github.com/klauspost/compress"}, why: "a store keeps loops and knows nothing of who runs or shows them; the server comes from embed or from outside"},
 	{path: "kvstate/mark", why: "what shows that a store lost something must not need that store, nor know what is kept in it"},
-	{path: "kvstate/embed", ours: []string{"internal/bugs"}, others: []string{"github.com/nats-io", "github.com/gofrs/flock", "golang.org/x/sys"}, why: "the embedded server knows nothing of loops, so that it can be replaced by a cluster"},
+	{path: "kvstate/embed", ours: []string{"internal/bugs"}, others: []string{"github.com/nats-io", "github.com/gofrs/flock", "github.com/minio/highwayhash", "golang.org/x/sys"}, why: "the embedded server knows nothing of loops, so that it can be replaced by a cluster"},
 	{path: "kvstate/cluster", others: []string{"github.com/nats-io/nats.go"}, why: "the way to servers that run already knows nothing of loops and brings no server"},
 	{path: "kvstate/cluster/clustertest", others: []string{"github.com/nats-io"}, why: "servers for tests of any package know nothing of what is kept in them"},
 	{path: "mcpserver", ours: []string{"loops"}, others: []string{"github.com/mark3labs/mcp-go", "github.com/invopop/jsonschema"}, why: "the tools talk to the engine alone: the same for every store and body"},

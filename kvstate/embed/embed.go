@@ -201,6 +201,9 @@ func (h *Host) serve(ctx context.Context) (*server.Server, error) {
 	if err := os.MkdirAll(store, 0o700); err != nil {
 		return nil, err
 	}
+	if err := repair(store); err != nil {
+		h.log.Warnf("what a killed process left of a stream: %v", err)
+	}
 	srv, err := server.NewServer(&server.Options{
 		ServerName: "loop-mcp", DontListen: true, NoSigs: true, NoSystemAccount: false,
 		JetStream: true, StoreDir: store, SyncAlways: h.opts.Durability == Power && !bugs.NoSync,

@@ -69,12 +69,7 @@ func (w *world) commandLine(ctx context.Context) {
 
 // list notes loops that were acknowledged before and are not listed.
 func (w *world) list(ctx context.Context) {
-	w.mu.Lock()
-	before := make([]string, 0, len(w.known))
-	for id := range w.known {
-		before = append(before, id)
-	}
-	w.mu.Unlock()
+	before := w.acknowledged()
 	there := map[string]bool{}
 	for page, more := "", true; more; more = page != "" {
 		cmd := w.command("ls", "--json", "--limit", "100", "--page", page)

@@ -2,11 +2,8 @@ package chaos
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -97,13 +94,4 @@ func (w *world) pick(ctx context.Context, random *rand.Rand) *server {
 func (w *world) any() *server { return w.pick(context.Background(), w.random(0)) }
 
 // host is the process that hosts the store, as endpoint.json says.
-func (w *world) host() int {
-	var e struct {
-		PID int `json:"pid"`
-	}
-	data, err := os.ReadFile(filepath.Join(w.dir, audit.DataFolder, "endpoint.json"))
-	if err == nil {
-		_ = json.Unmarshal(data, &e)
-	}
-	return e.PID
-}
+func (w *world) host() int { return w.endpoint().PID }

@@ -32,6 +32,7 @@ type Options struct {
 	Tags    string        // with which it is built
 	Env     []string      // of every process
 	Config  string        // more lines of the configuration
+	Damage  int           // loops whose newest record is damaged
 	Calm    bool          // only SIGKILL: no stops, no orderly ends
 	Nested  bool          // only trees of loops
 	Log     func(format string, args ...any)
@@ -203,6 +204,7 @@ func (w *world) run(ctx context.Context) error {
 	if !w.opts.Nested {
 		parties.Go(func() { w.commandLine(ctx) })
 	}
+	parties.Go(func() { w.damage(ctx) })
 	w.users(ctx)
 	parties.Wait()
 	err := context.Cause(ctx)

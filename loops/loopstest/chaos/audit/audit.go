@@ -21,6 +21,7 @@ type Report struct {
 	InFlight   int // kills that cut off a running body
 	Ends       int // processes that were ended in order
 	Stops      int
+	Damaged    int // loops
 	Leftovers  int // records that a snapshot had replaced
 	Told       int // answers held against the store
 	Settled    map[string]int
@@ -30,8 +31,8 @@ type Report struct {
 // String is the report in a few lines.
 func (r Report) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d loops, %d iterations, %d starts, %d runs of bodies (%d cut off); %d kills (%d with a start in flight), %d stops, %d orderly ends; %d answers; %d leftovers; ended: %v\n%d anomalies",
-		r.Loops, r.Iterations, r.Starts, r.Runs, r.Cut, r.Kills, r.InFlight, r.Stops, r.Ends, r.Told, r.Leftovers, r.Settled, len(r.Anomalies))
+	fmt.Fprintf(&b, "%d loops, %d iterations, %d starts, %d runs of bodies (%d cut off); %d kills (%d with a start in flight), %d stops, %d damaged loops, %d orderly ends; %d answers; %d leftovers; ended: %v\n%d anomalies",
+		r.Loops, r.Iterations, r.Starts, r.Runs, r.Cut, r.Kills, r.InFlight, r.Stops, r.Damaged, r.Ends, r.Told, r.Leftovers, r.Settled, len(r.Anomalies))
 	for _, a := range r.Anomalies[:min(len(r.Anomalies), 50)] {
 		b.WriteString("\n  " + a)
 	}
@@ -55,6 +56,7 @@ type loop struct {
 	events     []Event
 	dropped    uint64
 	damaged    string // why its records can't be read
+	after      int    // records after that one
 	effects    []Effect
 	told       []Told
 	forged     bool // the driver damaged it on purpose
@@ -135,6 +137,7 @@ func (a *auditor) records(s *store) {
 			a.loops[m.loop] = l
 		}
 		if l.damaged != "" {
+			l.after++
 			continue
 		}
 		r, err := decode(m.seq, m.loop, m.text, m.body, s.object)
@@ -270,7 +273,7 @@ func (a *auditor) labels(history []Told) {
 // budgets holds what loops below a loop spent against its limit.
 func (a *auditor) budgets() {
 	for _, l := range a.loops {
-		if limit := l.last.Head.Limits.MaxToolCalls; l.damaged == "" && l.last.Head.Usage.ToolCalls > limit {
+		if limit := l.last.Head.Limits.MaxToolCalls; !l.forged && l.damaged == "" && l.last.Head.Usage.ToolCalls > limit {
 			a.wrong("%s: %d tool calls, its own and those below it; the limit is %d", l.id, l.last.Head.Usage.ToolCalls, limit)
 		}
 	}
