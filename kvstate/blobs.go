@@ -135,6 +135,12 @@ func (b *blobs) get(ctx context.Context, name string) ([]byte, error) {
 	return plain, nil
 }
 
+// spoilt reports whether an error of get says that what is stored is not what put
+// stored. Any other one is the store's, and passes.
+func spoilt(err error) bool {
+	return errors.Is(err, jetstream.ErrDigestMismatch) || errors.Is(err, jetstream.ErrBadObjectMeta) || errors.Is(err, s2.ErrCorrupt)
+}
+
 // remove deletes an object; one that is gone already is no error.
 func (b *blobs) remove(ctx context.Context, name string) error {
 	objects, err := b.open(ctx)

@@ -145,6 +145,40 @@ func TestMissingObject(t *testing.T) {
 	}
 }
 
+// TestADamagedLargePartQuarantinesItsLoop: a chunk of a large part came back
+// altered, or not at all. The loop was taken for one whose store is in trouble,
+// and tried again for ever.
+func TestADamagedLargePartQuarantinesItsLoop(t *testing.T) {
+	for name, damage := range map[string]func(jetstream.Stream, *jetstream.RawStreamMsg){
+		"altered": func(st jetstream.Stream, m *jetstream.RawStreamMsg) {
+			m.Data[7] ^= 1
+			must[bool](t)(true, st.DeleteMsg(t.Context(), m.Sequence))
+		},
+		"missing": func(st jetstream.Stream, m *jetstream.RawStreamMsg) {
+			m.Data = nil
+			must[bool](t)(true, st.DeleteMsg(t.Context(), m.Sequence))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store, js := fresh(t, nil)
+			s := must[loops.State](t)(store.Create(t.Context(), newLoop("ill-aaaa")))
+			s = must[loops.State](t)(store.Commit(t.Context(), iterate(s, noiseOf(900_000))))
+			st := must[jetstream.Stream](t)(js.Stream(t.Context(), "OBJ_LOOPBLOBS"))
+			last := must[*jetstream.RawStreamMsg](t)(st.GetMsg(t.Context(), 2)) // of the first object, after its first chunk
+			if !strings.HasPrefix(last.Subject, "$O.LOOPBLOBS.C.") {
+				t.Fatalf("message 2 is %s", last.Subject)
+			}
+			damage(st, last)
+			if last.Data != nil {
+				must[*jetstream.PubAck](t)(js.Publish(t.Context(), last.Subject, last.Data))
+			}
+			if _, err := store.History(t.Context(), s.ID); !errors.Is(err, loops.ErrDamaged) {
+				t.Errorf("History: %v", err)
+			}
+		})
+	}
+}
+
 func TestRetention(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		js := stream(t, host(t, t.TempDir(), embed.Process))

@@ -104,7 +104,7 @@ func (s *Store) Blob(ctx context.Context, id loops.ID, ref string) ([]byte, erro
 	switch {
 	case errors.Is(err, errNoObject):
 		return nil, fmt.Errorf("blob %s of loop %s: %w", ref, id, loops.ErrNotFound)
-	case errors.Is(err, jetstream.ErrDigestMismatch) || errors.Is(err, s2.ErrCorrupt) || err == nil && reference(data) != ref:
+	case spoilt(err) || err == nil && reference(data) != ref:
 		return nil, fmt.Errorf("blob %s of loop %s has another checksum: %w", ref, id, loops.ErrDamaged)
 	case err != nil:
 		return nil, fmt.Errorf("blob %s of loop %s: %w", ref, id, err)

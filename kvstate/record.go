@@ -108,6 +108,8 @@ func (s *Store) part(ctx context.Context, r record, i int) ([]byte, error) {
 		switch {
 		case errors.Is(err, errNoObject):
 			return nil, damaged(r.Head.ID, r.seq, fmt.Errorf("its part %s is gone from the store", o.Name))
+		case spoilt(err):
+			return nil, damaged(r.Head.ID, r.seq, fmt.Errorf("its part %s: %w", o.Name, err))
 		case err != nil:
 			return nil, err
 		case checksum(data) != o.Sum:

@@ -175,7 +175,8 @@ const maxStarts = 12
 
 // engine has loops worked on, each with a cap on its starts, and steers them.
 func (c *child) engine(ctx context.Context, r *rand.Rand, _ int) error {
-	e := newEngine(c.store, c.say, func(s loops.State, it loops.Iteration) {
+	started := func(s said) { c.say(s); c.rest() }
+	e := newEngine(c.store, started, func(s loops.State, it loops.Iteration) {
 		c.say(said{What: "iteration", ID: s.ID, Rev: s.Rev, Iteration: it.Iteration})
 	})
 	ctx, cancel := context.WithCancel(ctx)
