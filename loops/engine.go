@@ -347,7 +347,8 @@ const inlineText = 256 << 10
 
 // text stores a large text beside the record and keeps its head and tail.
 func (e *Engine) text(ctx context.Context, id ID, whole string) (Text, error) {
-	whole = strings.ToValidUTF8(whole, "\uFFFD") // as JSON would, here and not somewhere on the way
+	// As JSON would, here and not somewhere on the way; NUL is no text to many programs.
+	whole = strings.ReplaceAll(strings.ToValidUTF8(whole, "\uFFFD"), "\x00", "\uFFFD")
 	t := Text{Text: whole, Size: int64(len(whole))}
 	if len(whole) <= inlineText {
 		return t, nil

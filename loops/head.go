@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // Head is the small part of a State that lists, workers and watchers need. A
@@ -115,4 +116,9 @@ func clipJSON(text string, limit int) string {
 }
 
 // oneLine folds white space, so that a text fits into a summary or an event.
-func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
+// oneLine is text without line breaks and what else steers a terminal.
+func oneLine(text string) string {
+	return strings.Join(strings.FieldsFunc(text, func(r rune) bool {
+		return unicode.IsSpace(r) || unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r)
+	}), " ")
+}

@@ -93,7 +93,7 @@ func (r *run) drawSettled(ctx context.Context, g Grant, cost USD, unknown bool) 
 			cost = aside
 		}
 		delete(d.Aside, s.dayKey(g))
-		d.Spent += cost
+		d.Spent = USD(addUp(int64(d.Spent), int64(cost)))
 		return nil
 	}))
 }
@@ -232,7 +232,7 @@ const maxAside = 1000
 func (d day) total() USD {
 	sum := d.Spent
 	for _, a := range d.Aside {
-		sum += a
+		sum = USD(addUp(int64(sum), int64(a)))
 	}
 	return sum
 }
@@ -258,7 +258,7 @@ func (e *Engine) spendToday(ctx context.Context, cost USD) error {
 		return nil
 	}
 	return e.changeDay(ctx, func(d *day) error {
-		d.Spent += cost
+		d.Spent = USD(addUp(int64(d.Spent), int64(cost)))
 		return nil
 	})
 }

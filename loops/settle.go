@@ -26,7 +26,7 @@ func (s State) settle(status Status, reason StopReason, by, detail string, now t
 	s.Claim, s.Intent, s.Pause = Claim{}, Intent{}, nil
 	s.WakeAt, s.Attention = time.Time{}, nil
 	s.Open, s.Held, s.Attempt, s.Waits = false, false, 0, 0
-	s.Stop = &Stop{Reason: reason, Detail: detail, DecidedBy: by, SelfDeclared: reason == GoalClaimed,
+	s.Stop = &Stop{Reason: reason, Detail: clean(detail, maxErrorText), DecidedBy: by, SelfDeclared: reason == GoalClaimed,
 		Resumable: status != Completed && status != Cancelled && reason != FailQuarantined}
 	s.Stop.Actions = s.actions()
 	s.emit(now, EventSettled, fmt.Sprintf("%s (%s): %s", status, reason, oneLine(clip(detail, 1000))))

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // The causes with which the engine itself ends a body.
@@ -204,9 +205,15 @@ func checkMemory(memory json.RawMessage) error {
 // maxErrorText bounds the text of a failed iteration.
 const maxErrorText = 64 << 10
 
-// clean makes text fit for a record: valid UTF-8 of at most limit bytes.
+// clean makes text fit for a record: valid UTF-8 of at most limit bytes, and
+// without what steers a terminal.
 func clean(text string, limit int) string {
-	return clipEnds(strings.ToValidUTF8(text, "\uFFFD"), limit)
+	return clipEnds(strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) && r != '\n' && r != '\t' {
+			return -1
+		}
+		return r
+	}, strings.ToValidUTF8(text, "\uFFFD")), limit)
 }
 
 // scoreOf returns the number "score" of a JSON output.

@@ -120,9 +120,14 @@ func (u USD) String() string {
 	return "$" + strings.TrimRight(fmt.Sprintf("%.6f", u.Dollars()), "0")
 }
 
+// maxUSD is the largest amount that is written and read. A sum above it, which a
+// provider that reports nonsense can bring about, is written as this one: a
+// ledger must stay readable, and no limit is larger.
+const maxUSD = 1_000_000_000 * Dollar
+
 // MarshalJSON writes dollars with at most six digits behind the point.
 func (u USD) MarshalJSON() ([]byte, error) {
-	return strconv.AppendFloat(nil, u.Dollars(), 'f', -1, 64), nil
+	return strconv.AppendFloat(nil, min(u, maxUSD).Dollars(), 'f', -1, 64), nil
 }
 
 // UnmarshalJSON accepts a number of dollars and rounds up to a millionth.
@@ -133,7 +138,7 @@ func (u *USD) UnmarshalJSON(b []byte) error {
 		return fmt.Errorf("must be a number of dollars such as 2 or 0.50, got %s", clip(string(b), 60))
 	case f < 0:
 		return fmt.Errorf("must not be negative, got %s", clip(string(b), 60))
-	case err != nil || f > 1e9:
+	case err != nil || f > maxUSD.Dollars():
 		return fmt.Errorf("is too large, got %s", clip(string(b), 60))
 	}
 	// What is a whole number of millionths but for the last bits of the float

@@ -171,7 +171,7 @@ func one(ctx context.Context, meter loops.Meter, c Call, m model.Model) (model.A
 	if c.Saved != nil {
 		saved = c.Saved(answer)
 	}
-	if answer.Usage.Total() == 0 && answer.Cost == nil { // not reported: at most this
+	if answer.Usage.Total() == 0 { // not reported: at most this
 		answer.Usage = model.Usage{Input: call.Input, Output: min(grant.Output, int64(max(len(answer.Message.Native), sizeOf(answer.Message))))}
 	}
 	return answer, meter.Settle(ctx, grant, loops.Spent{Usage: Usage(answer, info), Soon: c.Soon}, saved)
