@@ -14,13 +14,17 @@ func (a *app) hostCommand() *cobra.Command {
 		Use:   "host",
 		Short: "Show which processes share the store and which one hosts it",
 		Long: "Show which processes share the store, and which of them hosts it. When that one ends, in whatever\n" +
-			"way, another one takes over at once. Takes no part in the store and changes nothing.",
+			"way, another one takes over at once. With NATS servers of your own: which of them answers, and the\n" +
+			"workers that have a lease. Takes no part in the store and changes nothing.",
 		Example: "  loop-mcp host\n  loop-mcp host --json | jq .pid",
 		Args:    args(cobra.NoArgs),
-		RunE: func(*cobra.Command, []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			s, err := a.settings()
 			if err != nil {
 				return err
+			}
+			if s.clustered() {
+				return a.printWorkers(cmd.Context(), s)
 			}
 			found, ok := embed.Look(s.data)
 			peers, err := embed.Peers(s.data)
