@@ -15,11 +15,13 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"example.com/loop-mcp/kvstate"
+	"example.com/loop-mcp/kvstate/cluster/clustertest"
 	"example.com/loop-mcp/kvstate/embed"
 	"example.com/loop-mcp/loops"
 )
 
 func TestMain(m *testing.M) {
+	clustertest.Main()
 	if dir := os.Getenv(childDir); dir != "" {
 		child(dir)
 		return

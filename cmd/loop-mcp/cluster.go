@@ -1,8 +1,12 @@
 package main
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"path/filepath"
+	"time"
 
 	"example.com/loop-mcp/kvstate/cluster"
 	"example.com/loop-mcp/loops"
@@ -80,4 +84,43 @@ func (s *settings) elsewhere() string {
 		return "use an account or servers without loops"
 	}
 	return "set LOOP_MCP_HOME to another folder"
+}
+
+// printWorkers shows who works on the loops of NATS servers.
+func (a *app) printWorkers(ctx context.Context, s settings) error {
+	log, err := a.logger()
+	if err != nil {
+		return err
+	}
+	version, _ := build()
+	m, err := cluster.Connect(ctx, s.NATS.options(version, log))
+	if err != nil {
+		return err
+	}
+	workers, err := m.Workers(ctx)
+	server := m.Conn().ConnectedServerName()
+	if err = errors.Join(err, m.Close()); err != nil {
+		return err
+	}
+	if a.json {
+		return a.printJSON(workersJSON(s.where(), server, workers))
+	}
+	fmt.Fprintf(a.stdout, "The loops are on %s; server %s answers.\n", s.where(), plain(server))
+	if len(workers) == 0 {
+		fmt.Fprintln(a.stdout, "No worker has a lease: nobody works on them.")
+	}
+	for _, w := range workers {
+		fmt.Fprintf(a.stdout, "worker %s: process %d on %s, version %s, since %s, last sign %s ago\n", plain(w.Name), w.PID, plain(w.Host),
+			plain(orElse(w.Version, "unknown")), w.Since.Local().Format(time.DateTime), w.Silent.Round(100*time.Millisecond))
+	}
+	return nil
+}
+
+func workersJSON(where, server string, workers []cluster.Worker) map[string]any {
+	list := []map[string]any{}
+	for _, w := range workers {
+		list = append(list, map[string]any{"name": w.Name, "host": w.Host, "pid": w.PID, "version": w.Version,
+			"since": w.Since.Format(time.RFC3339), "last_sign_seconds_ago": w.Silent.Seconds()})
+	}
+	return map[string]any{"servers": where, "answers": server, "workers": list}
 }

@@ -15,7 +15,8 @@ func (a *app) hostCommand() *cobra.Command {
 		Use:   "host",
 		Short: "Show which processes share the store and which one hosts it",
 		Long: "Show which processes share the store, and which of them hosts it. When that one ends, in whatever\n" +
-			"way, another one takes over at once. Takes no part in the store and changes nothing.\n\n" +
+			"way, another one takes over at once. With NATS servers of your own: which of them answers, and the\n" +
+			"workers that have a lease. Takes no part in the store and changes nothing.\n\n" +
 			"With --step-down: ask the host to hand over to another process, and show which one that is. Work\n" +
 			"goes on meanwhile. When no other process has the store open the host goes on, and the exit code is 1.",
 		Example: "  loop-mcp host\n  loop-mcp host --json | jq .pid\n  loop-mcp host --step-down",
@@ -24,6 +25,12 @@ func (a *app) hostCommand() *cobra.Command {
 			s, err := a.settings()
 			if err != nil {
 				return err
+			}
+			if s.clustered() && stepDown {
+				return usagef("--step-down: there is no host, the loops are on NATS servers; leave it out")
+			}
+			if s.clustered() {
+				return a.printWorkers(cmd.Context(), s)
 			}
 			if stepDown {
 				version, _ := build()

@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"example.com/loop-mcp/kvstate/cluster/clustertest"
 )
 
 // program is the built loop-mcp, helper the test binary itself: with
@@ -21,6 +23,7 @@ import (
 var program, helper string
 
 func TestMain(m *testing.M) {
+	clustertest.Main()
 	if role := os.Getenv("LOOP_HELPER"); role != "" {
 		os.Exit(work(role))
 	}

@@ -47,7 +47,7 @@ func (a *app) verify(ctx context.Context) error {
 			return err
 		}
 	} else {
-		a.printVerification(v, s.data)
+		a.printVerification(v, s.where())
 	}
 	if v.Damaged() > 0 {
 		return &exitError{code: exitProblem}

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"example.com/loop-mcp/kvstate/cluster/clustertest"
+)
+
+// on returns the box with NATS servers instead of a store in a folder.
+func (b *box) on(url string) *box {
+	env := append(append([]string{}, b.env...), "LOOP_MCP_NATS_URL="+url, "LOOP_MCP_HOME="+filepath.Join(b.dir, "none"))
+	return &box{t: b.t, dir: b.dir, env: env}
+}
+
+// TestLoopsMoveBetweenAFolderAndNATSServers with backup and restore, and go on
+// there.
+func TestLoopsMoveBetweenAFolderAndNATSServers(t *testing.T) {
+	b := newBox(t)
+	file := b.loop("count", "count", "until: {any: [{kind: predicate, expression: 'score >= 3.0'}]}\nlimits: {max_passes: 2}")
+	b.want(3, []string{"run", file})
+	id := b.only("count")
+	b.want(0, []string{"backup", "loops.zip"})
+
+	url := clustertest.Start(t, clustertest.Options{Nodes: 1}).URL()
+	there := b.on(url)
+	there.want(0, []string{"restore", "loops.zip"}, "1 loops and", "restored from")
+	if exists(filepath.Join(b.dir, "none")) {
+		t.Error("a folder for a store was made")
+	}
+	if want, got := b.run("show", id), there.run("show", id); want.code != 0 || want.stdout != got.stdout {
+		t.Errorf("shown as\n%s%s\nwant\n%s", got.stdout, got.stderr, want.stdout)
+	}
+	there.want(1, []string{"restore", "loops.zip"}, "the store has loops already", "use an account or servers without loops")
+	there.want(0, []string{"verify"}, id, "damaged: 0")
+	there.want(0, []string{"approve", id, "--limit", "max_passes=5"}, "completed")
+
+	b.want(0, []string{"backup", "there.zip", "--nats", url}, "1 loops and")
+	back := b.home("back")
+	back.want(0, []string{"restore", "there.zip"})
+	if want, got := there.run("show", id), back.run("show", id); want.code != 0 || want.stdout != got.stdout || !strings.Contains(got.stdout, "completed") {
+		t.Errorf("shown as\n%s%s\nwant\n%s", got.stdout, got.stderr, want.stdout)
+	}
+}
+
+// TestAWorkerWorksOnLoopsOfOthers on NATS servers, is listed, and lets its loops
+// rest when it is told to end.
+func TestAWorkerWorksOnLoopsOfOthers(t *testing.T) {
+	b := newBox(t)
+	there := b.on(clustertest.Start(t, clustertest.Options{Nodes: 1}).URL())
+	there.want(0, []string{"host"}, "nobody works on them")
+	file := there.loop("slow", "slow", "until: {any: [{kind: predicate, expression: 'score >= 2.0'}]}")
+	there.want(0, []string{"start", file}, "queued")
+	id := there.only("slow")
+	worker := there.start("worker", "--workers", "2")
+	there.until("nobody works on the loop", func() bool { return strings.Contains(there.run("show", id).stdout, "running") })
+	listed := there.answer(there.want(0, []string{"host", "--json"}))
+	workers, _ := listed["workers"].([]any)
+	if len(workers) != 1 || workers[0].(map[string]any)["pid"] != float64(worker.cmd.Process.Pid) {
+		t.Errorf("listed: %v", listed)
+	}
+	if answer := there.answer(there.want(0, []string{"show", id, "--json"})); answer["runs_while"] != "a worker is there" {
+		t.Errorf("runs while %v", answer["runs_while"])
+	}
+
+	worker.signal(syscall.SIGTERM)
+	if r := worker.wait(); r.code != 0 || !strings.Contains(r.stdout, "up to 2 at once") {
+		t.Errorf("exit code %d: %s%s", r.code, r.stdout, r.stderr)
+	}
+	there.want(0, []string{"host"}, "nobody works on them")
+	there.want(0, []string{"ls"}, id, "queued")
+
+	there.write("go-on", "")
+	there.start("worker")
+	there.until("the loop was not finished", func() bool { return strings.Contains(there.run("show", id).stdout, "completed") })
+}
+
+// TestAWorkerOnTheStoreOfAFolder needs no servers.
+func TestAWorkerOnTheStoreOfAFolder(t *testing.T) {
+	b := newBox(t)
+	worker := b.start("worker")
+	file := b.loop("count", "count", "until: {any: [{kind: predicate, expression: 'score >= 3.0'}]}")
+	b.until("the loop was not started", func() bool { return b.run("start", file, "--request-id", "one").code == 0 })
+	id := b.only("count")
+	b.until("the loop was not finished", func() bool { return strings.Contains(b.run("show", id).stdout, "completed") })
+	worker.signal(syscall.SIGTERM)
+	if r := worker.wait(); r.code != 0 {
+		t.Errorf("exit code %d: %s", r.code, r.stderr)
+	}
+}
+
+// TestServersThatCantBeUsed: the command line says what to do.
+func TestServersThatCantBeUsed(t *testing.T) {
+	b := newBox(t)
+	b.want(1, []string{"ls", "--nats", "nats://127.0.0.1:1"}, "no NATS server answers at nats://127.0.0.1:1", "check nats.url")
+	b.want(2, []string{"ls", "--nats", "http://a"}, "--nats", "nats://")
+	b.want(2, []string{"ls", "--creds", "loop.creds"}, "--creds", "nats.url")
+	b.want(1, []string{"ls", "--nats", "nats://127.0.0.1:1", "--creds", "none.creds"}, "nats.creds_file", "none.creds")
+	b.write("config/loop-mcp/config.yaml", "nats: {url: \"nats://127.0.0.1:1\", creds_file: mine.creds}\n")
+	b.want(1, []string{"ls"}, filepath.Join("config", "loop-mcp", "mine.creds"))
+}
