@@ -101,7 +101,11 @@ func (s *stream) ensure(ctx context.Context) error {
 		if errors.As(err, &api) && (api.Code < 500 || refusals[api.ErrorCode] != "") || errors.Is(err, loops.ErrUnwritable) {
 			return fmt.Errorf("make the stream %s: %w", s.config.Name, err)
 		}
-		if err := again(ctx, try, err); err != nil {
+		wait := again
+		if s.store != nil {
+			wait = s.store.again
+		}
+		if err := wait(ctx, try, err); err != nil {
 			return fmt.Errorf("make the stream %s: %w", s.config.Name, err)
 		}
 	}

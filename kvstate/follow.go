@@ -168,6 +168,9 @@ func (s *Store) catchUp(ctx context.Context) error {
 		if passed == nil {
 			return nil
 		}
+		if why := s.projection.why(); lasting(why) {
+			return why
+		}
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("wait for the loops' heads up to revision %d: %w", m.seq, errors.Join(context.Cause(ctx), s.projection.why()))

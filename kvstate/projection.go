@@ -134,6 +134,7 @@ func (p *projection) interrupted(err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.failed = err
+	p.moved()
 }
 
 func (p *projection) why() error {

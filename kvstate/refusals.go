@@ -31,6 +31,12 @@ func refused(api *jetstream.APIError, err error) error {
 	return err
 }
 
+// lasting reports whether err stays until an operator changes something.
+func lasting(err error) bool {
+	var api *jetstream.APIError
+	return denied(err) || errors.As(err, &api) && refusals[api.ErrorCode] != ""
+}
+
 // denied reports whether the servers do not allow what was tried: trying again
 // does not help.
 func denied(why error) bool { return errors.Is(why, nats.ErrPermissionViolation) }

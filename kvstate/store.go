@@ -134,6 +134,9 @@ func Open(ctx context.Context, js jetstream.JetStream, opts *Options) (*Store, e
 	}
 	s.replicated = heads.found.Replicas > 1
 	s.allowGroups(ctx, &heads)
+	if err := s.makeAll(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("open the store: %w", err), s.marks.Close())
+	}
 	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	changes := s.nc.StatusChanged(nats.RECONNECTING, nats.DISCONNECTED, nats.CLOSED)
 	s.tasks.Go(func() { s.watchLine(s.ctx, changes) })
@@ -155,6 +158,21 @@ func Open(ctx context.Context, js jetstream.JetStream, opts *Options) (*Store, e
 	}
 	s.tasks.Go(s.speak)
 	return s, nil
+}
+
+// makeAll makes the other streams now, in a cluster: what an account does not
+// allow is noticed at once, and not with the first large output, and servers that
+// have just lost one of them are asked for no new stream.
+func (s *Store) makeAll(ctx context.Context) error {
+	if s.opts.Replicas <= 1 || s.opts.ReadOnly {
+		return nil
+	}
+	for _, one := range []*stream{&s.request, &s.records, &s.kept, &s.blobs.stream} {
+		if err := one.ensure(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *Store) defaults() {

@@ -27,7 +27,7 @@ func (a *app) hostCommand() *cobra.Command {
 				return err
 			}
 			if s.clustered() && stepDown {
-				return usagef("host --step-down: NATS servers of your own choose their leader themselves (nats server request step-down); leave the flag or nats: out")
+				return usagef("--step-down: there is no host, the loops are on NATS servers; leave it out")
 			}
 			if s.clustered() {
 				return a.printWorkers(cmd.Context(), s)

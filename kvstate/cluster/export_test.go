@@ -27,3 +27,10 @@ func (m *Member) Drop() { m.conn.Close() }
 func (m *Member) BuryAt(ctx context.Context, name string, rev uint64) error {
 	return m.bury(ctx, name, rev)
 }
+
+// Denied returns what the servers last did not allow.
+func (m *Member) Denied() error {
+	m.trouble.mu.Lock()
+	defer m.trouble.mu.Unlock()
+	return m.trouble.denied
+}

@@ -195,15 +195,19 @@ func (c *Cluster) Leader(stream string) int {
 	return 0
 }
 
-// fail ends the test with what the servers wrote.
+// fail ends the test.
 func (c *Cluster) fail(format string, args ...any) {
 	c.tb.Helper()
+	c.tb.Fatalf(format, args...)
+}
+
+// logs shows what the servers wrote.
+func (c *Cluster) logs() {
 	for i, n := range c.nodes {
 		if log, err := os.ReadFile(n.log); err == nil {
-			c.tb.Logf("node %d:\n%s", i, log[max(0, len(log)-4000):])
+			c.tb.Logf("node %d:\n%s", i, log[max(0, len(log)-6000):])
 		}
 	}
-	c.tb.Fatalf(format, args...)
 }
 
 // wait lets servers in other processes do something.

@@ -107,6 +107,9 @@ func (c *Cluster) PID(i int) int {
 func (c *Cluster) Nodes() int { return len(c.nodes) }
 
 func (c *Cluster) stop() {
+	if c.tb.Failed() {
+		c.logs()
+	}
 	for i := range c.nodes {
 		c.Kill(i)
 	}
