@@ -35,7 +35,7 @@ bench: ## The figures of docs/performance.md
 
 .PHONY: golden
 golden: ## Write the golden files and the generated parts of the documentation anew
-	go test ./judge ./loops ./loops/loopfile ./mcpserver ./mcpserver/stdio -update
+	go test ./judge ./loops ./loops/loopfile ./loops/remote ./mcpserver ./mcpserver/stdio -update
 	go test ./cmd/loop-mcp -run TestGeneratedParts -update
 
 .PHONY: prices

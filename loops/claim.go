@@ -105,6 +105,14 @@ func (s *State) endWait(now time.Time) {
 	s.WaitingSince, s.WaitingUntil = time.Time{}, time.Time{}
 }
 
+// expired reports whether a claim now would only settle the loop, which any
+// process can.
+func (s State) expired(now time.Time) bool {
+	s.touch(now)
+	_, ok := s.expire(now)
+	return ok
+}
+
 // wake returns the next moment at which the rules must be asked about a loop
 // that waits for time, the client or a person.
 func (s State) wake() time.Time {

@@ -100,6 +100,19 @@ func TestLoopThatNobodyServesWaitsAndSaysSo(t *testing.T) {
 	})
 }
 
+func TestLoopThatNobodyServesEndsWhenItsTimeIsOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		body := &elsewhere{ScriptedBody: loopstest.Script()}
+		w := liveWith(t, loopstest.NewMemory(), loops.Parts{Elsewhere: func(string) loops.Body { return body }, Stops: parts(nil).Stops}, nil)
+		id := w.start(func(s *loops.Spec) { s.Limits.MaxDuration = loops.Duration(time.Hour) })
+		began := time.Now()
+		w.ledger(w.settled(id, loops.Capped, loops.CapDuration), "0 starts, 0 iterations, 0 passes, 0 failures")
+		if took := time.Since(began); took < time.Hour || took > time.Hour+time.Minute {
+			t.Errorf("capped after %s", took)
+		}
+	})
+}
+
 func TestStartThatNobodyBeganIsNotChargedTwice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		body := &elsewhere{ScriptedBody: loopstest.Script(loopstest.Step{Result: loops.Result{Output: "still"}, Takes: time.Minute}, loopstest.Done("ok"))}

@@ -144,7 +144,7 @@ func (e *Engine) work(ctx context.Context, id ID, rev uint64) error {
 		return nil // it changed: the newer revision is handed out when it wants a worker
 	}
 	if s.Intent.Cancel == nil && s.Status != YourTurn && s.Status != NeedsInput {
-		if err := e.canServe(s); err != nil {
+		if err := e.canServe(s); err != nil && !s.expired(time.Now()) {
 			return err
 		}
 	}

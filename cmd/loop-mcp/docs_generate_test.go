@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"example.com/loop-mcp/loops"
+	"example.com/loop-mcp/loops/remote"
 	"example.com/loop-mcp/mcpserver"
 	"github.com/spf13/cobra"
 )
@@ -26,6 +27,10 @@ var generators = map[string]func(t *testing.T) string{
 	"loop file keys": loopFileKeys,
 	"requests":       requestsTable,
 	"commands":       commandsHelp,
+
+	"handler call":     wireFields[remote.Call],
+	"handler messages": wireFields[remote.Message],
+	"handler answers":  wireFields[remote.Answer],
 }
 
 func generatorNames() []string { return slices.Sorted(maps.Keys(generators)) }

@@ -53,8 +53,11 @@ func build4tests(m *testing.M) int {
 
 // work is what the bodies of the tests do. It returns the exit code.
 func work(role string) int {
-	if role == "tools" {
+	switch role {
+	case "tools":
 		return serveTools()
+	case "handler":
+		return handlerProgram()
 	}
 	stdin, _ := io.ReadAll(os.Stdin)
 	iteration := os.Getenv("LOOP_ITERATION")
