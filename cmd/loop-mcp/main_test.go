@@ -53,6 +53,9 @@ func work(role string) int {
 	if role == "tools" {
 		return serveTools()
 	}
+	if role == "client" {
+		return keepClient()
+	}
 	stdin, _ := io.ReadAll(os.Stdin)
 	iteration := os.Getenv("LOOP_ITERATION")
 	switch role {
