@@ -1,10 +1,14 @@
 package kvstate_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -240,6 +244,74 @@ func TestRetention(t *testing.T) {
 		must[loops.State](t)(store.Commit(t.Context(), iterate(fourth, "new")))
 		must[loops.Loop](t)(other.History(t.Context(), gone.ID))
 	})
+}
+
+// TestSeveralProcessesSweepAtOnce: at the same instant each of them removes what
+// loops that are gone left behind. None complains, and what belongs to a loop
+// that is there stays.
+func TestSeveralProcessesSweepAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		js := stream(t, host(t, t.TempDir(), embed.Process))
+		said := &shared{}
+		var stores []*kvstate.Store
+		for n := range 4 {
+			stores = append(stores, open(t, js, &kvstate.Options{Runner: fmt.Sprint("run-", n), Retention: 3 * time.Hour, Sweep: time.Hour, Logger: slog.New(said)}))
+		}
+		keep := func(id loops.ID) loops.State {
+			s := must[loops.State](t)(stores[0].Create(t.Context(), newLoop(id)))
+			s = must[loops.State](t)(stores[0].Commit(t.Context(), iterate(s, noiseOf(300_000))))
+			must[string](t)(stores[0].PutBlob(t.Context(), id, []byte(noiseOf(300_001))))
+			must[string](t)(stores[0].PutBlob(t.Context(), id, []byte("a blob of "+id)))
+			must[loops.ID](t)(stores[0].Reserve(t.Context(), "request of "+string(id), id))
+			return s
+		}
+		for n := range 20 {
+			s := keep(loops.ID(fmt.Sprint("gone-", n)))
+			s.Status = loops.Completed
+			must[loops.State](t)(stores[0].Commit(t.Context(), s))
+		}
+		there := keep("there-aaaa")
+		objects, kept := objectsOf(t, js, there.ID), keptOf(t, js, there.ID)
+		time.Sleep(6 * time.Hour)
+		synctest.Wait()
+		for n := range 20 {
+			id := loops.ID(fmt.Sprint("gone-", n))
+			if left := objectsOf(t, js, id) + keptOf(t, js, id); left != 0 {
+				t.Errorf("%s left %d objects and blobs", id, left)
+			}
+		}
+		if o, k := objectsOf(t, js, there.ID), keptOf(t, js, there.ID); o != objects || k != kept {
+			t.Errorf("of a loop that is there %d objects and %d blobs are left, of %d and %d", o, k, objects, kept)
+		}
+		if id := must[loops.ID](t)(stores[3].Reserve(t.Context(), "request of there-aaaa", "new-aaaa")); id != there.ID {
+			t.Errorf("its request is bound to %s", id)
+		}
+		must[loops.Loop](t)(stores[2].History(t.Context(), there.ID))
+		if lines := said.all(); len(lines) != 0 {
+			t.Errorf("the log says %q", lines)
+		}
+	})
+}
+
+// shared is a log of several stores.
+type shared struct {
+	mu sync.Mutex
+	logged
+}
+
+func (s *shared) Handle(ctx context.Context, r slog.Record) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.logged.Handle(ctx, r)
+}
+
+func (s *shared) WithAttrs([]slog.Attr) slog.Handler { return s }
+func (s *shared) WithGroup(string) slog.Handler      { return s }
+
+func (s *shared) all() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lines
 }
 
 func objectsOf(t *testing.T, js jetstream.JetStream, id loops.ID) int {

@@ -93,7 +93,7 @@ func (s *Store) consumeOn(ctx context.Context, seen uint64) error {
 func (s *Store) takeUp(ctx context.Context, seen uint64) (uint64, error) {
 	last, err := s.lastSequence(ctx)
 	if err != nil {
-		return 0, fmt.Errorf("start to read the loops' heads: %w", err)
+		return 0, fmt.Errorf("start to read the loops' heads: %w", inWords(err))
 	}
 	if last < seen {
 		s.log.Error("the store has lost the end of what it acknowledged; all loops are read anew", slog.Uint64("stored", last), slog.Uint64("seen", seen))

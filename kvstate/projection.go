@@ -15,9 +15,9 @@ type projection struct {
 	mu      sync.Mutex
 	entries map[loops.ID]*entry
 	seen    uint64        // the consumer has passed this sequence
+	failed  error         // why the consumer reads nothing now
 	doubted bool          // whether the stream still has what was seen is to be asked
 	passed  chan struct{} // closes when seen or doubted changes; nil while nobody waits
-	failed  error         // why the consumer reads nothing now
 	ready   queue
 	watch   watchers
 }
@@ -171,7 +171,7 @@ func (p *projection) doubt() {
 func (p *projection) trust() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.doubted = false
+	p.doubted, p.failed = false, nil
 	p.moved()
 }
 

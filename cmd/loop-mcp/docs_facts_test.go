@@ -263,3 +263,34 @@ func TestREADMEIsShort(t *testing.T) {
 		t.Errorf("README has %d lines", lines)
 	}
 }
+
+// TestServiceFilesStartTheProgram: the command lines that the documentation gives
+// to service managers are ones of this program.
+func TestServiceFilesStartTheProgram(t *testing.T) {
+	tag := regexp.MustCompile(`<string>([^<]*)</string>`)
+	found := 0
+	for _, b := range readPage(t, "docs/background.md").blocks() {
+		var argv []string
+		for line := range strings.Lines(b.text) {
+			if text, ok := strings.CutPrefix(strings.TrimSpace(line), "ExecStart="); ok && b.lang == "ini" {
+				argv = strings.Fields(text)
+			}
+			if b.lang == "xml" && strings.Contains(line, "<array>") {
+				for _, m := range tag.FindAllStringSubmatch(line, -1) {
+					argv = append(argv, m[1])
+				}
+			}
+		}
+		if len(argv) < 2 {
+			continue
+		}
+		found++
+		if !strings.HasSuffix(argv[0], "/loop-mcp") {
+			t.Errorf("line %d starts %s", b.line, argv[0])
+		}
+		newBox(t).want(0, append(argv[1:], "--help"), "Usage:", "loop-mcp "+argv[1])
+	}
+	if found != 2 {
+		t.Errorf("%d service files were found, want 2", found)
+	}
+}

@@ -3,8 +3,11 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"encoding/xml"
+	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -203,6 +206,26 @@ var readers = map[string]func(text string) error{
 	"markdown": func(text string) error { return readLoopFile("page.loop.md", text) },
 	"toml":     readTOML,
 	"go":       readGo,
+	"ini": func(text string) error { // a unit of systemd
+		for line := range strings.Lines(text) {
+			line = strings.TrimSpace(line)
+			key, _, pair := strings.Cut(line, "=")
+			if line != "" && !pair && !(line[0] == '[' && line[len(line)-1] == ']') || pair && (key == "" || strings.ContainsAny(key, " \t")) {
+				return fmt.Errorf("%q is no line of a unit", line)
+			}
+		}
+		return nil
+	},
+	"xml": func(text string) error {
+		dec := xml.NewDecoder(strings.NewReader(text))
+		for {
+			if _, err := dec.Token(); errors.Is(err, io.EOF) {
+				return nil
+			} else if err != nil {
+				return err
+			}
+		}
+	},
 }
 
 func readJSON(text string) error {

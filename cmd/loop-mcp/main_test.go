@@ -59,6 +59,9 @@ func work(role string) int {
 	case "handler":
 		return handlerProgram()
 	}
+	if role == "client" {
+		return keepClient()
+	}
 	stdin, _ := io.ReadAll(os.Stdin)
 	iteration := os.Getenv("LOOP_ITERATION")
 	switch role {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -116,6 +117,22 @@ func answerOf(result map[string]any) (answer map[string]any, text string) {
 	}
 	answer, _ = result["structuredContent"].(map[string]any)
 	return answer, ""
+}
+
+// keepClient is what the helper does as a client: it starts a server, lets it
+// open the store, and hangs.
+func keepClient() int {
+	cmd := exec.Command(os.Getenv("LOOP_PROGRAM"))
+	cmd.Env = append(os.Environ(), "LOOP_HELPER=")
+	in, err := cmd.StdinPipe()
+	if err != nil || cmd.Start() != nil {
+		return 1
+	}
+	fmt.Fprintln(in, `{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"t","version":"1"}}}`)
+	fmt.Fprintln(in, `{"jsonrpc":"2.0","method":"notifications/initialized"}`)
+	fmt.Fprintln(in, `{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"loop_list","arguments":{}}}`)
+	_ = cmd.Wait()
+	return 0
 }
 
 func TestServeWorksOnLoops(t *testing.T) {
