@@ -32,6 +32,24 @@
 // So Load reads one record, or two when the Origin is not known yet, and
 // History reads what follows the last snapshot, in one batch.
 //
+// # Many commits at once
+//
+// A server that syncs each message before it acknowledges it takes as many
+// commits a second as the disk does syncs, however many loops wait. So with
+// Options.Group, when 16 or more commits of this process wait, they go as one
+// atomic batch (ADR-50 of NATS), which is synced as a whole before any of them is
+// acknowledged. Fewer go one by one, as without: a batch costs several syncs by
+// itself. The commits of a batch have nothing to do with each other. When the
+// server refuses it because one of them comes too late, that one is a conflict
+// and the others go again; when no answer comes, each finds out for itself. Large
+// commits go alone. A server that takes no batches gets single messages.
+//
+// Several servers that replicate sync what they took together anyway: there up
+// to 512 messages are under way at once, each on its own.
+//
+// While a batch is being stored, readers of the projection may see a record that
+// is not synced yet; whoever loads the loop waits for the whole batch.
+//
 // # What went wrong is found out
 //
 // Every commit carries a random number, the nonce. When a publish does not

@@ -30,6 +30,10 @@ func TestMain(m *testing.M) {
 		sharedChild(dir)
 		return
 	}
+	if dir := os.Getenv(resumeDir); dir != "" {
+		fmt.Fprintln(os.Stderr, resumeChild(dir))
+		os.Exit(1)
+	}
 	ats.Register() // the server's clock, outside every bubble
 	os.Exit(m.Run())
 }

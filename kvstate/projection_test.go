@@ -1,6 +1,8 @@
 package kvstate
 
 import (
+	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -19,5 +21,28 @@ func TestConsumerIsFaster(t *testing.T) {
 	p.committed(h, want)
 	if _, got, ok := p.at("a", 7); !ok || got != want {
 		t.Errorf("known %t with %+v, want %+v", ok, got, want)
+	}
+}
+
+// TestNewLoopOnAClusterIsPickedUp asks a server for a loop that others have and
+// it has not got yet: the answer is waited for, or no worker would take the loop.
+func TestNewLoopOnAClusterIsPickedUp(t *testing.T) {
+	c := newCrowd(t, 0, nil)
+	c.replicated = true
+	c.projection.mu.Lock()
+	c.projection.put(&entry{rev: 1, header: header{Head: loops.Head{ID: "late-aaaa", Rev: 1}}})
+	c.projection.mu.Unlock()
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := c.newest(ctx, "late-aaaa"); err == nil || errors.Is(err, errNoRecord) {
+		t.Errorf("before the server has it: %v", err)
+	}
+	s := crowdLoop(0)
+	s.ID = "late-aaaa"
+	if s, err := c.Create(t.Context(), s); err != nil || s.Rev != 1 {
+		t.Fatal(s.Rev, err)
+	}
+	if m, err := c.newest(t.Context(), "late-aaaa"); err != nil || m.seq != 1 {
+		t.Errorf("read was revision %d: %v", m.seq, err)
 	}
 }

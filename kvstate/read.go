@@ -116,7 +116,7 @@ func (s *Store) newest(ctx context.Context, id loops.ID) (stored, error) {
 	defer cancel()
 	for try := 0; ; try++ {
 		m, err := s.direct(ctx, streamLoops, getRequest{LastFor: subject(id)})
-		if err != nil || !s.replicated || m.seq >= s.projection.rev(id) {
+		if err != nil && !errors.Is(err, errNoRecord) || !s.replicated || m.seq >= s.projection.rev(id) {
 			return m, err
 		}
 		if err := s.again(ctx, try, errBehind); err != nil {

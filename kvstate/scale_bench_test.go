@@ -1,0 +1,202 @@
+package kvstate_test
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"example.com/loop-mcp/kvstate"
+	"example.com/loop-mcp/kvstate/embed"
+	"example.com/loop-mcp/loops"
+)
+
+var (
+	scaleLoops    = flag.Int("scale.loops", 200, "loops of BenchmarkScale")
+	scaleInterval = flag.Duration("scale.interval", 50*time.Millisecond, "how long one iteration of BenchmarkScale takes")
+	scaleTurns    = flag.Int("scale.iterations", 3, "iterations of each loop in BenchmarkScale")
+	scaleWorkers  = flag.Int("scale.processes", 4, "engines in BenchmarkScale, with a connection and a projection each")
+	fleetLoops    = flag.Int("fleet.loops", 500, "loops of BenchmarkFleet")
+	fleetSlots    = flag.Int("fleet.slots", 50, "how many of them run side by side")
+)
+
+// fleet is some engines on one store.
+type fleet struct {
+	engines []*loops.Engine
+	js      jetstream.JetStream
+}
+
+// newFleet starts engines with so many slots each. connect makes the connection
+// of each.
+func newFleet(b *testing.B, engines, slots int, opts kvstate.Options, body loops.Body, connect func(int) jetstream.JetStream) *fleet {
+	b.Helper()
+	f := &fleet{js: connect(0)}
+	var names sync.Map
+	opts.Alive = func(owner string) bool { _, ok := names.Load(owner); return ok }
+	for n := range engines {
+		opts := opts
+		opts.Runner = fmt.Sprint("runner-", n)
+		names.Store(opts.Runner, true)
+		store := must[*kvstate.Store](b)(kvstate.Open(b.Context(), connect(n), &opts))
+		e := loops.New(store, loops.Parts{Handlers: map[string]loops.Body{"bench": body}}, &loops.Options{Workers: slots, LiveLoops: 1_000_000})
+		ctx, cancel := context.WithCancel(context.Background())
+		done := make(chan error, 1)
+		go func() { done <- e.Run(ctx) }()
+		b.Cleanup(func() {
+			cancel()
+			if err := <-done; err != nil {
+				b.Error(err)
+			}
+			if err := store.Close(); err != nil {
+				b.Error(err)
+			}
+		})
+		f.engines = append(f.engines, e)
+	}
+	return f
+}
+
+// start makes many loops of n iterations each, 16 at a time.
+func (f *fleet) start(b *testing.B, many, n int) []loops.ID {
+	b.Helper()
+	ids := make([]loops.ID, many)
+	var all sync.WaitGroup
+	for part := range 16 {
+		all.Go(func() {
+			for i := part; i < many; i += 16 {
+				out, err := f.engines[i%len(f.engines)].Start(b.Context(), loops.StartRequest{Spec: loops.Spec{Name: "bench", Goal: "count",
+					Body: loops.BodySpec{Kind: loops.BodyHandler, Name: "bench"}, Limits: loops.Limits{MaxIterations: loops.Count(n)}}})
+				if err != nil {
+					b.Error(err)
+				}
+				ids[i] = out.ID
+			}
+		})
+	}
+	all.Wait()
+	return ids
+}
+
+// finish waits until all have settled with n iterations.
+func (f *fleet) finish(b *testing.B, ids []loops.ID, n int) {
+	b.Helper()
+	for _, id := range ids {
+		s, timedOut, err := f.engines[0].Wait(b.Context(), id, 0, loops.ForSettled, time.Hour, nil)
+		if err != nil || timedOut || s.Ledger.Iterations != n || s.Ledger.Starts != n {
+			b.Fatalf("%s: timed out %t, %v", s.Summary(), timedOut, err)
+		}
+	}
+}
+
+// nap is a body that takes some time, does nothing in it, and counts.
+type nap struct {
+	time.Duration
+	runs  atomic.Int64
+	mu    sync.Mutex
+	ended map[loops.ID]time.Time
+	gaps  []time.Duration // from the end of an iteration to the start of the next
+}
+
+func (n *nap) Run(ctx context.Context, t loops.Turn) (loops.Result, error) {
+	n.runs.Add(1)
+	n.mu.Lock()
+	if before, ok := n.ended[t.Loop]; ok {
+		n.gaps = append(n.gaps, time.Since(before))
+	}
+	n.mu.Unlock()
+	if n.Duration > 0 {
+		timer := time.NewTimer(n.Duration)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.ended == nil {
+		n.ended = map[loops.ID]time.Time{}
+	}
+	n.ended[t.Loop] = time.Now()
+	return loops.Result{Output: "nothing to do"}, ctx.Err()
+}
+
+// reportGaps reports how long commits took, seen from the loops.
+func (n *nap) reportGaps(b *testing.B) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if len(n.gaps) == 0 {
+		return
+	}
+	slices.Sort(n.gaps)
+	b.ReportMetric(micros(n.gaps[len(n.gaps)/2])/1000, "ms/commit-p50")
+	b.ReportMetric(micros(n.gaps[len(n.gaps)*99/100])/1000, "ms/commit-p99")
+}
+
+// BenchmarkThree runs 512 loops with bodies that do nothing on a cluster of three
+// servers, all on this machine, with three replicas and a sync before each
+// acknowledgement; b.N iterations each.
+func BenchmarkThree(b *testing.B) {
+	const many = 512
+	connect := three(b)
+	body := &nap{}
+	f := newFleet(b, 1, many, kvstate.Options{Replicas: 3}, body, connect)
+	n := min(b.N, most)
+	cpu, began := processorTime(b), time.Now()
+	f.finish(b, f.start(b, many, n), n)
+	took, iterations := time.Since(began), float64(n*many)
+	b.ReportMetric(iterations/took.Seconds(), "iterations/s")
+	b.ReportMetric(micros(processorTime(b)-cpu)/iterations, "cpu-µs/iteration")
+	body.reportGaps(b)
+	b.ReportMetric(0, "ns/op")
+}
+
+// BenchmarkFleet runs many loops whose bodies take 100 ms, some of them side by
+// side, 20 iterations each, and reports the share of the ideal rate.
+func BenchmarkFleet(b *testing.B) {
+	const turns, takes = 20, 100 * time.Millisecond
+	h := host(b, b.TempDir(), embed.Power)
+	body := &nap{Duration: takes}
+	f := newFleet(b, 1, *fleetSlots, kvstate.Options{Group: true}, body, func(int) jetstream.JetStream { return stream(b, h) })
+	began := time.Now()
+	ids := f.start(b, *fleetLoops, turns)
+	f.finish(b, ids, turns)
+	took := time.Since(began)
+	ideal := time.Duration(*fleetLoops) * turns * takes / time.Duration(*fleetSlots)
+	b.ReportMetric(100*ideal.Seconds()/took.Seconds(), "%ideal")
+	b.ReportMetric(float64(*fleetLoops*turns)/took.Seconds(), "iterations/s")
+	body.reportGaps(b)
+	b.ReportMetric(0, "ns/op")
+}
+
+// BenchmarkScale is a model of a cluster in use: on three servers with three
+// replicas, several engines, each with its own connection and projection, work on
+// loops whose iterations take scale.interval. The rate that counts is loops divided
+// by interval: 100,000 loops with an iteration in 30 s are 3,333 a second.
+//
+//	go test ./kvstate -run '^$' -bench Scale -benchtime 1x -scale.loops 100000 -scale.interval 30s
+func BenchmarkScale(b *testing.B) {
+	connect := three(b)
+	body := &nap{Duration: *scaleInterval}
+	slots := (*scaleLoops + *scaleWorkers - 1) / *scaleWorkers
+	f := newFleet(b, *scaleWorkers, slots+slots/4+1, kvstate.Options{Replicas: 3}, body, connect)
+	ids := f.start(b, *scaleLoops, *scaleTurns)
+	cpu, began, done := processorTime(b), time.Now(), body.runs.Load()
+	f.finish(b, ids, *scaleTurns)
+	took, iterations := time.Since(began), float64(body.runs.Load()-done)
+	b.ReportMetric(float64(*scaleLoops)/scaleInterval.Seconds(), "iterations/s-wanted")
+	b.ReportMetric(iterations/took.Seconds(), "iterations/s")
+	b.ReportMetric(100*micros(processorTime(b)-cpu)/micros(took), "%cpu")
+	b.ReportMetric(float64(resident(b))/float64(1<<20), "MB-RSS")
+	body.reportGaps(b)
+	info := must[*jetstream.StreamInfo](b)(must[jetstream.Stream](b)(f.js.Stream(b.Context(), "KV_LOOPS")).Info(b.Context()))
+	b.ReportMetric(float64(info.State.Bytes)/float64(*scaleLoops), "B/loop")
+	b.ReportMetric(float64(info.State.Consumers), "consumers")
+	b.ReportMetric(0, "ns/op")
+}
