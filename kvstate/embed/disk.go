@@ -104,6 +104,9 @@ type folder struct {
 func (f *folder) room(size int64, urgent bool) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if err := f.same(); err != nil {
+		return err
+	}
 	now := time.Now()
 	if f.last.free < plenty || size > plenty/2 || now.Sub(f.at) > askEvery {
 		if err := f.look(); err != nil {
@@ -145,10 +148,7 @@ func (f *folder) same() error {
 
 // look asks the system. The caller holds mu.
 func (f *folder) look() error {
-	err := f.same()
-	if err != nil {
-		return err
-	}
+	var err error
 	f.last, err = spaceOf(f.path)
 	switch {
 	case err != nil:

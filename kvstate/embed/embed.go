@@ -126,6 +126,9 @@ func (h *Host) begin(ctx context.Context) error {
 	// gofail: var afterLock struct{}
 	err := holds(h.lock.Path())
 	if err == nil {
+		err = checkFormat(h.opts.Dir)
+	}
+	if err == nil {
 		err = h.announce(endpoint{Alone: !h.shared})
 	}
 	if err == nil {
