@@ -141,6 +141,9 @@ func (s *Store) keptLost(ctx context.Context, id loops.ID) error {
 		return err
 	}
 	newest, err := s.leader(ctx, streamKept, getRequest{LastFor: keptSubject(id, ">")})
+	if spoilt(err) {
+		return fmt.Errorf("what bodies kept beside the loop: %w: %w", err, loops.ErrDamaged)
+	}
 	if err != nil && !errors.Is(err, errNoRecord) {
 		return err
 	}

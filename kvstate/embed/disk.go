@@ -125,7 +125,8 @@ func (f *folder) room(size int64, urgent bool) error {
 	return nil
 }
 
-// there returns an error when the folder is not the one that it was.
+// there returns an error when the folder is not the one that it was when there
+// or room was called first.
 func (f *folder) there() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
