@@ -21,6 +21,10 @@ const (
 
 var errNoRecord = errors.New("no such record")
 
+// errMangled says that the server found a message and answered what can't be
+// one: what it has stored is damaged where its own checksum does not look.
+var errMangled = errors.New("the server's answer is mangled")
+
 // getRequest is a request of JetStream's message get APIs.
 type getRequest struct {
 	Seq      uint64 `json:"seq,omitempty"`
@@ -88,11 +92,11 @@ func readDirect(m *nats.Msg) (stored, error) {
 	}
 	seq, err := strconv.ParseUint(m.Header.Get("Nats-Sequence"), 10, 64)
 	if err != nil {
-		return stored{}, fmt.Errorf("the server's answer has no sequence: %w", err)
+		return stored{}, fmt.Errorf("%w: it has no sequence: %w", errMangled, err)
 	}
 	at, err := time.Parse(time.RFC3339Nano, m.Header.Get("Nats-Time-Stamp"))
 	if err != nil {
-		return stored{}, fmt.Errorf("the server's answer has no time: %w", err)
+		return stored{}, fmt.Errorf("%w: it has no time: %w", errMangled, err)
 	}
 	return stored{m.Header.Get("Nats-Subject"), seq, at, m.Header, m.Data}, nil
 }
@@ -136,7 +140,7 @@ func (s *Store) leader(ctx context.Context, stream string, r getRequest) (stored
 		result.header, err = nats.DecodeHeadersMsg(raw)
 	}
 	if err != nil {
-		return stored{}, fmt.Errorf("the server's answer cannot be read: %w", err)
+		return stored{}, fmt.Errorf("%w: %w", errMangled, err)
 	}
 	return result, nil
 }

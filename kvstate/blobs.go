@@ -1,7 +1,6 @@
 package kvstate
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -21,12 +20,16 @@ import (
 type blobs struct {
 	js      jetstream.JetStream
 	publish func(context.Context, *nats.Msg) (uint64, error)
+	batch   func(ctx context.Context, stream, subject string, seq uint64, each func(stored) error) error
 	stream  stream
 	mu      sync.Mutex
 	handle  jetstream.ObjectStore
 }
 
-var errNoObject = errors.New("no such object")
+var (
+	errNoObject = errors.New("no such object")
+	errBroken   = errors.New("it does not verify")
+)
 
 // chunkSize is how much of an object is one message: the server syncs each.
 const chunkSize = 512 << 10
@@ -101,7 +104,9 @@ func (b *blobs) write(ctx context.Context, meta jetstream.ObjectMeta, data []byt
 	return err
 }
 
-// get returns what put stored. errNoObject when there is none.
+// get returns what put stored. errNoObject when there is none, errBroken when it
+// does not verify. It reads the chunks itself: an [jetstream.ObjectStore] waits
+// for those that are lost, and then says only that it has waited.
 func (b *blobs) get(ctx context.Context, name string) ([]byte, error) {
 	ctx, cancel := patient(ctx)
 	defer cancel()
@@ -109,36 +114,40 @@ func (b *blobs) get(ctx context.Context, name string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	result, err := objects.Get(ctx, name)
-	if errors.Is(err, jetstream.ErrObjectNotFound) {
+	info, err := objects.GetInfo(ctx, name)
+	switch {
+	case errors.Is(err, jetstream.ErrObjectNotFound):
 		return nil, errNoObject
+	case errors.Is(err, jetstream.ErrBadObjectMeta):
+		return nil, fmt.Errorf("read the object %s: %w: %w", name, errBroken, err)
+	case err != nil:
+		return nil, fmt.Errorf("read the object %s: %w", name, err)
+	}
+	var data []byte
+	sum := sha256.New()
+	err = b.batch(ctx, "OBJ_"+bucketBlobs, chunkSubjects+info.NUID, 1, func(m stored) error {
+		data = append(data, m.data...)
+		_, _ = sum.Write(m.data) // a hash takes everything
+		return nil
+	})
+	if err == nil && (uint64(len(data)) != info.Size || jetstream.GetObjectDigestValue(sum) != info.Digest) {
+		err = errBroken
+	}
+	if err == nil && info.Metadata[packedMark] != "" {
+		if data, err = s2.Decode(nil, data); err != nil {
+			err = fmt.Errorf("%w: %w", errBroken, err)
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read the object %s: %w", name, err)
 	}
-	defer result.Close()
-	info, err := result.Info()
-	if err != nil {
-		return nil, fmt.Errorf("read the object %s: %w", name, err)
-	}
-	data := bytes.NewBuffer(make([]byte, 0, info.Size))
-	if _, err := data.ReadFrom(result); err != nil {
-		return nil, fmt.Errorf("read the object %s: %w", name, err)
-	}
-	if info.Metadata[packedMark] == "" {
-		return data.Bytes(), nil
-	}
-	plain, err := s2.Decode(nil, data.Bytes())
-	if err != nil {
-		return nil, fmt.Errorf("unpack the object %s: %w", name, err)
-	}
-	return plain, nil
+	return data, nil
 }
 
 // spoilt reports whether an error of get says that what is stored is not what put
 // stored. Any other one is the store's, and passes.
 func spoilt(err error) bool {
-	return errors.Is(err, jetstream.ErrDigestMismatch) || errors.Is(err, jetstream.ErrBadObjectMeta) || errors.Is(err, s2.ErrCorrupt)
+	return errors.Is(err, errBroken) || errors.Is(err, errMangled) || errors.Is(err, s2.ErrCorrupt)
 }
 
 // remove deletes an object; one that is gone already is no error.

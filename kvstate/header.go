@@ -17,8 +17,11 @@ const headHeader = "Loop-Head"
 // maxHeader bounds a record's header, in bytes.
 const maxHeader = 4 << 10
 
-// version is the format of the records that this package writes.
-const version = 1
+// Format is the format of the records that this package writes. It reads all up
+// to it; a loop of a later one is quarantined until a newer program comes.
+const Format = 1
+
+const version = Format
 
 type kind string
 
@@ -107,7 +110,7 @@ func decodeHeader(text string, id loops.ID, rev uint64) (header, error) {
 	}
 	switch {
 	case h.Version != version:
-		return h, fmt.Errorf("the record has the format %d, this program reads %d: use a newer program", h.Version, version)
+		return h, fmt.Errorf("%w: the record has the format %d, this program reads %d: use a newer program", loops.ErrNewer, h.Version, version)
 	case h.Head.ID != id:
 		return h, fmt.Errorf("the record belongs to loop %s", h.Head.ID)
 	case h.Prev >= rev || h.Base >= rev || h.Kind == delta && (h.Base == 0 || h.Prev < h.Base):

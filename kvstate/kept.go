@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"example.com/loop-mcp/kvstate/mark"
 	"example.com/loop-mcp/loops"
 )
 
@@ -71,8 +72,9 @@ func (s *Store) keep(ctx context.Context, id loops.ID, ref string, data []byte) 
 		}
 	}
 	for try := 0; ; try++ {
-		_, err := s.try(ctx, m)
+		rev, err := s.try(ctx, m)
 		if err == nil {
+			s.marks.Note(keptMark(id), mark.Mark{Rev: rev})
 			return nil
 		}
 		_, readErr := s.leader(ctx, streamKept, getRequest{LastFor: m.Subject})
@@ -129,6 +131,28 @@ func (s *Store) fetch(ctx context.Context, id loops.ID, ref string) ([]byte, err
 	return m.data, nil
 }
 
+// keptLost returns an error when the newest small blob of a loop is gone.
+func (s *Store) keptLost(ctx context.Context, id loops.ID) error {
+	acknowledged := s.acknowledged(keptMark(id))
+	if acknowledged == 0 {
+		return nil
+	}
+	if err := s.kept.ensure(ctx); err != nil {
+		return err
+	}
+	newest, err := s.leader(ctx, streamKept, getRequest{LastFor: keptSubject(id, ">")})
+	if spoilt(err) {
+		return fmt.Errorf("what bodies kept beside the loop: %w: %w", err, loops.ErrDamaged)
+	}
+	if err != nil && !errors.Is(err, errNoRecord) {
+		return err
+	}
+	if newest.seq < acknowledged {
+		return fmt.Errorf("what bodies kept beside the loop: %w: %w", &setBackError{newest.seq, acknowledged}, loops.ErrDamaged)
+	}
+	return nil
+}
+
 // sweepKept removes the small blobs of loops that are gone.
 func (s *Store) sweepKept(ctx context.Context, floors map[loops.ID]uint64) error {
 	stream, err := s.js.Stream(ctx, streamKept)
@@ -156,6 +180,7 @@ func (s *Store) sweepKept(ctx context.Context, floors map[loops.ID]uint64) error
 		}
 		if err == nil {
 			err = stream.Purge(ctx, jetstream.WithPurgeSubject(keptSubject(id, ">")))
+			s.marks.Forget(keptMark(id), newest.seq)
 		}
 		if err != nil {
 			return fmt.Errorf("sweep the blobs: %w", err)

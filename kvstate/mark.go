@@ -16,6 +16,7 @@ import (
 // The keys of marks: a loop's is its id, the others have a slash in them.
 func recordMark(key string) string      { return "data/" + key }
 func requestMark(subject string) string { return "request/" + subject }
+func keptMark(id loops.ID) string       { return "kept/" + string(id) }
 
 // openMarks reads the high-water mark if there is to be one.
 func (s *Store) openMarks() (err error) {

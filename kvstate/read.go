@@ -102,6 +102,8 @@ func (s *Store) last(ctx context.Context, id loops.ID) (record, error) {
 		err = loops.ErrNotFound
 	case err == nil:
 		err = notBehind(id, m.seq, acknowledged)
+	case errors.Is(err, errMangled):
+		err = damaged(id, acknowledged, err)
 	}
 	if err != nil {
 		return record{}, err
@@ -131,6 +133,8 @@ func (s *Store) recordAt(ctx context.Context, id loops.ID, rev uint64) (record, 
 	switch {
 	case errors.Is(err, errNoRecord) || err == nil && m.subject != subject(id):
 		return record{}, damaged(id, rev, errors.New("it is missing, and a newer one needs it"))
+	case errors.Is(err, errMangled):
+		return record{}, damaged(id, rev, err)
 	case err != nil:
 		return record{}, err
 	}
@@ -192,6 +196,9 @@ func (s *Store) oneChain(ctx context.Context, id loops.ID) (*chain, error) {
 		}
 		return c.add(ctx, r)
 	})
+	if errors.Is(err, errMangled) {
+		err = damaged(id, c.last.seq, err)
+	}
 	if err == nil && (c.last.seq > 0 || !gone) {
 		err = notBehind(id, c.last.seq, acknowledged)
 	}

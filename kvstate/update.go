@@ -134,6 +134,9 @@ func (s *Store) side(ctx context.Context, key string) (side, error) {
 	if errors.Is(err, errNoRecord) || err == nil && marker(m.header) {
 		return side{rev: m.seq}, nil
 	}
+	if errors.Is(err, errMangled) {
+		err = fmt.Errorf("%w: %w", err, loops.ErrDamaged)
+	}
 	if err != nil {
 		return side{}, err
 	}

@@ -86,6 +86,11 @@ func (s *Store) verifyLoop(ctx context.Context, id loops.ID, blobs []string) (Ch
 			}
 		}
 	}
+	if err := s.keptLost(ctx, id); errors.Is(err, loops.ErrDamaged) {
+		c.Problems = append(c.Problems, err.Error())
+	} else if err != nil {
+		return c, err
+	}
 	for _, ref := range blobs {
 		_, err := s.Blob(ctx, id, ref)
 		switch {
@@ -128,7 +133,7 @@ func (s *Store) verifyBeside(ctx context.Context, v *Verification) error {
 	}
 	marks := s.marks.All()
 	for key, m := range marks {
-		if _, ok := there[key]; !ok && strings.Contains(key, "/") {
+		if _, ok := there[key]; !ok && strings.Contains(key, "/") && !strings.HasPrefix(key, keptMark("")) {
 			v.Problems = append(v.Problems, fmt.Sprintf("%s: %v", key, &setBackError{mark: m.Rev}))
 		}
 	}

@@ -277,6 +277,9 @@ func quarantined(id ID, err error) State {
 	s := State{ID: id, Status: Failed, Limits: DefaultLimits(), Origin: Origin{Spec: Spec{Name: string(id)}}}
 	s.Stop = &Stop{Reason: FailQuarantined, Detail: err.Error(), DecidedBy: "engine"}
 	s.Stop.Actions = s.actions()
+	if errors.Is(err, ErrNewer) {
+		s.Stop.Actions = []string{"update this program: a newer version has worked on this loop and can go on with it"}
+	}
 	return s
 }
 

@@ -21,6 +21,9 @@ var (
 	ErrRefused = errors.New("refused")
 	// ErrDamaged is returned for a loop whose record does not verify.
 	ErrDamaged = errors.New("the loop's record is damaged")
+	// ErrNewer is what an [ErrDamaged] also is when a newer version of the program
+	// wrote the record: that one can read it.
+	ErrNewer = errors.New("a newer version wrote it")
 	// ErrUnwritable is returned by a store that takes nothing now: its disk is full
 	// or read-only, a limit of its server is reached. What was acknowledged is there
 	// and can be read, and the same call succeeds when the cause is mended.

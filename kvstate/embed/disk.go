@@ -104,6 +104,9 @@ type folder struct {
 func (f *folder) room(size int64, urgent bool) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if err := f.same(); err != nil {
+		return err
+	}
 	now := time.Now()
 	if f.last.free < plenty || size > plenty/2 || now.Sub(f.at) > askEvery {
 		if err := f.look(); err != nil {
@@ -122,7 +125,8 @@ func (f *folder) room(size int64, urgent bool) error {
 	return nil
 }
 
-// there returns an error when the folder is not the one that it was.
+// there returns an error when the folder is not the one that it was when there
+// or room was called first.
 func (f *folder) there() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -145,10 +149,7 @@ func (f *folder) same() error {
 
 // look asks the system. The caller holds mu.
 func (f *folder) look() error {
-	err := f.same()
-	if err != nil {
-		return err
-	}
+	var err error
 	f.last, err = spaceOf(f.path)
 	switch {
 	case err != nil:

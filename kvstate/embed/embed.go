@@ -114,6 +114,9 @@ func Start(ctx context.Context, opts Options) (*Host, error) {
 	if err := h.begin(ctx); err != nil {
 		return nil, err
 	}
+	if err := h.folder.there(); err != nil {
+		return nil, errors.Join(err, h.Close())
+	}
 	if h.conn, err = h.connect(); err != nil {
 		return nil, errors.Join(fmt.Errorf("start the store in %s: %w", opts.Dir, err), h.Close())
 	}
@@ -125,6 +128,9 @@ func (h *Host) begin(ctx context.Context) error {
 	h.stop = make(chan struct{})
 	// gofail: var afterLock struct{}
 	err := holds(h.lock.Path())
+	if err == nil {
+		err = checkFormat(h.opts.Dir)
+	}
 	if err == nil {
 		err = h.announce(endpoint{Alone: !h.shared})
 	}
