@@ -18,6 +18,14 @@ test: ## All tests
 race: ## All tests under the race detector
 	go test -race ./...
 
+.PHONY: offline
+offline: ## All tests without any network but loopback
+	go test -exec $(CURDIR)/.ci/offline ./...
+
+.PHONY: soak
+soak: ## Fifty loops for an hour, a process killed every 30 seconds
+	go test ./cmd/loop-mcp -run '^TestSoak$$' -v -timeout 2h -soak 1h
+
 .PHONY: fuzz
 fuzz: ## Every fuzz target for 30 seconds
 	@go list -f '{{$$p := .ImportPath}}{{range .TestGoFiles}}{{$$p}} {{end}}{{range .XTestGoFiles}}{{$$p}} {{end}}' ./... | tr ' ' '\n' | sort -u | while read -r p; do \

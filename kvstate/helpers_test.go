@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server/ats"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"example.com/loop-mcp/internal/leaktest"
 	"example.com/loop-mcp/kvstate"
 	"example.com/loop-mcp/kvstate/cluster/clustertest"
 	"example.com/loop-mcp/kvstate/embed"
@@ -35,7 +36,7 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	ats.Register() // the server's clock, outside every bubble
-	os.Exit(m.Run())
+	os.Exit(leaktest.Run(m))
 }
 
 // host runs a server that ends with the test.

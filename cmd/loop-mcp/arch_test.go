@@ -54,6 +54,7 @@ var importRules = []importRule{
 	{path: "kvstate/cluster", others: []string{"github.com/nats-io/nats.go"}, why: "the way to servers that run already knows nothing of loops and brings no server"},
 	{path: "kvstate/cluster/clustertest", others: []string{"github.com/nats-io"}, why: "servers for tests of any package know nothing of what is kept in them"},
 	{path: "mcpserver", ours: []string{"loops"}, others: []string{"github.com/mark3labs/mcp-go", "github.com/invopop/jsonschema"}, why: "the tools talk to the engine alone: the same for every store and body"},
+	{path: "internal/leaktest", why: "a look at what tests leave behind, for any package"},
 	{path: "internal/disktest", others: []string{"golang.org/x/sys"}, why: "a small disk for tests of any package"},
 	{path: "mcpserver/stdio", others: []string{"github.com/mark3labs/mcp-go"}, why: "a transport serves any MCP server"},
 }

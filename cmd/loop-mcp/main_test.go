@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/loop-mcp/internal/leaktest"
 	"example.com/loop-mcp/kvstate/cluster/clustertest"
 )
 
@@ -48,7 +49,7 @@ func build4tests(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	return m.Run()
+	return leaktest.Run(m)
 }
 
 // work is what the bodies of the tests do. It returns the exit code.

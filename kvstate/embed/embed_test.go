@@ -25,6 +25,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"example.com/loop-mcp/internal/leaktest"
 	"example.com/loop-mcp/kvstate/embed"
 )
 
@@ -37,7 +38,7 @@ func TestMain(m *testing.M) {
 		return
 	}
 	ats.Register()
-	os.Exit(m.Run())
+	os.Exit(leaktest.Run(m))
 }
 
 // childShares names the variable that makes such a process share the directory.

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/loop-mcp/internal/leaktest"
 	"example.com/loop-mcp/loops"
 )
 
@@ -40,7 +41,7 @@ func TestMain(m *testing.M) {
 			}})
 		os.Exit(0)
 	}
-	os.Exit(m.Run())
+	os.Exit(leaktest.Run(m))
 }
 
 func lives(t *testing.T, pid string) bool {

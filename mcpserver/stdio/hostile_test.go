@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"example.com/loop-mcp/internal/leaktest"
 )
 
 // TestHostileLines: each line gets the replies it should, and a ping after it is answered.
@@ -146,7 +148,7 @@ func TestLongLineEnds(t *testing.T) {
 // TestMain serves its own standard input when asked to, for TestMemory.
 func TestMain(m *testing.M) {
 	if os.Getenv("STDIO_TEST_SERVE") == "" {
-		os.Exit(m.Run())
+		os.Exit(leaktest.Run(m))
 	}
 	if err := Serve(context.Background(), newServer(), os.Stdin, os.Stdout, nil); err != nil {
 		fmt.Fprintln(os.Stderr, err)

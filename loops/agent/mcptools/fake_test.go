@@ -21,6 +21,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/loop-mcp/internal/leaktest"
 	"example.com/loop-mcp/loops"
 	"example.com/loop-mcp/loops/agent"
 )
@@ -32,7 +33,7 @@ func TestMain(m *testing.M) {
 		newFake(os.Args[2:]).serve()
 		os.Exit(0)
 	}
-	os.Exit(m.Run())
+	os.Exit(leaktest.Run(m))
 }
 
 // fakeServer is the configuration of such a server. Traits are words such as

@@ -76,26 +76,30 @@ func (s *site) calls() (n int) {
 	return n
 }
 
-// webTools are mcp-go's server with two tools.
-func webTools() *mcpserver.MCPServer {
+// webTools are mcp-go's server with two tools. One hangs until its call is given
+// up; over the older transport it never hears of that, and ended ends it.
+func webTools(ended <-chan struct{}) *mcpserver.MCPServer {
 	s := mcpserver.NewMCPServer("web", "1", mcpserver.WithToolCapabilities(true))
 	s.AddTool(mcp.NewTool("echo", mcp.WithReadOnlyHintAnnotation(true)), func(_ context.Context, r mcp.CallToolRequest) (*mcp.CallToolResult, error) {
 		data, err := json.Marshal(r.Params.Arguments)
 		return mcp.NewToolResultText(string(data)), err
 	})
 	s.AddTool(mcp.NewTool("hang"), func(ctx context.Context, _ mcp.CallToolRequest) (*mcp.CallToolResult, error) {
-		<-ctx.Done()
-		return nil, ctx.Err()
+		select {
+		case <-ctx.Done():
+		case <-ended:
+		}
+		return nil, errors.New("given up")
 	})
 	return s
 }
 
 // modern speaks both eras; sessions is a server of the older one that insists on
 // its sessions.
-func modern() http.Handler { return mcpserver.NewStreamableHTTPServer(webTools()) }
+func modern() http.Handler { return mcpserver.NewStreamableHTTPServer(webTools(nil)) }
 
 func sessions() http.Handler {
-	inner := mcpserver.NewStreamableHTTPServer(webTools(), mcpserver.WithStateful(true))
+	inner := mcpserver.NewStreamableHTTPServer(webTools(nil), mcpserver.WithStateful(true))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		r.Body = io.NopCloser(bytes.NewReader(body))
@@ -347,7 +351,7 @@ func TestACallOverHTTPThatHangs(t *testing.T) {
 }
 
 func TestToolsOverServerSentEvents(t *testing.T) {
-	events := mcpserver.NewSSEServer(webTools())
+	events := mcpserver.NewSSEServer(webTools(t.Context().Done()))
 	web := newSite(t, events)
 	w := newWorld(t, map[string]Server{"web": {Type: "sse", URL: web.URL + "/sse"}})
 	s := w.open("*")
@@ -370,7 +374,7 @@ func TestToolsOverServerSentEvents(t *testing.T) {
 
 // mcp-go would wait for the deadline: no other stream brings the answer.
 func TestACallWhoseStreamOfAnswersEnds(t *testing.T) {
-	events := mcpserver.NewSSEServer(webTools())
+	events := mcpserver.NewSSEServer(webTools(t.Context().Done()))
 	web := newSite(t, events)
 	w := newWorld(t, map[string]Server{"web": {Type: "sse", URL: web.URL + "/sse"}})
 	s := w.open("*")
