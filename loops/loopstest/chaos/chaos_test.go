@@ -102,3 +102,25 @@ func TestKilledWhileItRecovers(t *testing.T) {
 		})
 	}
 }
+
+// TestATreeStaysWithinTheBudgetOfItsRoot kills the processes that work on a root,
+// three loops below it and five below each of those.
+func TestATreeStaysWithinTheBudgetOfItsRoot(t *testing.T) {
+	trees := 1
+	if *all {
+		trees = 20
+	}
+	for n := range uint64(trees) {
+		start := seeded() + n
+		t.Run(fmt.Sprint("seed ", start), func(t *testing.T) {
+			report, dir, err := Tree(t.Context(), Options{Seed: start, Kills: 8})
+			t.Logf("%d calls made; %v", report.Paid, report)
+			if err != nil || len(report.Anomalies) > 0 || report.Loops != 19 || report.Paid < 20 {
+				t.Fatalf("%v\nkept in %s", err, dir)
+			}
+			if err := os.RemoveAll(dir); err != nil {
+				t.Log(err)
+			}
+		})
+	}
+}

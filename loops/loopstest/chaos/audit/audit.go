@@ -22,6 +22,7 @@ type Report struct {
 	Ends       int // processes that were ended in order
 	Stops      int
 	Damaged    int // loops
+	Paid       int // metered calls that were made
 	Leftovers  int // records that a snapshot had replaced
 	Told       int // answers held against the store
 	Settled    map[string]int
@@ -270,11 +271,28 @@ func (a *auditor) labels(history []Told) {
 	}
 }
 
-// budgets holds what loops below a loop spent against its limit.
+// budgets holds what a loop and those below it spent against its limit: what is
+// in its ledger, and what was really done.
 func (a *auditor) budgets() {
+	paid := map[string]int64{}
 	for _, l := range a.loops {
-		if limit := l.last.Head.Limits.MaxToolCalls; !l.forged && l.damaged == "" && l.last.Head.Usage.ToolCalls > limit {
-			a.wrong("%s: %d tool calls, its own and those below it; the limit is %d", l.id, l.last.Head.Usage.ToolCalls, limit)
+		for _, e := range l.effects {
+			if e.What != Paid {
+				continue
+			}
+			a.Paid++
+			for up := l; up != nil; up = a.loops[up.last.Head.Parent] {
+				paid[up.id]++
+			}
+		}
+	}
+	for _, l := range a.loops {
+		if l.forged || l.damaged != "" {
+			continue
+		}
+		limit, spent := l.last.Head.Limits.MaxToolCalls, l.last.Head.Usage.ToolCalls
+		if spent > limit || paid[l.id] > limit || paid[l.id] > spent {
+			a.wrong("%s: %d tool calls are in its ledger, %d were made, here and below it; the limit is %d", l.id, spent, paid[l.id], limit)
 		}
 	}
 }

@@ -32,6 +32,7 @@ type Effect struct {
 
 // What an Effect says.
 const (
+	Paid  = "paid"  // a metered call was made, which counts against the loop and those above it
 	Begin = "begin" // a body runs
 	End   = "end"   // it has done its work and is about to exit
 	Check = "check" // a condition looked
