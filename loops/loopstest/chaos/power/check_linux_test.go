@@ -24,7 +24,7 @@ import (
 // uses, and has it looked at.
 func reopen(t *testing.T, home string, look func(*audit)) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	var a audit
 	h, err := embed.Start(ctx, embed.Options{Dir: home, Durability: embed.Process})
@@ -114,7 +114,7 @@ func (a *audit) acknowledged(before []note) {
 }
 
 // maxAsked is how many of the newest requests and loops are all looked at.
-const maxAsked = 1000
+const maxAsked = 300
 
 // loop checks that a loop is as far as it was said to be, and whole.
 func (a *audit) loop(id loops.ID, want said) {
