@@ -287,8 +287,6 @@ func (r *scanner) head(key string, h *loops.Head, id, status, phase, parent *str
 				r.giveUp()
 			}
 		})
-	case "tell":
-		r.string(&h.Tell)
 	case "wake_at":
 		h.WakeAt = r.time()
 	case "created_at":
