@@ -173,3 +173,30 @@ func FuzzReadRecord(f *testing.F) {
 		}
 	})
 }
+
+// BenchmarkHeader reads and verifies a header, which every process does with every
+// commit of the others.
+func BenchmarkHeader(b *testing.B) {
+	h := sampleHeader()
+	h.Objects, h.Head.Cancel = [2]*object{}, nil
+	text, err := h.encode()
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, by := range []string{"hand", "json"} {
+		b.Run("by="+by, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if by == "hand" {
+					_, err = decodeHeader(text, h.Head.ID, 9)
+				} else {
+					var read header
+					err = json.Unmarshal([]byte(text), &read)
+				}
+				if err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
