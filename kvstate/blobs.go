@@ -101,10 +101,23 @@ func (b *blobs) write(ctx context.Context, meta jetstream.ObjectMeta, data []byt
 	return err
 }
 
-// get returns what put stored. errNoObject when there is none.
+// get returns what put stored. errNoObject when there is none. Servers in trouble
+// are asked again.
 func (b *blobs) get(ctx context.Context, name string) ([]byte, error) {
 	ctx, cancel := patient(ctx)
 	defer cancel()
+	for try := 0; ; try++ {
+		data, err := b.getOnce(ctx, name)
+		if err == nil || ctx.Err() != nil || errors.Is(err, errNoObject) || errors.Is(err, jetstream.ErrDigestMismatch) || errors.Is(err, s2.ErrCorrupt) {
+			return data, err
+		}
+		if err := again(ctx, try, err); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func (b *blobs) getOnce(ctx context.Context, name string) ([]byte, error) {
 	objects, err := b.open(ctx)
 	if err != nil {
 		return nil, err
