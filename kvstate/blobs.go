@@ -105,11 +105,24 @@ func (b *blobs) write(ctx context.Context, meta jetstream.ObjectMeta, data []byt
 }
 
 // get returns what put stored. errNoObject when there is none, errBroken when it
-// does not verify. It reads the chunks itself: an [jetstream.ObjectStore] waits
-// for those that are lost, and then says only that it has waited.
+// does not verify. Servers in trouble are asked again. It reads the chunks itself:
+// an [jetstream.ObjectStore] waits for those that are lost, and then says only that
+// it has waited.
 func (b *blobs) get(ctx context.Context, name string) ([]byte, error) {
 	ctx, cancel := patient(ctx)
 	defer cancel()
+	for try := 0; ; try++ {
+		data, err := b.getOnce(ctx, name)
+		if err == nil || ctx.Err() != nil || errors.Is(err, errNoObject) || errors.Is(err, jetstream.ErrDigestMismatch) || errors.Is(err, s2.ErrCorrupt) {
+			return data, err
+		}
+		if err := again(ctx, try, err); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func (b *blobs) getOnce(ctx context.Context, name string) ([]byte, error) {
 	objects, err := b.open(ctx)
 	if err != nil {
 		return nil, err
