@@ -50,7 +50,7 @@ figures-write: ## The same, written into docs/performance.md
 	@.ci/figures --write
 
 .PHONY: scaling
-scaling: ## The model of docs/scaling.md with 100,000 loops (5 minutes, 6 GB)
+scaling: ## The model of docs/scaling.md with 100,000 loops (minutes, and about 10 GB of memory)
 	go test ./kvstate -run '^$$' -bench Scale -benchtime 1x -timeout 30m -scale.loops 100000 -scale.interval 30s -scale.iterations 3
 
 .PHONY: golden

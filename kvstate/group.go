@@ -237,15 +237,6 @@ const (
 // sendBatch publishes group as one atomic batch and returns the sequence of its
 // last record. Its records have sequences without a gap.
 func (s *Store) sendBatch(ctx context.Context, id string, group []*post) (uint64, error) {
-	size := 0
-	for _, p := range group {
-		size += p.size()
-	}
-	if err := s.room(asUrgent(ctx), 2*size); err != nil { // the server stages it; each alone has been asked for
-		return 0, err
-	}
-	ctx, stop := s.answered(ctx)
-	defer stop()
 	for i, p := range group {
 		m := &nats.Msg{Subject: p.m.Subject, Data: p.m.Data, Header: maps.Clone(p.m.Header)}
 		m.Header[batchID], m.Header[batchSeq] = []string{id}, []string{strconv.Itoa(i + 1)}
@@ -257,9 +248,6 @@ func (s *Store) sendBatch(ctx context.Context, id string, group []*post) (uint64
 		}
 		m.Header[batchCommit] = []string{"1"}
 		answer, err := s.nc.RequestMsgWithContext(ctx, m)
-		if cause := context.Cause(ctx); err != nil && errors.Is(cause, loops.ErrUnwritable) {
-			err = cause
-		}
 		if err != nil {
 			return 0, err
 		}

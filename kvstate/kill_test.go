@@ -123,7 +123,7 @@ func commitTogether(ctx context.Context, store *kvstate.Store, many int, out *js
 // told to be stored is lost, and what is there is whole.
 func TestKill(t *testing.T) {
 	t.Run("one by one", func(t *testing.T) { testKill(t, 0, 30) })
-	t.Run("in batches", func(t *testing.T) { testKill(t, 40, 300) })
+	t.Run("in batches", func(t *testing.T) { testKill(t, 40, 150) })
 }
 
 // testKill kills a child, which commits to so many loops at once (0: to three, one

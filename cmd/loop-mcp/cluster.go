@@ -5,10 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"example.com/loop-mcp/kvstate/cluster"
@@ -87,39 +84,6 @@ func (s *settings) elsewhere() string {
 		return "use an account or servers without loops"
 	}
 	return "set LOOP_MCP_HOME to another folder"
-}
-
-// onThisMachine says what a loop needs that is not here: folders and the program
-// of its body. What a template leaves open is left to the body.
-func onThisMachine(s loops.State) error {
-	b := s.Origin.Spec.Body
-	folders := []string{s.Origin.Dir}
-	if b.Cwd != "" && !strings.Contains(b.Cwd, "{{") {
-		folders = append(folders, below(s.Origin.Dir, b.Cwd))
-	}
-	for _, folder := range folders {
-		if info, err := os.Stat(folder); folder != "" && (err != nil || !info.IsDir()) {
-			return fmt.Errorf("the worker on this machine has no folder %s", folder)
-		}
-	}
-	if b.Kind != loops.BodyCommand || len(b.Run) == 0 || strings.Contains(b.Run[0], "{{") {
-		return nil
-	}
-	program := b.Run[0]
-	if filepath.Base(program) != program && !filepath.IsAbs(program) {
-		return nil // below the working folder
-	}
-	if _, err := exec.LookPath(program); err != nil {
-		return fmt.Errorf("the worker on this machine can't run %s: %w", program, err)
-	}
-	return nil
-}
-
-func below(dir, path string) string {
-	if filepath.IsAbs(path) {
-		return path
-	}
-	return filepath.Join(dir, path)
 }
 
 // printWorkers shows who works on the loops of NATS servers.

@@ -1,14 +1,12 @@
 package main
 
 import (
-	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 
 	"example.com/loop-mcp/kvstate/cluster/clustertest"
-	"example.com/loop-mcp/loops"
 )
 
 // on returns the box with NATS servers instead of a store in a folder.
@@ -102,40 +100,4 @@ func TestServersThatCantBeUsed(t *testing.T) {
 	b.want(1, []string{"ls", "--nats", "nats://127.0.0.1:1", "--creds", "none.creds"}, "nats.creds_file", "none.creds")
 	b.write("config/loop-mcp/config.yaml", "nats: {url: \"nats://127.0.0.1:1\", creds_file: mine.creds}\n")
 	b.want(1, []string{"ls"}, filepath.Join("config", "loop-mcp", "mine.creds"))
-}
-
-// TestAWorkerLeavesWhatItsMachineLacks to one that has it.
-func TestAWorkerLeavesWhatItsMachineLacks(t *testing.T) {
-	here := t.TempDir()
-	program := filepath.Join(here, "program")
-	if err := os.WriteFile(program, nil, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	gone := filepath.Join(here, "gone")
-	command := func(cwd, run string) loops.BodySpec {
-		return loops.BodySpec{Kind: loops.BodyCommand, Cwd: cwd, Run: []string{run}}
-	}
-	tests := []struct {
-		name string
-		dir  string
-		body loops.BodySpec
-		want string
-	}{
-		{"all is here", here, command(".", program), ""},
-		{"no folder at all", "", command("", program), ""},
-		{"the folder of the loop", gone, command("", program), gone},
-		{"the folder of an agent", gone, loops.BodySpec{Kind: loops.BodyAgent}, gone},
-		{"the working folder", here, command("gone", program), gone},
-		{"a working folder that is a file", here, command("program", program), program},
-		{"the program", here, command("", gone), gone},
-		{"a program by its name", here, command("", "no-such-program"), "no-such-program"},
-		{"what a template says", here, command("{{ inputs.dir }}", "{{ inputs.program }}"), ""},
-		{"a program below the folder", here, command("", "./made-later"), ""},
-	}
-	for _, test := range tests {
-		err := onThisMachine(loops.State{Origin: loops.Origin{Dir: test.dir, Spec: loops.Spec{Body: test.body}}})
-		if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
-			t.Errorf("%s: got error %v, want %q", test.name, err, test.want)
-		}
-	}
 }

@@ -10,14 +10,6 @@ import (
 // untilIdle returns true when ctx ends or nothing has wanted this process for as
 // long as idle (0: never because of that), false when the engine has stopped.
 func (h *host) untilIdle(ctx context.Context, idle time.Duration) bool {
-	if idle == 0 {
-		select {
-		case <-ctx.Done():
-			return true
-		case <-h.stopped:
-			return false
-		}
-	}
 	tick := time.NewTicker(min(max(idle/10, 50*time.Millisecond), 10*time.Second))
 	defer tick.Stop()
 	for last := time.Now(); ; {
@@ -34,7 +26,7 @@ func (h *host) untilIdle(ctx context.Context, idle time.Duration) bool {
 			last = time.Now() // a store in trouble is no reason to leave it
 		case wanted || h.Telling():
 			last = time.Now()
-		case time.Since(last) >= idle:
+		case idle > 0 && time.Since(last) >= idle:
 			h.log.Info("nothing has wanted this process", "for", idle)
 			return true
 		}

@@ -206,16 +206,12 @@ func (s settings) hasStore() (bool, error) {
 }
 
 // accept keeps a command that works on one loop from beginning others, which
-// its end would cut off, and a worker of a cluster from failing a loop for what
-// another machine has.
+// its end would cut off.
 func (h *host) accept(s loops.State) error {
-	if h.only != "" && h.only != s.ID {
-		return fmt.Errorf("this process works on %s only", h.only)
+	if h.only == "" || h.only == s.ID {
+		return nil
 	}
-	if h.settings.clustered() {
-		return onThisMachine(s)
-	}
-	return nil
+	return fmt.Errorf("this process works on %s only", h.only)
 }
 
 // work lets the engine work on loops until close: on all, or on one.

@@ -127,10 +127,8 @@ func caseNumber(i int) *liar {
 	if i == 3 {
 		m.chunks = min(1_000_000, 2500**hostile)
 	}
-	if i >= 12 && len(m.text) > 10<<20 { // the whole of it is slow
-		m.text = m.text[:1<<20]
-	} else if *hostile <= 40 {
-		m.text = m.text[:min(len(m.text), 20_000_000)]
+	if i >= 12 && len(m.text) > 10<<20 {
+		m.text = m.text[:1<<20] // the whole of it is slow
 	}
 	return m
 }
