@@ -113,7 +113,7 @@ func (b *blobs) get(ctx context.Context, name string) ([]byte, error) {
 	defer cancel()
 	for try := 0; ; try++ {
 		data, err := b.getOnce(ctx, name)
-		if err == nil || ctx.Err() != nil || errors.Is(err, errNoObject) || errors.Is(err, jetstream.ErrDigestMismatch) || errors.Is(err, s2.ErrCorrupt) {
+		if err == nil || ctx.Err() != nil || errors.Is(err, errNoObject) || spoilt(err) {
 			return data, err
 		}
 		if err := again(ctx, try, err); err != nil {
