@@ -123,7 +123,7 @@ func TestLargeTextsGoInPieces(t *testing.T) {
 	for _, size := range []int{20 << 10, 1 << 20} {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
 			storyWith(t, nil, 64<<10, func(w *world) {
-				output := strings.Repeat("größer \u0000\"<>&\n", size/16)
+				output := strings.Repeat("größer \u001b\"<>&\n", size/16)
 				memory, _ := json.Marshal(strings.Repeat("wäre\n", size/6))
 				with, _ := json.Marshal(strings.Repeat("w", 60<<10))
 				goal := strings.Repeat("goal ", 12<<10)
