@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // How long one request may take, and all repetitions of it when the caller set
@@ -101,18 +102,31 @@ func readDirect(m *nats.Msg) (stored, error) {
 	return stored{m.Header.Get("Nats-Subject"), seq, at, m.Header, m.Data}, nil
 }
 
-// leader reads one message from where writes are decided.
+// leader reads one message from where writes are decided. Servers that choose who
+// decides say that they are not available, and are asked again.
 func (s *Store) leader(ctx context.Context, stream string, r getRequest) (stored, error) {
+	ctx, cancel := patient(ctx)
+	defer cancel()
+	for try := 0; ; try++ {
+		m, err := s.askLeader(ctx, stream, r)
+		var api *jetstream.APIError
+		if !errors.As(err, &api) || api.Code < 500 || lasting(err) {
+			return m, err
+		}
+		if err := s.again(ctx, try, err); err != nil {
+			return stored{}, err
+		}
+	}
+}
+
+func (s *Store) askLeader(ctx context.Context, stream string, r getRequest) (stored, error) {
 	data, _ := json.Marshal(r) // numbers and subjects: cannot fail
 	m, err := s.ask(ctx, s.prefix+"STREAM.MSG.GET."+stream, data)
 	if err != nil {
 		return stored{}, err
 	}
 	var answer struct {
-		Error *struct {
-			Code        int
-			Description string
-		}
+		Error   *jetstream.APIError
 		Message struct {
 			Subject    string
 			Seq        uint64
@@ -127,7 +141,7 @@ func (s *Store) leader(ctx context.Context, stream string, r getRequest) (stored
 	case e != nil && e.Code == 404:
 		return stored{}, errNoRecord
 	case e != nil:
-		return stored{}, fmt.Errorf("the server answered %d %s", e.Code, e.Description)
+		return stored{}, inWords(fmt.Errorf("the server answered: %w", e))
 	}
 	got := answer.Message
 	body, err := base64.StdEncoding.DecodeString(got.Data)

@@ -154,9 +154,11 @@ func TestAKilledWorkersLoopsGoOnWithAnother(t *testing.T) {
 		id := start(t, one)
 		two, _ := s.worker(t, join(t, newCable(h)), "two", time.Minute)
 		time.Sleep(90 * time.Second)
+		s.mu.Lock()
 		if s.order[1] != "one" {
-			t.Fatalf("the starts were of %v", s.order)
+			t.Errorf("the starts were of %v", s.order)
 		}
+		s.mu.Unlock()
 		s.kill(first, "one")
 		s.check(t, two, id, 6)
 	})
