@@ -63,9 +63,8 @@ func (s *Store) blobsConfig() jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name: "OBJ_" + bucketBlobs, Description: "loops: large outputs and records",
 		Subjects: []string{"$O." + bucketBlobs + ".C.>", "$O." + bucketBlobs + ".M.>"},
-		Discard:  jetstream.DiscardNew, AllowRollup: true,
-		AllowDirect: s.opts.Replicas <= 1, // what an object is comes from the server that decides, or is missed
-		Replicas:    max(s.opts.Replicas, 1),
+		Discard:  jetstream.DiscardNew, AllowRollup: true, AllowDirect: true,
+		Replicas: max(s.opts.Replicas, 1),
 	}
 }
 

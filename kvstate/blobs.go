@@ -24,6 +24,7 @@ type blobs struct {
 	stream  stream
 	mu      sync.Mutex
 	handle  jetstream.ObjectStore
+	doubt   int // tries before what is not there is believed to be missing
 }
 
 var (
@@ -105,15 +106,15 @@ func (b *blobs) write(ctx context.Context, meta jetstream.ObjectMeta, data []byt
 }
 
 // get returns what put stored. errNoObject when there is none, errBroken when it
-// does not verify. Servers in trouble are asked again. It reads the chunks itself:
-// an [jetstream.ObjectStore] waits for those that are lost, and then says only that
-// it has waited.
+// does not verify. Servers in trouble are asked again, and of several that have
+// each record one may be behind, so that it takes b.doubt tries to believe either.
 func (b *blobs) get(ctx context.Context, name string) ([]byte, error) {
 	ctx, cancel := patient(ctx)
 	defer cancel()
 	for try := 0; ; try++ {
 		data, err := b.getOnce(ctx, name)
-		if err == nil || ctx.Err() != nil || errors.Is(err, errNoObject) || spoilt(err) {
+		final := errors.Is(err, errNoObject) || spoilt(err)
+		if err == nil || ctx.Err() != nil || final && try >= b.doubt {
 			return data, err
 		}
 		if err := again(ctx, try, err); err != nil {
@@ -122,6 +123,8 @@ func (b *blobs) get(ctx context.Context, name string) ([]byte, error) {
 	}
 }
 
+// getOnce reads the chunks itself: an [jetstream.ObjectStore] waits for those that
+// are lost, and then says only that it has waited.
 func (b *blobs) getOnce(ctx context.Context, name string) ([]byte, error) {
 	objects, err := b.open(ctx)
 	if err != nil {

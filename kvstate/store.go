@@ -132,7 +132,9 @@ func Open(ctx context.Context, js jetstream.JetStream, opts *Options) (*Store, e
 	if err := heads.ensure(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open the store: %w", err), s.marks.Close())
 	}
-	s.replicated = heads.found.Replicas > 1
+	if s.replicated = heads.found.Replicas > 1; s.replicated {
+		s.blobs.doubt = triesOften / 2
+	}
 	s.allowGroups(ctx, &heads)
 	if err := s.makeAll(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open the store: %w", err), s.marks.Close())
