@@ -99,7 +99,7 @@ type nap struct {
 	mu    sync.Mutex
 	began map[loops.ID]time.Time // the first
 	ended map[loops.ID]time.Time // the last
-	gaps  []time.Duration // from the end of an iteration to the start of the next
+	gaps  []time.Duration        // from the end of an iteration to the start of the next
 }
 
 func (n *nap) Run(ctx context.Context, t loops.Turn) (loops.Result, error) {
