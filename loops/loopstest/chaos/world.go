@@ -85,11 +85,14 @@ func Run(ctx context.Context, opts Options) (report audit.Report, dir string, er
 		return report, "", err
 	}
 	defer w.history.out.Close()
-	if err := w.run(ctx); err != nil {
-		return report, w.dir, err
+	err = w.run(ctx)
+	for _, s := range w.slots { // those that are left when it could not go on
+		if srv := s.take(); srv != nil {
+			srv.kill()
+		}
 	}
-	report, err = audit.Folder(ctx, w.dir, audit.Options{})
-	return report, w.dir, err
+	report, auditErr := audit.Folder(ctx, w.dir, audit.Options{})
+	return report, w.dir, errors.Join(err, auditErr)
 }
 
 func newWorld(ctx context.Context, opts Options) (*world, error) {

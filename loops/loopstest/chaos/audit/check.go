@@ -14,7 +14,9 @@ func (a *auditor) loop(l *loop) {
 	switch {
 	case l.forged: // it must stand still, and everybody must see that
 		a.Damaged++
-		if l.damaged == "" || l.after > 0 {
+		if l.damaged == "" {
+			a.wrong("%s was damaged, and went on as if it were whole", l.id)
+		} else if l.after > 0 {
 			a.wrong("%s was damaged, and %d more records were written", l.id, l.after)
 		}
 		a.runs(l)

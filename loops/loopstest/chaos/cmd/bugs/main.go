@@ -30,8 +30,12 @@ const (
 	damage = 2
 )
 
+var keep *bool
+
 func main() {
 	only := flag.String("only", "", "these tags, separated by commas, and the clean build; empty: all")
+	clean := flag.Bool("clean", true, "a build without a mistake, too")
+	keep = flag.Bool("keep", false, "keep the folders of the runs")
 	power := flag.Bool("power", true, "cut the power, too")
 	seed := flag.Uint64("seed", 1, "of the first try")
 	flag.Parse()
@@ -46,6 +50,9 @@ func main() {
 		fmt.Printf("%-16s %s\n", strings.TrimPrefix(tag, "bug_"), found)
 	}
 	for _, tag := range append([]string{""}, mistakes...) {
+		if tag == "" && !*clean {
+			continue
+		}
 		if *only == "" || tag == "" || slices.Contains(strings.Split(*only, ","), tag) {
 			found, err := try(ctx, tag, *seed)
 			say(tag+map[bool]string{true: "none"}[tag == ""], err, found)
@@ -69,7 +76,11 @@ func try(ctx context.Context, tag string, seed uint64) (found string, err error)
 	if err != nil {
 		return "", err
 	}
-	defer os.RemoveAll(dir)
+	if *keep {
+		fmt.Println(dir)
+	} else {
+		defer os.RemoveAll(dir)
+	}
 	program, err := chaos.BuildWithPoints(ctx, dir, tag)
 	if err != nil {
 		return "", err
@@ -87,10 +98,10 @@ func try(ctx context.Context, tag string, seed uint64) (found string, err error)
 			return "", fmt.Errorf("found what is not there (seed %d; %s): %s", seed+n, what, report.Anomalies[0])
 		case tag == "":
 			return "nothing found: " + what, nil
-		case err != nil:
-			return fmt.Sprintf("found (%s): the run could not go on: %v", what, err), nil
 		case len(report.Anomalies) > 0:
 			return fmt.Sprintf("found (%s, %d anomalies): %s", what, len(report.Anomalies), report.Anomalies[0]), nil
+		case err != nil:
+			return fmt.Sprintf("found (%s): the run could not go on: %v", what, err), nil
 		}
 	}
 	return "", fmt.Errorf("not found in %d runs", tries)
