@@ -37,6 +37,9 @@ const chunkSize = 512 << 10
 // chunkSubjects is where the chunks of objects are, by their number.
 const chunkSubjects = "$O." + bucketBlobs + ".C."
 
+// metaSubjects is where it says what an object is, by its name.
+const metaSubjects = "$O." + bucketBlobs + ".M."
+
 // packedMark is the header of objects that are stored compressed.
 const packedMark = "Loop-Packed"
 
@@ -82,7 +85,6 @@ func (b *blobs) put(ctx context.Context, name string, data []byte) error {
 // asynchronously, and the goroutine that it starts for that can read a channel
 // which the end of Put has cleared: it then waits for ever.
 func (b *blobs) write(ctx context.Context, meta jetstream.ObjectMeta, data []byte) error {
-	const metas = "$O." + bucketBlobs + ".M."
 	info := jetstream.ObjectInfo{ObjectMeta: meta, Bucket: bucketBlobs, NUID: rand.Text(), Size: uint64(len(data))}
 	sum := sha256.New()
 	for chunk := range slices.Chunk(data, chunkSize) {
@@ -97,7 +99,7 @@ func (b *blobs) write(ctx context.Context, meta jetstream.ObjectMeta, data []byt
 	if err != nil {
 		return err
 	}
-	m := nats.NewMsg(metas + base64.URLEncoding.EncodeToString([]byte(meta.Name)))
+	m := nats.NewMsg(metaSubjects + base64.URLEncoding.EncodeToString([]byte(meta.Name)))
 	m.Header.Set(jetstream.MsgRollup, jetstream.MsgRollupSubject)
 	m.Data = text
 	_, err = b.publish(ctx, m)
@@ -110,18 +112,22 @@ func (b *blobs) write(ctx context.Context, meta jetstream.ObjectMeta, data []byt
 func (b *blobs) get(ctx context.Context, name string) ([]byte, error) {
 	ctx, cancel := patient(ctx)
 	defer cancel()
-	objects, err := b.open(ctx)
-	if err != nil {
+	if err := b.stream.ensure(ctx); err != nil {
 		return nil, err
 	}
-	info, err := objects.GetInfo(ctx, name)
-	switch {
-	case errors.Is(err, jetstream.ErrObjectNotFound):
+	m, err := b.stream.store.direct(ctx, "OBJ_"+bucketBlobs, getRequest{LastFor: metaSubjects + base64.URLEncoding.EncodeToString([]byte(name))})
+	if errors.Is(err, errNoRecord) {
 		return nil, errNoObject
-	case errors.Is(err, jetstream.ErrBadObjectMeta):
-		return nil, fmt.Errorf("read the object %s: %w: %w", name, errBroken, err)
-	case err != nil:
+	}
+	var info jetstream.ObjectInfo
+	if err == nil && json.Unmarshal(m.data, &info) != nil {
+		err = errBroken
+	}
+	if err != nil {
 		return nil, fmt.Errorf("read the object %s: %w", name, err)
+	}
+	if info.Deleted {
+		return nil, errNoObject
 	}
 	var data []byte
 	sum := sha256.New()
