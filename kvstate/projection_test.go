@@ -28,13 +28,12 @@ func TestConsumerIsFaster(t *testing.T) {
 // it has not got yet: the answer is waited for, or no worker would take the loop.
 func TestNewLoopOnAClusterIsPickedUp(t *testing.T) {
 	c := newCrowd(t, 0, nil)
-	c.replicated = true
-	c.projection.mu.Lock()
-	c.projection.put(&entry{rev: 1, header: header{Head: loops.Head{ID: "late-aaaa", Rev: 1}}})
-	c.projection.mu.Unlock()
+	reader := &Store{js: c.js, nc: c.nc, prefix: c.prefix, replicated: true}
+	reader.line.renew()
+	reader.projection.entries = map[loops.ID]*entry{"late-aaaa": {rev: 1}}
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if _, err := c.newest(ctx, "late-aaaa"); err == nil || errors.Is(err, errNoRecord) {
+	if _, err := reader.newest(ctx, "late-aaaa"); err == nil || errors.Is(err, errNoRecord) {
 		t.Errorf("before the server has it: %v", err)
 	}
 	s := crowdLoop(0)
@@ -42,7 +41,7 @@ func TestNewLoopOnAClusterIsPickedUp(t *testing.T) {
 	if s, err := c.Create(t.Context(), s); err != nil || s.Rev != 1 {
 		t.Fatal(s.Rev, err)
 	}
-	if m, err := c.newest(t.Context(), "late-aaaa"); err != nil || m.seq != 1 {
+	if m, err := reader.newest(t.Context(), "late-aaaa"); err != nil || m.seq != 1 {
 		t.Errorf("read was revision %d: %v", m.seq, err)
 	}
 }
