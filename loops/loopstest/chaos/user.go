@@ -148,6 +148,9 @@ func (u *user) ask(ctx context.Context, tool string, args map[string]any, t audi
 			u.w.mu.Unlock()
 		}
 		t.Snapshot = snapshotOf(answer)
+		if stop, _ := answer["stop"].(map[string]any); stop["reason"] == "fail.quarantined" {
+			u.w.history.add(audit.Told{Op: audit.OpQuarantined, Loop: u.id, PID: srv.pid(), Asked: t.Asked})
+		}
 	} else {
 		t.Failed = err.Error()
 		u.gentle(ctx, err, tool)
