@@ -12,6 +12,18 @@
 //	body:      the checkpoint, without what never changes
 //	           what this commit adds to the journal
 //
+// For other programs that read them: k is "delta" or "snapshot"; n is the nonce of
+// this commit, pn and p are nonce and sequence of the one before; l holds the bytes
+// of the two parts of the body, which is compressed (S2) when c is true; s is the
+// checksum of the body as it is sent. crc ends the header and is the checksum of
+// what stands before it. A checksum is CRC-32C, then CRC-32 (IEEE), in 16
+// hexadecimal digits. A part that is not in the body is named by ob, with its
+// checksum, and is the object ID/NAME of LOOPBLOBS, compressed when it has the
+// metadata Loop-Packed. The checkpoint is {"origin":…,"state":…}; the journal of a
+// snapshot {"iterations":[…],"events":[…],"dropped":n,…}, that of a delta
+// {"iteration":…,"events":[…],…}. What is older than a loop's newest snapshot
+// counts for nothing: a server that was killed may have some of it.
+//
 // A record is a delta or a snapshot. The first record of a loop and every
 // snapshot carry its Origin and its whole journal; a snapshot is published as a
 // rollup, so the server replaces the loop's older records by it in the same

@@ -77,7 +77,10 @@ func (s *Store) compare(ctx context.Context, marks map[string]mark.Mark) error {
 	}
 	still := s.marks.All() // what was removed on purpose is not among them
 	maps.DeleteFunc(marks, func(key string, _ mark.Mark) bool { _, ok := still[key]; return !ok })
-	lost := s.projection.behindMarks(marks)
+	lost, err := s.lost(ctx, marks)
+	if err != nil {
+		return err
+	}
 	seeds := s.projection.aheadOfMarks(marks)
 	if !s.marks.Found() && len(seeds) > 0 && !s.opts.ReadOnly {
 		s.log.Warn("the store had no high-water mark: records that were lost before now stay unnoticed; from now on they do not",
@@ -102,27 +105,44 @@ func (s *Store) compare(ctx context.Context, marks map[string]mark.Mark) error {
 	return nil
 }
 
-// behindMarks quarantines the loops that are older than their marks and returns
-// those marks.
-func (p *projection) behindMarks(marks map[string]mark.Mark) map[loops.ID]mark.Mark {
+// lost quarantines the loops whose stored records are older than their marks and
+// returns those marks. A loop that the projection does not have as new as its mark
+// is asked for: a snapshot that is written while the heads are read takes away the
+// record that was about to be read, and comes after all of them.
+func (s *Store) lost(ctx context.Context, marks map[string]mark.Mark) (map[loops.ID]mark.Mark, error) {
 	lost := map[loops.ID]mark.Mark{}
 	for key, m := range marks {
 		id := loops.ID(key)
-		if strings.Contains(key, "/") || !valid(id) {
+		if strings.Contains(key, "/") || !valid(id) || s.projection.revision(id) >= m.Rev {
 			continue
 		}
-		now := uint64(0)
-		p.mu.Lock()
-		if e := p.entries[id]; e != nil {
-			now = e.rev
+		newest, err := s.direct(ctx, streamLoops, getRequest{LastFor: subject(id)})
+		switch {
+		case err != nil && !errors.Is(err, errNoRecord):
+			return nil, err
+		case err == nil && newest.seq >= m.Rev && !marker(newest.header):
+			if s.projection.revision(id) > 0 {
+				continue // it is on its way
+			}
+			s.projection.received(id, newest.seq, func() (header, error) {
+				return decodeHeader(newest.header.Get(headHeader), id, newest.seq)
+			}, newest.at)
+			continue
 		}
-		p.mu.Unlock()
-		if now < m.Rev {
-			lost[id] = m
-			p.setBack(id, &setBackError{now, m.Rev})
-		}
+		lost[id] = m
+		s.projection.setBack(id, &setBackError{newest.seq, m.Rev})
 	}
-	return lost
+	return lost, nil
+}
+
+// revision is the newest one of a loop that is known; 0: none.
+func (p *projection) revision(id loops.ID) uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if e := p.entries[id]; e != nil {
+		return e.rev
+	}
+	return 0
 }
 
 // setBack quarantines a loop whose stored records end before its mark.

@@ -100,6 +100,7 @@ func (w *world) damageOne(ctx context.Context, random *rand.Rand) (id string, er
 		return "", err
 	}
 	asked := time.Now().UnixNano()
+	w.history.add(audit.Told{Op: audit.OpDamage, Loop: id, Asked: asked, Failed: "about to be"}) // the answer may be lost
 	if _, err := js.PublishMsg(ctx, m, jetstream.WithExpectLastSequencePerSubject(last.Sequence), jetstream.WithRetryAttempts(0)); err != nil {
 		return "", err
 	}

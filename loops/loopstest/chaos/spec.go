@@ -22,7 +22,7 @@ func (u *user) spec() map[string]any {
 		u.kind, target = "large", 3
 	}
 	limit := 2*target + 20
-	run := []any{"-work", fmt.Sprintf("%dms", 20+r.IntN(400)), "-open", fmt.Sprint(r.Float64() / 2)}
+	run := []any{"-work", fmt.Sprintf("%dms", 100+r.IntN(600)), "-open", fmt.Sprint(r.Float64() / 2)}
 	until := []any{map[string]any{"kind": "predicate", "expression": fmt.Sprintf("iteration >= %d", target)}}
 	args := map[string]any{"name": u.kind, "goal": "go on", "stall": map[string]any{"passes": 0}, "retry": map[string]any{"initial": "10ms", "max": "50ms"}}
 	switch u.kind {

@@ -59,7 +59,10 @@ func (u *user) live(ctx context.Context) {
 			return
 		}
 		u.step(ctx, status)
-		u.ask(ctx, "loop_wait", map[string]any{"loop_id": u.id, "wait_seconds": 1 + u.random.IntN(3)}, audit.Told{Op: audit.OpLook})
+		// What became of a request without an answer is seen here, and only here.
+		for ctx.Err() == nil && !u.ask(ctx, "loop_wait", map[string]any{"loop_id": u.id, "wait_seconds": 1 + u.random.IntN(3)}, audit.Told{Op: audit.OpLook}) {
+			pause(ctx, 20*time.Millisecond)
+		}
 	}
 }
 
@@ -123,11 +126,12 @@ func (u *user) nonce() string {
 	return fmt.Sprintf("u%dx%d.%08x", u.n, u.seq, u.random.Uint32())
 }
 
-// ask calls a tool of any server and writes down what it said.
-func (u *user) ask(ctx context.Context, tool string, args map[string]any, t audit.Told) {
+// ask calls a tool of any server and writes down what it said. false: there was
+// no answer, or a refusal.
+func (u *user) ask(ctx context.Context, tool string, args map[string]any, t audit.Told) bool {
 	srv := u.w.pick(ctx, u.random)
 	if srv == nil {
-		return
+		return false
 	}
 	t.Loop, t.PID, t.Asked = u.id, srv.pid(), time.Now().UnixNano()
 	late, cancel := context.WithTimeout(ctx, answerTime)
@@ -144,11 +148,15 @@ func (u *user) ask(ctx context.Context, tool string, args map[string]any, t audi
 			u.w.mu.Unlock()
 		}
 		t.Snapshot = snapshotOf(answer)
+		if stop, _ := answer["stop"].(map[string]any); stop["reason"] == "fail.quarantined" {
+			u.w.history.add(audit.Told{Op: audit.OpQuarantined, Loop: u.id, PID: srv.pid(), Asked: t.Asked})
+		}
 	} else {
 		t.Failed = err.Error()
 		u.gentle(ctx, err, tool)
 	}
 	u.w.history.add(t)
+	return err == nil
 }
 
 // gentle notes an error that a kill does not explain, and waits a little.

@@ -224,7 +224,10 @@ func (a *auditor) read(effects []Effect, history []Told) {
 			continue
 		}
 		l.told = append(l.told, t)
-		l.forged = l.forged || t.Op == OpDamage
+		if t.Op == OpDamage {
+			l.forged = l.forged || t.Failed == "" || l.damaged != ""
+			continue
+		}
 		a.Told++
 	}
 }

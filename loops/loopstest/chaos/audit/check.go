@@ -193,6 +193,10 @@ func mapValues[K comparable, V any](m map[K]V) func(func(V) bool) {
 func (a *auditor) acknowledged(l *loop) {
 	h := l.last.Head
 	for i, t := range l.told {
+		if t.Op == OpQuarantined {
+			a.wrong("%s: process %d shows it as damaged, and it is whole", l.id, t.PID)
+			continue
+		}
 		if t.Failed != "" {
 			continue
 		}

@@ -65,18 +65,19 @@ type Snapshot struct {
 
 // What a Told is about.
 const (
-	OpStart   = "start"
-	OpLook    = "look"
-	OpSubmit  = "submit"
-	OpSteer   = "steer"
-	OpCancel  = "cancel"
-	OpOther   = "other"
-	OpUp      = "up"      // a process was started
-	OpKill    = "kill"    // a process was killed, while Starts bodies ran below it
-	OpEnd     = "end"     // a process was ended in order
-	OpStop    = "stop"    // a process was stopped for a while
-	OpDamage  = "damage"  // a record of the loop was replaced by one that is damaged
-	OpMissing = "missing" // an acknowledged loop is not found, or not in a list
+	OpStart       = "start"
+	OpLook        = "look"
+	OpSubmit      = "submit"
+	OpSteer       = "steer"
+	OpCancel      = "cancel"
+	OpOther       = "other"
+	OpUp          = "up"          // a process was started
+	OpKill        = "kill"        // a process was killed, while Starts bodies ran below it
+	OpEnd         = "end"         // a process was ended in order
+	OpStop        = "stop"        // a process was stopped for a while
+	OpDamage      = "damage"      // a record of the loop was replaced by one that is damaged
+	OpQuarantined = "quarantined" // the loop was shown as damaged
+	OpMissing     = "missing"     // an acknowledged loop is not found, or not in a list
 )
 
 // readLines decodes a file of JSON lines. A last line without an end is what a
