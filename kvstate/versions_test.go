@@ -169,7 +169,7 @@ func rewritten(t *testing.T, js jetstream.JetStream, id loops.ID, change func(h 
 	if err := dec.Decode(&h); err != nil {
 		t.Fatal(err)
 	}
-	h["p"], h["b"] = h["b"], h["b"]
+	h["p"] = h["b"]
 	change(h)
 	text = strings.TrimSuffix(string(must[[]byte](t)(json.Marshal(h))), "}")
 	m.Header.Set("Loop-Head", text+`,"crc":"`+sum(text)+`"}`)

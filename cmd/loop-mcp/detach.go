@@ -80,7 +80,7 @@ func (a *app) spawn(ctx context.Context, s settings, idle time.Duration, level b
 	if err != nil {
 		return hello{}, err
 	}
-	defer log.Close()
+	defer func() { _ = log.Close() }() // nothing is written to it here
 	reader, writer, err := os.Pipe()
 	if err != nil {
 		return hello{}, fmt.Errorf("start the background server: %w", err)
@@ -126,7 +126,7 @@ func listen(ctx context.Context, cmd *exec.Cmd, from io.Reader, log string) (hel
 			return got, cmd.Process.Release()
 		}
 		err := cmd.Wait()
-		return got, fmt.Errorf("start the background server: it ended at once (%v); %s says why", err, log)
+		return got, fmt.Errorf("start the background server: it ended at once (%w); %s says why", err, log)
 	case <-timer.C:
 	case <-ctx.Done():
 	}

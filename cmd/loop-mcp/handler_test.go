@@ -3,9 +3,11 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -46,7 +48,7 @@ func handlerProgram() int {
 func (b *box) handler(name string) *started {
 	b.t.Helper()
 	before := b.env
-	b.env = append(before[:len(before):len(before)], "LOOP_HELPER=handler", "LOOP_MCP_PASS_ENV=LOOP_HELPER")
+	b.env = append(slices.Clip(before), "LOOP_HELPER=handler", "LOOP_MCP_PASS_ENV=LOOP_HELPER")
 	h := b.start("handler", name, "--", helper)
 	b.env = before
 	h.until("serving " + name)
@@ -80,9 +82,7 @@ func (b *box) program(n int) int {
 func (c *client) handled(more map[string]any) string {
 	c.b.t.Helper()
 	arguments := map[string]any{"goal": "test", "name": "remote", "body": map[string]any{"kind": "handler", "name": "work"}}
-	for k, v := range more {
-		arguments[k] = v
-	}
+	maps.Copy(arguments, more)
 	s, problem := c.call("loop_start", arguments)
 	if problem != "" {
 		c.b.t.Fatal(problem)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"strconv"
 	"sync"
@@ -124,7 +125,7 @@ func (l *leases) hold(ctx context.Context) error {
 	held, lose := context.WithCancelCause(ctx)
 	end := time.AfterFunc(time.Until(sent.Add(ValidFor)), func() { lose(errLapsed) })
 	defer end.Stop()
-	l.grant(r.worker.Name, held, r.rev)
+	l.grant(held, r.worker.Name, r.rev)
 	for {
 		sleep(held, renewEvery)
 		if sent, err = r.renew(held, sent.Add(ValidFor)); err != nil {
@@ -139,7 +140,7 @@ func (l *leases) hold(ctx context.Context) error {
 	}
 }
 
-func (l *leases) grant(name string, held context.Context, rev uint64) {
+func (l *leases) grant(held context.Context, name string, rev uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.name, l.held, l.rev, l.mine = name, held, rev, true
@@ -220,7 +221,7 @@ func (r *renewal) look(ctx context.Context) (sent time.Time, found bool, err err
 	rev, value, over, err := r.m.newest(ctx, r.worker.Name)
 	switch {
 	case err != nil:
-		return time.Time{}, false, nil // try again
+		return time.Time{}, false, nil //nolint:nilerr // it is tried again
 	case over, rev != r.rev && value == nil:
 		return time.Time{}, false, errBuried
 	case rev == r.rev:
@@ -243,9 +244,7 @@ func (m *Member) put(ctx context.Context, name string, rev uint64, value []byte,
 		"Nats-Expected-Last-Subject-Sequence": {strconv.FormatUint(rev, 10)},
 		"Nats-TTL":                            {strconv.Itoa(int(keptFor / time.Second))},
 	}}
-	for key, values := range more {
-		msg.Header[key] = values
-	}
+	maps.Copy(msg.Header, more)
 	ack, err := m.js.PublishMsg(ctx, msg, jetstream.WithRetryAttempts(0))
 	if err != nil {
 		return 0, err

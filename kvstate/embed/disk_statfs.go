@@ -17,9 +17,9 @@ func spaceOf(dir string) (space, error) {
 	if err := unix.Statfs(dir, &fs); err != nil {
 		return space{}, err
 	}
-	block := int64(fs.Bsize)                          //nolint:unconvert // another type on other systems
-	free, total := int64(fs.Bavail), int64(fs.Blocks) //nolint:unconvert // the same
-	readOnly := int64(fs.Flags)&mountedReadOnly != 0  //nolint:unconvert // the same
+	block := int64(fs.Bsize) //nolint:unconvert // another type on other systems
+	free, total := int64(fs.Bavail), int64(fs.Blocks)
+	readOnly := int64(fs.Flags)&mountedReadOnly != 0 //nolint:unconvert // the same
 	return space{free: max(0, free) * block, total: total * block, readOnly: readOnly}, nil
 }
 

@@ -149,9 +149,11 @@ func (h *Host) begin(ctx context.Context) error {
 // Conn returns the connection to the server. Close closes it.
 func (h *Host) Conn() *nats.Conn { return h.conn }
 
-// Room and Try are those of [Member].
+// Room is that of [Member].
 func (h *Host) Room(size int64, urgent bool) error { return h.folder.room(size, urgent) }
-func (h *Host) Try() error                         { return h.folder.try() }
+
+// Try is that of [Member].
+func (h *Host) Try() error { return h.folder.try() }
 
 // Close ends the connection and the server, waits for both and unlocks the
 // directory. A second Close does nothing.

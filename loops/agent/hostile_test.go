@@ -56,8 +56,6 @@ func (m *liar) Generate(_ context.Context, _ model.Request, live func(model.Live
 	return a, nil
 }
 
-func micro(n int64) *int64 { return &n }
-
 func hostileTexts() []string {
 	return []string{
 		"",
@@ -107,7 +105,7 @@ func hostileUsages() []model.Usage {
 }
 
 func hostileCosts() []*int64 {
-	return []*int64{nil, micro(0), micro(-1), micro(math.MinInt64), micro(math.MaxInt64), micro(1_000_000_000_000)}
+	return []*int64{nil, new(int64(0)), new(int64(-1)), new(int64(math.MinInt64)), new(int64(math.MaxInt64)), new(int64(1_000_000_000_000))}
 }
 
 func hostileStops() []model.Stop {
@@ -164,7 +162,7 @@ func (w *world) checkHostile(id loops.ID, s loops.State, limits loops.Limits, m 
 	if s.Limits.MaxIterations != limits.MaxIterations || s.Limits.MaxPasses != limits.MaxPasses || s.Limits.MaxCostUSD != limits.MaxCostUSD {
 		w.t.Errorf("its limits are %+v", s.Limits)
 	}
-	if int64(l.Starts) > int64(limits.MaxIterations) || int64(l.ToolCalls) > int64(limits.MaxToolCalls) || m.asked.Load() > 2*int64(limits.MaxIterations) { // a conversation that is too long is summarized
+	if int64(l.Starts) > int64(limits.MaxIterations) || l.ToolCalls > int64(limits.MaxToolCalls) || m.asked.Load() > 2*int64(limits.MaxIterations) { // a conversation that is too long is summarized
 
 		w.t.Errorf("%d starts, %d calls of tools, asked %d times", l.Starts, l.ToolCalls, m.asked.Load())
 	}

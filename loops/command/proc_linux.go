@@ -41,7 +41,7 @@ func eachProcess(f func(member)) {
 	if err != nil {
 		return
 	}
-	defer unix.Close(fd)
+	defer func() { _ = unix.Close(fd) }() // only read
 	buf := make([]byte, 512)
 	var names []string
 	for {

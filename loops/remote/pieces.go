@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"time"
 	"unicode/utf8"
 
@@ -56,9 +57,7 @@ func fit(c Call, max int64) Call {
 			return c // the server takes next to nothing
 		}
 		large := map[string]int{name: len(text)}
-		for f, n := range c.Large {
-			large[f] = n
-		}
+		maps.Copy(large, c.Large)
 		c.Large = large
 		c.set(name, "")
 	}

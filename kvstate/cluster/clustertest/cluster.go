@@ -98,11 +98,11 @@ func freePorts(tb testing.TB, n int) []int {
 	tb.Helper()
 	var ports []int
 	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		l, err := new(net.ListenConfig).Listen(tb.Context(), "tcp", "127.0.0.1:0")
 		if err != nil {
 			tb.Fatal(err)
 		}
-		defer l.Close() // all at once, so that none comes twice
+		defer func() { _ = l.Close() }() // all at once, so that none comes twice
 		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
 	}
 	return ports

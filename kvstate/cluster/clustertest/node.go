@@ -58,8 +58,8 @@ func (c *Cluster) Begin(i int) {
 	if err != nil {
 		c.tb.Fatal(err)
 	}
-	defer log.Close() // the process has its own
-	cmd := exec.Command(self)
+	defer log.Close()         // the process has its own
+	cmd := exec.Command(self) //nolint:noctx // killed by the test, else by the end of its standard input
 	cmd.Env = append(os.Environ(), nodeConfig+"="+n.config)
 	cmd.Stdout, cmd.Stderr = log, log
 	alive, err := cmd.StdinPipe()

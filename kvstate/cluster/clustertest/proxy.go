@@ -1,6 +1,7 @@
 package clustertest
 
 import (
+	"context"
 	"io"
 	"net"
 	"sync"
@@ -22,7 +23,7 @@ type Proxy struct {
 // NewProxy listens on loopback and hands on to a server until the test ends.
 func NewProxy(tb testing.TB, target string) *Proxy {
 	tb.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := new(net.ListenConfig).Listen(tb.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -68,9 +69,9 @@ func (p *Proxy) accept() {
 // join hands on between a client and the server until one of them ends.
 func (p *Proxy) join(in net.Conn) {
 	p.gate()
-	out, err := net.Dial("tcp", p.target)
+	out, err := new(net.Dialer).DialContext(context.Background(), "tcp", p.target)
 	if err != nil {
-		in.Close()
+		_ = in.Close()
 		return
 	}
 	if !p.keep(in, out) {
@@ -79,8 +80,7 @@ func (p *Proxy) join(in net.Conn) {
 	var both sync.WaitGroup
 	one := func(to, from net.Conn) {
 		p.copy(to, from)
-		to.Close()
-		from.Close()
+		_, _ = to.Close(), from.Close()
 	}
 	both.Go(func() { one(out, in) })
 	both.Go(func() { one(in, out) })
@@ -116,7 +116,7 @@ func (p *Proxy) keep(conns ...net.Conn) bool {
 	defer p.mu.Unlock()
 	for _, c := range conns {
 		if p.done {
-			c.Close()
+			_ = c.Close()
 		}
 		p.conns[c] = true
 	}
@@ -124,12 +124,12 @@ func (p *Proxy) keep(conns ...net.Conn) bool {
 }
 
 func (p *Proxy) close() {
-	p.l.Close()
+	_ = p.l.Close()
 	p.Heal()
 	p.mu.Lock()
 	p.done = true
 	for c := range p.conns {
-		c.Close()
+		_ = c.Close()
 	}
 	p.mu.Unlock()
 	p.tasks.Wait()

@@ -69,7 +69,7 @@ func TestWhatAProgramDoesWrong(t *testing.T) {
 		"prints words":             {`echo hello`, `line 1 of standard output: line 1: not valid JSON at column 1`, loops.FaultFailed},
 		"prints words in between":  {`echo '{"type":"emit","text":"x"}'; echo DEBUG; sleep 100`, `line 2 of standard output`, loops.FaultFailed},
 		"prints another object":    {`echo '{"output":"x"}'`, `type: must be accept`, loops.FaultFailed},
-		"misspells":                {`echo '{"type":"result","ouput":"x"}'`, `ouput: unknown key, did you mean output?`, loops.FaultFailed},
+		"misspells":                {`echo '{"type":"result","outpt":"x"}'`, `outpt: unknown key, did you mean output?`, loops.FaultFailed},
 		"speaks the wire":          {`echo '{"type":"result","key":"test-aaaa.3"}'`, `v, key, by and parts are for handlers that speak the wire`, loops.FaultFailed},
 		"beats":                    {`echo '{"type":"heartbeat"}'`, `a program says emit, save or result, not heartbeat`, loops.FaultFailed},
 		"goes on after its result": {`echo '{"type":"result"}'; echo '{"type":"emit","text":"x"}'`, `the result came before`, loops.FaultFailed},
