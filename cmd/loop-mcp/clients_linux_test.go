@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -307,10 +306,6 @@ func TestAClientThatGoesAway(t *testing.T) {
 
 // TestRunWhoseTerminalCloses leaves no body behind, and a loop that rests.
 func TestRunWhoseTerminalCloses(t *testing.T) {
-	// Below nohup the signal is ignored, and children inherit that; not so what is caught.
-	hangUps := make(chan os.Signal, 1)
-	signal.Notify(hangUps, syscall.SIGHUP)
-	defer signal.Stop(hangUps)
 	b := newBox(t)
 	s := b.start("run", b.loop("job", "sleep", endless))
 	b.untilFile("pid")

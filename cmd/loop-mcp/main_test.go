@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -28,6 +29,9 @@ func TestMain(m *testing.M) {
 	if role := os.Getenv("LOOP_HELPER"); role != "" {
 		os.Exit(work(role))
 	}
+	// Below nohup hang-ups are ignored, and programs inherit that from the tests;
+	// not so what is caught.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
 	os.Exit(build4tests(m))
 }
 
