@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/nats-io/nats.go"
 )
 
 // Report is what an audit found.
@@ -21,6 +23,8 @@ type Report struct {
 	InFlight   int // kills that cut off a running body
 	Ends       int // processes that were ended in order
 	Stops      int
+	Nodes      int // nodes that were killed
+	Cutoffs    int // workers that were cut off from the cluster
 	Damaged    int // loops
 	Paid       int // metered calls that were made
 	Leftovers  int // records that a snapshot had replaced
@@ -34,6 +38,9 @@ func (r Report) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d loops, %d iterations, %d starts, %d runs of bodies (%d cut off); %d kills (%d with a start in flight), %d stops, %d damaged loops, %d orderly ends; %d answers; %d leftovers; ended: %v\n%d anomalies",
 		r.Loops, r.Iterations, r.Starts, r.Runs, r.Cut, r.Kills, r.InFlight, r.Stops, r.Damaged, r.Ends, r.Told, r.Leftovers, r.Settled, len(r.Anomalies))
+	if r.Nodes > 0 {
+		fmt.Fprintf(&b, "; %d nodes killed, %d workers cut off", r.Nodes, r.Cutoffs)
+	}
 	for _, a := range r.Anomalies[:min(len(r.Anomalies), 50)] {
 		b.WriteString("\n  " + a)
 	}
@@ -68,11 +75,27 @@ type auditor struct {
 	opts  Options
 	loops map[string]*loop
 	lives map[int][]life // of the processes that the driver started, by number
+	stops map[int][]life // when they were stopped
 }
 
 // Folder audits a run from its folder. All its processes must have ended.
 func Folder(ctx context.Context, dir string, opts Options) (Report, error) {
 	s, err := readFolder(ctx, filepath.Join(dir, DataFolder))
+	if err != nil {
+		return Report{}, err
+	}
+	return audit(s, dir, opts)
+}
+
+// Servers audits a run whose store is on NATS servers. No process works on it any
+// more.
+func Servers(ctx context.Context, dir, url string, opts Options) (Report, error) {
+	nc, err := nats.Connect(url)
+	if err != nil {
+		return Report{}, err
+	}
+	defer nc.Close()
+	s, err := readStore(ctx, nc)
 	if err != nil {
 		return Report{}, err
 	}
@@ -88,7 +111,7 @@ func audit(s *store, dir string, opts Options) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
-	a := &auditor{opts: opts, loops: map[string]*loop{}, lives: map[int][]life{}, Report: Report{Settled: map[string]int{}}}
+	a := &auditor{opts: opts, loops: map[string]*loop{}, lives: map[int][]life{}, stops: map[int][]life{}, Report: Report{Settled: map[string]int{}}}
 	a.records(s)
 	a.read(effects, history)
 	for _, id := range slices.Sorted(mapKeys(a.loops)) {
@@ -207,6 +230,13 @@ func (a *auditor) read(effects []Effect, history []Told) {
 			continue
 		case OpStop:
 			a.Stops++
+			a.stops[t.PID] = append(a.stops[t.PID], life{from: t.Asked, to: t.At})
+			continue
+		case OpNode:
+			a.Nodes++
+			continue
+		case OpCut:
+			a.Cutoffs++
 			continue
 		case OpUp:
 			a.lives[t.PID] = append(a.lives[t.PID], life{from: t.At})
