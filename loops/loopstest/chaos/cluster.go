@@ -299,7 +299,8 @@ func (w *world) audited(ctx context.Context) (audit.Report, error) {
 	if err := w.nodes.whole(ctx); err != nil {
 		return audit.Report{}, err
 	}
-	return audit.Servers(ctx, w.dir, w.nodes.cluster.URL(), audit.Options{Leases: true})
+	names := []string{"node-0", "node-1", "node-2"}
+	return audit.Servers(ctx, w.dir, w.nodes.cluster.URL(), names, audit.Options{Leases: true})
 }
 
 // clustered fills in what is left open for a run on a cluster.

@@ -3,13 +3,13 @@ package audit
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/nats-io/nats.go"
 )
 
 // Report is what an audit found.
@@ -51,7 +51,8 @@ func (r Report) String() string {
 type Options struct {
 	// Leases says that a worker may lose a loop without being killed, because
 	// it was cut off from the store or stopped for longer than its lease: then
-	// its late start of a body proves nothing.
+	// it leaves a start cut off although it lives. A body runs beside its
+	// successor, or after it, only where a worker was stopped.
 	Leases bool
 }
 
@@ -80,22 +81,10 @@ type auditor struct {
 
 // Folder audits a run from its folder. All its processes must have ended.
 func Folder(ctx context.Context, dir string, opts Options) (Report, error) {
-	s, err := readFolder(ctx, filepath.Join(dir, DataFolder))
-	if err != nil {
-		return Report{}, err
+	s, err := readCopy(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		s, err = readFolder(ctx, filepath.Join(dir, DataFolder))
 	}
-	return audit(s, dir, opts)
-}
-
-// Servers audits a run whose store is on NATS servers. No process works on it any
-// more.
-func Servers(ctx context.Context, dir, url string, opts Options) (Report, error) {
-	nc, err := nats.Connect(url)
-	if err != nil {
-		return Report{}, err
-	}
-	defer nc.Close()
-	s, err := readStore(ctx, nc)
 	if err != nil {
 		return Report{}, err
 	}
@@ -265,6 +254,11 @@ func (a *auditor) read(effects []Effect, history []Told) {
 // life is when a process lived, in Unix nanoseconds: until somebody set about to
 // end it.
 type life struct{ from, to int64 }
+
+// stopped reports whether a process was stopped for some of that time.
+func (a *auditor) stopped(pid int, from, to int64) bool {
+	return slices.ContainsFunc(a.stops[pid], func(l life) bool { return l.from <= to && from <= l.to })
+}
 
 func (a *auditor) over(t Told) {
 	if lives := a.lives[t.PID]; len(lives) > 0 {
