@@ -82,7 +82,7 @@ chaos: ## A thousand kills, and a fault at every fault point (a quarter of an ho
 
 .PHONY: chaos-cluster
 chaos-cluster: ## A hundred kills of nodes of a cluster, workers and servers (ten minutes)
-	cd loops/loopstest/chaos && go run ./cmd/chaos -cluster -kills 100 -loops 200
+	cd loops/loopstest/chaos && go run ./cmd/chaos -cluster -kills 100 -loops 400
 
 .PHONY: bugs
 bugs: ## Six mistakes, each of which the chaos suite must find

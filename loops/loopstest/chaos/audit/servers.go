@@ -27,6 +27,11 @@ func Servers(ctx context.Context, dir, url string, nodes []string, opts Options)
 	}
 	defer nc.Close()
 	s, err := readStore(ctx, nc)
+	for try := 0; err != nil && try < 10; try++ { // servers that have just come up elect leaders
+		if err = wait(ctx); err == nil {
+			s, err = readStore(ctx, nc)
+		}
+	}
 	if err != nil {
 		return Report{}, err
 	}
@@ -93,13 +98,20 @@ func lead(ctx context.Context, nc *nats.Conn, node string) error {
 			return nil
 		}
 		_ = ask(ctx, nc, "$JS.API.STREAM.LEADER.STEPDOWN."+loopStream, map[string]any{"placement": map[string]any{"preferred": node}}, &struct{}{})
-		select {
-		case <-time.After(200 * time.Millisecond):
-		case <-ctx.Done():
-			return context.Cause(ctx)
+		if err := wait(ctx); err != nil {
+			return err
 		}
 	}
 	return errors.New("it does not become the leader")
+}
+
+func wait(ctx context.Context) error {
+	select {
+	case <-time.After(time.Second):
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 func ask(ctx context.Context, nc *nats.Conn, subject string, question, answer any) error {

@@ -30,7 +30,7 @@ func main() {
 	flag.StringVar(&opts.Tags, "tags", "", "build tags of loop-mcp")
 	flag.StringVar(&opts.Config, "config", "", "more lines of the configuration")
 	flag.BoolVar(&opts.Calm, "calm", false, "only SIGKILL")
-	flag.BoolVar(&opts.Cluster, "cluster", false, "on three NATS servers, with workers; other defaults: 100 kills, 200 loops, 2 servers, a gap of 4 s")
+	flag.BoolVar(&opts.Cluster, "cluster", false, "on three NATS servers, with workers; other defaults: 100 kills, 400 loops, 2 servers, a gap of 2 s")
 	flag.IntVar(&opts.Workers, "workers", 3, "workers at the same time, in a cluster")
 	flag.Parse()
 	if opts.Cluster {
@@ -74,7 +74,7 @@ func defaults(opts *chaos.Options) {
 	given := map[string]bool{}
 	flag.Visit(func(f *flag.Flag) { given[f.Name] = true })
 	if !given["loops"] {
-		opts.Loops = 200
+		opts.Loops = 400
 	}
 	if !given["kills"] {
 		opts.Kills = 100
@@ -83,6 +83,6 @@ func defaults(opts *chaos.Options) {
 		opts.Servers = 2
 	}
 	if !given["gap"] {
-		opts.Gap = 4 * time.Second
+		opts.Gap = 2 * time.Second
 	}
 }
