@@ -60,30 +60,46 @@ func (s *store) sameOn(ctx context.Context, nc *nats.Conn, node string) (string,
 	if err := lead(ctx, nc, node); err != nil {
 		return "", err
 	}
+	return s.differs(ctx, nc)
+}
+
+// stored is the answer to a request for a message.
+type stored struct {
+	Error *struct {
+		Description string `json:"description"`
+	} `json:"error"`
+	Message struct {
+		Seq     uint64 `json:"seq"`
+		Subject string `json:"subject"`
+		Headers []byte `json:"hdrs"`
+		Data    []byte `json:"data"`
+	} `json:"message"`
+}
+
+// differs says how what the leader has differs from s.
+func (s *store) differs(ctx context.Context, nc *nats.Conn) (string, error) {
 	next := uint64(1)
+	from := func() (got stored, err error) {
+		return got, ask(ctx, nc, "$JS.API.STREAM.MSG.GET."+loopStream, map[string]any{"seq": next, "next_by_subj": ">"}, &got)
+	}
 	for _, m := range s.messages {
-		var got struct {
-			Error   *struct{ Description string }
-			Message struct {
-				Seq     uint64 `json:"seq"`
-				Subject string `json:"subject"`
-				Headers []byte `json:"hdrs"`
-				Data    []byte `json:"data"`
-			} `json:"message"`
-		}
-		if err := ask(ctx, nc, "$JS.API.STREAM.MSG.GET."+loopStream, map[string]any{"seq": next, "next_by_subj": ">"}, &got); err != nil {
+		got, err := from()
+		if err != nil {
 			return "", err
 		}
-		switch {
+		switch is := got.Message; {
 		case got.Error != nil:
 			return fmt.Sprintf("message %d of %s is missing: %s", m.seq, m.loop, got.Error.Description), nil
-		case got.Message.Seq != m.seq || got.Message.Subject != loopSubject+m.loop || !bytes.Equal(got.Message.Data, m.body) ||
-			!bytes.Contains(got.Message.Headers, []byte(m.text)):
-			return fmt.Sprintf("message %d of %s stands where message %d of %s belongs", got.Message.Seq, got.Message.Subject, m.seq, m.loop), nil
+		case is.Seq != m.seq || is.Subject != loopSubject+m.loop || !bytes.Equal(is.Data, m.body) || !bytes.Contains(is.Headers, []byte(m.text)):
+			return fmt.Sprintf("message %d of %s stands where message %d of %s belongs", is.Seq, is.Subject, m.seq, m.loop), nil
 		}
 		next = m.seq + 1
 	}
-	return "", nil
+	got, err := from()
+	if err == nil && got.Error == nil {
+		return fmt.Sprintf("message %d of %s is nowhere else", got.Message.Seq, got.Message.Subject), nil
+	}
+	return "", err
 }
 
 // lead makes a node the leader and waits until it is.
