@@ -129,12 +129,7 @@ func (a *auditor) wrong(format string, args ...any) {
 // server removes what a snapshot replaces one by one; when it is killed meanwhile,
 // some of that stays, and means nothing.
 func (a *auditor) records(s *store) {
-	from := map[string]uint64{}
-	for _, m := range s.messages {
-		if strings.Contains(m.text, `"k":"snapshot"`) {
-			from[m.loop] = m.seq
-		}
-	}
+	from := s.snapshots()
 	for _, m := range s.messages {
 		if m.gone {
 			a.wrong("%s is gone from the store at %d", m.loop, m.seq)
@@ -161,6 +156,17 @@ func (a *auditor) records(s *store) {
 			l.damaged = fmt.Sprintf("record %d: %v", m.seq, err)
 		}
 	}
+}
+
+// snapshots returns where the last snapshot of each loop is.
+func (s *store) snapshots() map[string]uint64 {
+	from := map[string]uint64{}
+	for _, m := range s.messages {
+		if strings.Contains(m.text, `"k":"snapshot"`) {
+			from[m.loop] = m.seq
+		}
+	}
+	return from
 }
 
 // add takes the next record of a loop.

@@ -8,9 +8,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // CopyFile is in the folder of a run on NATS servers: what was in the store.
@@ -26,11 +29,12 @@ func Servers(ctx context.Context, dir, url string, nodes []string, opts Options)
 		return Report{}, err
 	}
 	defer nc.Close()
-	s, err := readStore(ctx, nc)
+	s, err := readServers(ctx, nc)
 	for try := 0; err != nil && try < 10; try++ { // servers that have just come up elect leaders
-		if err = wait(ctx); err == nil {
-			s, err = readStore(ctx, nc)
+		if err := wait(ctx); err != nil {
+			return Report{}, err
 		}
+		s, err = readServers(ctx, nc)
 	}
 	if err != nil {
 		return Report{}, err
@@ -54,6 +58,58 @@ func Servers(ctx context.Context, dir, url string, nodes []string, opts Options)
 	return r, nil
 }
 
+// readServers reads all messages of all loops and all objects.
+func readServers(ctx context.Context, nc *nats.Conn) (*store, error) {
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return nil, err
+	}
+	s := &store{objects: map[string][]byte{}}
+	if s.messages, err = readMessages(ctx, nc); err != nil {
+		return nil, err
+	}
+	return s, s.readObjects(ctx, js)
+}
+
+// readMessages asks the leader for one message after the other. The consumers of
+// readStore, one a message, are not yet known to each server when they are asked.
+func readMessages(ctx context.Context, nc *nats.Conn) (messages []message, err error) {
+	for next := uint64(1); ; {
+		got, err := readFrom(ctx, nc, next)
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", loopStream, err)
+		}
+		if got.Error != nil {
+			if got.Error.Code != notFound || got.Error.Kind != noMessage {
+				return nil, fmt.Errorf("read %s: %s", loopStream, got.Error.Description)
+			}
+			return messages, nil
+		}
+		h := nats.Header{}
+		if len(got.Message.Headers) > 0 {
+			if h, err = nats.DecodeHeadersMsg(got.Message.Headers); err != nil {
+				return nil, err
+			}
+		}
+		messages = append(messages, message{
+			seq: got.Message.Seq, loop: strings.TrimPrefix(got.Message.Subject, loopSubject), text: h.Get("Loop-Head"), body: got.Message.Data,
+			gone: h.Get("KV-Operation") != "" || h.Get("Nats-Marker-Reason") != "",
+		})
+		next = got.Message.Seq + 1
+	}
+}
+
+// The error that says that no message follows.
+const (
+	notFound  = 404
+	noMessage = 10037
+)
+
+// readFrom reads the first message from a sequence on, as the leader has it.
+func readFrom(ctx context.Context, nc *nats.Conn, seq uint64) (got stored, err error) {
+	return got, ask(ctx, nc, "$JS.API.STREAM.MSG.GET."+loopStream, map[string]any{"seq": seq, "next_by_subj": ">"}, &got)
+}
+
 // sameOn makes a node the leader of the stream of loops and says how what it has
 // differs from s.
 func (s *store) sameOn(ctx context.Context, nc *nats.Conn, node string) (string, error) {
@@ -66,6 +122,8 @@ func (s *store) sameOn(ctx context.Context, nc *nats.Conn, node string) (string,
 // stored is the answer to a request for a message.
 type stored struct {
 	Error *struct {
+		Code        int    `json:"code"`
+		Kind        int    `json:"err_code"`
 		Description string `json:"description"`
 	} `json:"error"`
 	Message struct {
@@ -76,30 +134,28 @@ type stored struct {
 	} `json:"message"`
 }
 
-// differs says how what the leader has differs from s.
+// differs says how what the leader has differs from s. What a snapshot replaced
+// may be left on one node and not on another, and means nothing.
 func (s *store) differs(ctx context.Context, nc *nats.Conn) (string, error) {
-	next := uint64(1)
-	from := func() (got stored, err error) {
-		return got, ask(ctx, nc, "$JS.API.STREAM.MSG.GET."+loopStream, map[string]any{"seq": next, "next_by_subj": ">"}, &got)
+	from := s.snapshots()
+	is, err := readMessages(ctx, nc)
+	if err != nil {
+		return "", err
 	}
-	for _, m := range s.messages {
-		got, err := from()
-		if err != nil {
-			return "", err
+	old := func(m message) bool { return m.seq < from[m.loop] }
+	is, want := slices.DeleteFunc(is, old), slices.DeleteFunc(slices.Clone(s.messages), old)
+	for i, m := range want {
+		switch {
+		case i >= len(is):
+			return fmt.Sprintf("message %d of %s is missing", m.seq, m.loop), nil
+		case is[i].seq != m.seq || is[i].loop != m.loop || is[i].gone != m.gone || is[i].text != m.text || !bytes.Equal(is[i].body, m.body):
+			return fmt.Sprintf("message %d of %s stands where message %d of %s belongs", is[i].seq, is[i].loop, m.seq, m.loop), nil
 		}
-		switch is := got.Message; {
-		case got.Error != nil:
-			return fmt.Sprintf("message %d of %s is missing: %s", m.seq, m.loop, got.Error.Description), nil
-		case is.Seq != m.seq || is.Subject != loopSubject+m.loop || !bytes.Equal(is.Data, m.body) || !bytes.Contains(is.Headers, []byte(m.text)):
-			return fmt.Sprintf("message %d of %s stands where message %d of %s belongs", is.Seq, is.Subject, m.seq, m.loop), nil
-		}
-		next = m.seq + 1
 	}
-	got, err := from()
-	if err == nil && got.Error == nil {
-		return fmt.Sprintf("message %d of %s is nowhere else", got.Message.Seq, got.Message.Subject), nil
+	if more := is[len(want):]; len(more) > 0 {
+		return fmt.Sprintf("message %d of %s is nowhere else", more[0].seq, more[0].loop), nil
 	}
-	return "", err
+	return "", nil
 }
 
 // lead makes a node the leader and waits until it is.
