@@ -80,6 +80,10 @@ chaos: ## A thousand kills, and a fault at every fault point (a quarter of an ho
 	cd loops/loopstest/chaos && go run ./cmd/chaos -kills 1000 -loops 500
 	cd loops/loopstest/chaos && go test . -timeout 60m -run 'FaultPoint|Recovers|Tree' -all -chains 20
 
+.PHONY: chaos-cluster
+chaos-cluster: ## A hundred kills of nodes of a cluster, workers and servers (ten minutes)
+	cd loops/loopstest/chaos && go run ./cmd/chaos -cluster -kills 100 -loops 400
+
 .PHONY: bugs
 bugs: ## Six mistakes, each of which the chaos suite must find
 	cd loops/loopstest/chaos && go run ./cmd/bugs

@@ -19,6 +19,8 @@ type server struct {
 	in   io.WriteCloser
 	gone chan struct{} // closed when its output has ended
 
+	ready chan struct{} // of a worker: closed when it works; nil: a server
+
 	mu      sync.Mutex
 	id      int
 	waiting map[int]chan reply
@@ -38,22 +40,37 @@ type refusedError struct{ text string }
 
 func (e *refusedError) Error() string { return e.text }
 
+// launch starts a worker.
+func launch(cmd *exec.Cmd) (*server, error) {
+	s := &server{cmd: cmd, gone: make(chan struct{}), ready: make(chan struct{}), waiting: map[int]chan reply{}}
+	return s, s.begin()
+}
+
+// begin starts the process.
+func (s *server) begin() error {
+	in, err := s.cmd.StdinPipe()
+	if err != nil {
+		return err
+	}
+	out, err := s.cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	s.in = in
+	if err := s.cmd.Start(); err != nil {
+		return err
+	}
+	go s.read(out)
+	return nil
+}
+
 // connect starts a server and says hello.
 func connect(ctx context.Context, cmd *exec.Cmd) (*server, error) {
 	s := &server{cmd: cmd, gone: make(chan struct{}), waiting: map[int]chan reply{}}
-	in, err := cmd.StdinPipe()
+	err := s.begin()
 	if err != nil {
 		return nil, err
 	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	s.in = in
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	go s.read(out)
 	_, err = s.request(ctx, "initialize", map[string]any{"protocolVersion": "2025-11-25", "capabilities": map[string]any{},
 		"clientInfo": map[string]any{"name": "chaos", "version": "1"}})
 	if err == nil {
@@ -68,10 +85,16 @@ func (s *server) pid() int { return s.cmd.Process.Pid }
 func (s *server) read(out io.Reader) {
 	defer close(s.gone)
 	in := bufio.NewReader(out)
-	for {
+	for first := true; ; first = false {
 		line, err := in.ReadBytes('\n')
 		if err != nil {
 			return
+		}
+		if s.ready != nil {
+			if first { // it says once that it works
+				close(s.ready)
+			}
+			continue
 		}
 		var m struct {
 			ID int `json:"id"`

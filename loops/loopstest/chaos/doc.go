@@ -14,6 +14,13 @@
 // SIGSTOP; orderly ends. What was killed is started again. In the end everything
 // may finish, and the auditor is asked.
 //
+// On a cluster ([Options.Cluster]) the store is three NATS servers, each a process,
+// and the users' servers have workers beside them. Nodes are killed one at a time,
+// the next one when the one before has caught up; servers and workers are killed;
+// a worker is stopped, or cut off from the nodes, for longer than its lease. Then a
+// body that runs beside its successor is an anomaly, unless its worker was
+// stopped; and in the end each node must have the same messages.
+//
 // Three files tell what happened, each written by somebody else:
 //
 //   - effects.jsonl: what bodies did. Each line is one write with O_APPEND, before

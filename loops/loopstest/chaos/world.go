@@ -35,6 +35,8 @@ type Options struct {
 	Damage  int           // loops whose newest record is damaged
 	Calm    bool          // only SIGKILL: no stops, no orderly ends
 	Nested  bool          // only trees of loops
+	Cluster bool          // the loops are on three NATS servers, which are killed, too
+	Workers int           // in a cluster: processes of `loop-mcp worker`; 0: 3
 	Log     func(format string, args ...any)
 }
 
@@ -48,6 +50,7 @@ type world struct {
 
 	history *history
 	slots   []*slot
+	nodes   *nodes       // nil: the store is a folder
 	started atomic.Int64 // loops
 	settled atomic.Int64 // of them
 	kills   atomic.Int64
@@ -91,11 +94,14 @@ func Run(ctx context.Context, opts Options) (report audit.Report, dir string, er
 			srv.kill()
 		}
 	}
-	report, auditErr := audit.Folder(ctx, w.dir, audit.Options{})
+	report, auditErr := w.audited(ctx)
 	return report, w.dir, errors.Join(err, auditErr)
 }
 
 func newWorld(ctx context.Context, opts Options) (*world, error) {
+	if opts.Cluster {
+		opts.clustered()
+	}
 	if opts.Servers == 0 {
 		opts.Servers = 4
 	}
@@ -123,6 +129,9 @@ func newWorld(ctx context.Context, opts Options) (*world, error) {
 	}
 	if err == nil {
 		err = w.build(ctx)
+	}
+	if err == nil && opts.Cluster {
+		err = w.startNodes(ctx)
 	}
 	if err == nil {
 		err = w.configure()
@@ -167,7 +176,7 @@ func (w *world) configure() error {
 		"LOOP_MCP_HOME="+filepath.Join(w.dir, audit.DataFolder), "XDG_CONFIG_HOME="+filepath.Join(w.dir, "config"), "CHAOS_PROGRAM="+w.program)
 	w.env = append(w.env, w.opts.Env...)
 	return os.WriteFile(filepath.Join(w.dir, "config/loop-mcp/config.yaml"), fmt.Appendf(nil,
-		"allow_commands: [%q]\nroots: [\"/\"]\npass_env: [CHAOS_PROGRAM]\nworkers: 4\nlive_loops: 100000\n%s\n", w.body, w.opts.Config), 0o600)
+		"allow_commands: [%q]\nroots: [\"/\"]\npass_env: [CHAOS_PROGRAM, LOOP_MCP_NATS_URL]\nworkers: 4\nlive_loops: 100000\n%s\n", w.body, w.opts.Config), 0o600)
 }
 
 // command is loop-mcp with its standard error in a file.
@@ -190,9 +199,8 @@ func closeLog(cmd *exec.Cmd) {
 func (w *world) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	for n := range w.opts.Servers {
-		s := &slot{w: w, free: make(chan struct{})}
-		w.slots = append(w.slots, s)
+	w.places()
+	for n, s := range w.slots {
 		if err := s.start(ctx); err != nil {
 			return fmt.Errorf("server %d: %w", n, err)
 		}
@@ -200,11 +208,18 @@ func (w *world) run(ctx context.Context) error {
 	var parties sync.WaitGroup
 	parties.Go(func() {
 		defer close(w.done)
-		if err := w.faults(ctx); err != nil {
+		faults := w.faults
+		if w.nodes != nil {
+			faults = w.clusterFaults
+		}
+		if err := faults(ctx); err != nil {
 			cancel(err)
 		}
 	})
-	if !w.opts.Nested {
+	switch {
+	case w.nodes != nil:
+		parties.Go(func() { w.lists(ctx) })
+	case !w.opts.Nested:
 		parties.Go(func() { w.commandLine(ctx) })
 	}
 	parties.Go(func() { w.damage(ctx) })
@@ -218,6 +233,17 @@ func (w *world) run(ctx context.Context) error {
 		err = errors.Join(err, s.end())
 	}
 	return err
+}
+
+// places makes the places of processes.
+func (w *world) places() {
+	if w.nodes != nil {
+		w.clusterSlots()
+		return
+	}
+	for range w.opts.Servers {
+		w.slots = append(w.slots, &slot{w: w})
+	}
 }
 
 // users start loops, at most so many at once, spread over the kills.

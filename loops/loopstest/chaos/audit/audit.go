@@ -3,7 +3,9 @@ package audit
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -21,6 +23,8 @@ type Report struct {
 	InFlight   int // kills that cut off a running body
 	Ends       int // processes that were ended in order
 	Stops      int
+	Nodes      int // nodes that were killed
+	Cutoffs    int // workers that were cut off from the cluster
 	Damaged    int // loops
 	Paid       int // metered calls that were made
 	Leftovers  int // records that a snapshot had replaced
@@ -34,6 +38,9 @@ func (r Report) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d loops, %d iterations, %d starts, %d runs of bodies (%d cut off); %d kills (%d with a start in flight), %d stops, %d damaged loops, %d orderly ends; %d answers; %d leftovers; ended: %v\n%d anomalies",
 		r.Loops, r.Iterations, r.Starts, r.Runs, r.Cut, r.Kills, r.InFlight, r.Stops, r.Damaged, r.Ends, r.Told, r.Leftovers, r.Settled, len(r.Anomalies))
+	if r.Nodes > 0 {
+		fmt.Fprintf(&b, "; %d nodes killed, %d workers cut off", r.Nodes, r.Cutoffs)
+	}
 	for _, a := range r.Anomalies[:min(len(r.Anomalies), 50)] {
 		b.WriteString("\n  " + a)
 	}
@@ -44,7 +51,8 @@ func (r Report) String() string {
 type Options struct {
 	// Leases says that a worker may lose a loop without being killed, because
 	// it was cut off from the store or stopped for longer than its lease: then
-	// its late start of a body proves nothing.
+	// it leaves a start cut off although it lives. A body runs beside its
+	// successor, or after it, only where a worker was stopped.
 	Leases bool
 }
 
@@ -68,11 +76,15 @@ type auditor struct {
 	opts  Options
 	loops map[string]*loop
 	lives map[int][]life // of the processes that the driver started, by number
+	stops map[int][]life // when they were stopped
 }
 
 // Folder audits a run from its folder. All its processes must have ended.
 func Folder(ctx context.Context, dir string, opts Options) (Report, error) {
-	s, err := readFolder(ctx, filepath.Join(dir, DataFolder))
+	s, err := readCopy(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		s, err = readFolder(ctx, filepath.Join(dir, DataFolder))
+	}
 	if err != nil {
 		return Report{}, err
 	}
@@ -88,7 +100,7 @@ func audit(s *store, dir string, opts Options) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
-	a := &auditor{opts: opts, loops: map[string]*loop{}, lives: map[int][]life{}, Report: Report{Settled: map[string]int{}}}
+	a := &auditor{opts: opts, loops: map[string]*loop{}, lives: map[int][]life{}, stops: map[int][]life{}, Report: Report{Settled: map[string]int{}}}
 	a.records(s)
 	a.read(effects, history)
 	for _, id := range slices.Sorted(mapKeys(a.loops)) {
@@ -117,12 +129,7 @@ func (a *auditor) wrong(format string, args ...any) {
 // server removes what a snapshot replaces one by one; when it is killed meanwhile,
 // some of that stays, and means nothing.
 func (a *auditor) records(s *store) {
-	from := map[string]uint64{}
-	for _, m := range s.messages {
-		if strings.Contains(m.text, `"k":"snapshot"`) {
-			from[m.loop] = m.seq
-		}
-	}
+	from := s.snapshots()
 	for _, m := range s.messages {
 		if m.gone {
 			a.wrong("%s is gone from the store at %d", m.loop, m.seq)
@@ -149,6 +156,17 @@ func (a *auditor) records(s *store) {
 			l.damaged = fmt.Sprintf("record %d: %v", m.seq, err)
 		}
 	}
+}
+
+// snapshots returns where the last snapshot of each loop is.
+func (s *store) snapshots() map[string]uint64 {
+	from := map[string]uint64{}
+	for _, m := range s.messages {
+		if strings.Contains(m.text, `"k":"snapshot"`) {
+			from[m.loop] = m.seq
+		}
+	}
+	return from
 }
 
 // add takes the next record of a loop.
@@ -207,6 +225,13 @@ func (a *auditor) read(effects []Effect, history []Told) {
 			continue
 		case OpStop:
 			a.Stops++
+			a.stops[t.PID] = append(a.stops[t.PID], life{from: t.Asked, to: t.At})
+			continue
+		case OpNode:
+			a.Nodes++
+			continue
+		case OpCut:
+			a.Cutoffs++
 			continue
 		case OpUp:
 			a.lives[t.PID] = append(a.lives[t.PID], life{from: t.At})
@@ -235,6 +260,11 @@ func (a *auditor) read(effects []Effect, history []Told) {
 // life is when a process lived, in Unix nanoseconds: until somebody set about to
 // end it.
 type life struct{ from, to int64 }
+
+// stopped reports whether a process was stopped for some of that time.
+func (a *auditor) stopped(pid int, from, to int64) bool {
+	return slices.ContainsFunc(a.stops[pid], func(l life) bool { return l.from <= to && from <= l.to })
+}
 
 func (a *auditor) over(t Told) {
 	if lives := a.lives[t.PID]; len(lives) > 0 {

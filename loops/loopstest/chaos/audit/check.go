@@ -103,13 +103,17 @@ func (a *auditor) runs(l *loop) {
 		if was, twice := begun[e.Start]; twice {
 			a.wrong("%s: start %d ran twice, below processes %d and %d", l.id, e.Start, was.Parent, e.Parent)
 		}
-		if !a.opts.Leases && (e.Start < newest.Start || e.Iteration < newest.Iteration) {
+		excused := a.opts.Leases && a.stopped(e.Parent, e.At-int64(late), e.At)
+		if !excused && (e.Start < newest.Start || e.Iteration < newest.Iteration) {
 			a.wrong("%s: start %d of iteration %d ran after start %d of iteration %d", l.id, e.Start, e.Iteration, newest.Start, newest.Iteration)
 		}
 		begun[e.Start], newest = e, e
 	}
 	if l.forged {
 		return
+	}
+	if a.opts.Leases {
+		a.beside(l, begun, ends)
 	}
 	charged, limit := l.last.Head.Usage.Starts, l.last.Head.Limits.MaxIterations
 	if len(begun) > charged {
@@ -121,6 +125,28 @@ func (a *auditor) runs(l *loop) {
 	if l.kind() == "command" || len(begun) > 0 {
 		a.Cut += charged - len(l.iterations) - repeated
 		a.committed(l, begun, ends)
+	}
+}
+
+// late is how long before its body a worker that was stopped meanwhile may have
+// charged the start.
+const late = 10 * time.Second
+
+// beside finds bodies of one loop that ran at the same time. Only a worker that
+// is stopped can't end its body before another one takes the loop.
+func (a *auditor) beside(l *loop, begun, ends map[int]Effect) {
+	for n, first := range begun {
+		end, ended := ends[n]
+		if !ended {
+			continue
+		}
+		for m, second := range begun {
+			if m == n || second.At < first.At || second.At > end.At ||
+				a.stopped(first.Parent, first.At-int64(late), end.At) || a.stopped(second.Parent, second.At-int64(late), second.At) {
+				continue
+			}
+			a.wrong("%s: start %d below process %d ran beside start %d below process %d, which was not stopped", l.id, m, second.Parent, n, first.Parent)
+		}
 	}
 }
 

@@ -74,7 +74,9 @@ const (
 	OpUp          = "up"          // a process was started
 	OpKill        = "kill"        // a process was killed, while Starts bodies ran below it
 	OpEnd         = "end"         // a process was ended in order
-	OpStop        = "stop"        // a process was stopped for a while
+	OpStop        = "stop"        // a process was stopped for a while, in a cluster from Asked to At
+	OpCut         = "cut"         // a worker was cut off from the cluster for a while
+	OpNode        = "node"        // a node of the cluster was killed
 	OpDamage      = "damage"      // a record of the loop was replaced by one that is damaged
 	OpQuarantined = "quarantined" // the loop was shown as damaged
 	OpMissing     = "missing"     // an acknowledged loop is not found, or not in a list

@@ -13,12 +13,19 @@ import (
 
 func main() {
 	leases := flag.Bool("leases", false, "the run was on a cluster")
+	url := flag.String("nats", "", "the run's NATS servers node-0, node-1 and node-2, when they run")
 	flag.Parse()
 	if flag.NArg() != 1 {
-		fmt.Fprintln(os.Stderr, "usage: audit [-leases] FOLDER")
+		fmt.Fprintln(os.Stderr, "usage: audit [-leases] [-nats URL] FOLDER")
 		os.Exit(2)
 	}
-	report, err := audit.Folder(context.Background(), flag.Arg(0), audit.Options{Leases: *leases})
+	opts := audit.Options{Leases: *leases}
+	report, err := audit.Report{}, error(nil)
+	if *url != "" {
+		report, err = audit.Servers(context.Background(), flag.Arg(0), *url, []string{"node-0", "node-1", "node-2"}, opts)
+	} else {
+		report, err = audit.Folder(context.Background(), flag.Arg(0), opts)
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
