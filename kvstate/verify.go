@@ -64,7 +64,12 @@ func (s *Store) Verify(ctx context.Context) (Verification, error) {
 		}
 		v.Loops = append(v.Loops, c)
 	}
-	if err := s.verifyBeside(ctx, &v); err != nil {
+	err = s.verifyBeside(ctx, &v)
+	if errors.Is(err, errMangled) { // what comes after it can't be read
+		v.Problems = append(v.Problems, fmt.Sprintf("%v: %v", err, loops.ErrDamaged))
+		err = nil
+	}
+	if err != nil {
 		return v, fmt.Errorf("verify the store: %w", err)
 	}
 	return v, nil

@@ -31,6 +31,7 @@ func diesPaying(store *loopstest.Memory, runner string) loopstest.Step {
 		if _, err := turn.Meter.Reserve(ctx, paid(1000, 1000)); err != nil {
 			return loops.Result{}, err
 		}
+		time.Sleep(time.Second) // whoever started the loop through it has its answer
 		store.Kill(runner)
 		<-ctx.Done()
 		return loops.Result{}, ctx.Err()
