@@ -101,3 +101,17 @@ func TestServersThatCantBeUsed(t *testing.T) {
 	b.write("config/loop-mcp/config.yaml", "nats: {url: \"nats://127.0.0.1:1\", creds_file: mine.creds}\n")
 	b.want(1, []string{"ls"}, filepath.Join("config", "loop-mcp", "mine.creds"))
 }
+
+// TestRestingLoopsGoOnWhenTheServersAreBack: they were away when the client came,
+// and no call ever asks for them.
+func TestRestingLoopsGoOnWhenTheServersAreBack(t *testing.T) {
+	b := newBox(t)
+	servers := clustertest.Start(t, clustertest.Options{Nodes: 1})
+	there := b.on(servers.URL())
+	there.want(0, []string{"start", there.loop("resting", "effect", "until: {all: [{kind: claim}]}")})
+	servers.Kill(0)
+	c := there.connect()
+	(&started{b: there, stderr: c.stderr}).until("resting loops do not go on")
+	servers.Begin(0)
+	there.untilFile("effects")
+}

@@ -85,6 +85,7 @@ func (a *app) serve(ctx context.Context) error {
 		return err
 	}
 	lazy := &lazyHost{settings: s, options: engineOptions{log: log, parent: a.parent(), role: roleServer}}
+	lazy.waking, lazy.stopWaking = context.WithCancel(context.Background())
 	defer lazy.close()
 	version, _ := build()
 	server := mcpserver.New(lazy.engine, &mcpserver.Options{
@@ -110,6 +111,9 @@ type lazyHost struct {
 	lost   error // a newer program has taken the store over
 	timer  *time.Timer
 	woken  sync.WaitGroup // besides: who waits for lost
+
+	waking     context.Context // of opening the store without a call
+	stopWaking context.CancelFunc
 }
 
 // engine opens the store, or returns the engine that is there.
@@ -168,8 +172,8 @@ func (l *lazyHost) wake() {
 }
 
 // wakeLater opens the store in a moment. Somebody may have it: the last client's
-// server that is about to end, or a dead one's child. It is asked for until it is free. The
-// caller holds the lock.
+// server that is about to end, or a dead one's child. NATS servers may be about to
+// come. It is asked for until it can be had. The caller holds the lock.
 func (l *lazyHost) wakeLater(told bool) {
 	l.woken.Add(1)
 	l.timer = time.AfterFunc(wakeAfter, func() {
@@ -177,14 +181,14 @@ func (l *lazyHost) wakeLater(told bool) {
 		if has, err := l.settings.hasStore(); err != nil || !has {
 			return
 		}
-		_, err := l.engine(context.Background())
-		if err == nil || errors.Is(err, loops.ErrClosed) {
+		_, err := l.engine(l.waking)
+		if err == nil || errors.Is(err, loops.ErrClosed) || l.waking.Err() != nil {
 			return
 		}
 		if !told {
 			l.options.log.Warn("resting loops do not go on", "error", err)
 		}
-		if _, inUse := errors.AsType[*embed.InUseError](err); !inUse {
+		if _, inUse := errors.AsType[*embed.InUseError](err); !inUse && !l.settings.clustered() {
 			return
 		}
 		l.mu.Lock()
@@ -197,6 +201,7 @@ func (l *lazyHost) wakeLater(told bool) {
 
 // close ends the work and waits for it.
 func (l *lazyHost) close() {
+	l.stopWaking()
 	l.mu.Lock()
 	l.closed = true
 	if l.timer != nil && l.timer.Stop() {

@@ -163,7 +163,7 @@ func (u *user) ask(ctx context.Context, tool string, args map[string]any, t audi
 func (u *user) gentle(ctx context.Context, err error, tool string) {
 	var refused *refusedError
 	switch {
-	case errors.As(err, &refused) && (strings.Contains(refused.text, "not found") || strings.Contains(refused.text, "no loop")):
+	case errors.As(err, &refused) && (strings.Contains(refused.text, "not found") || strings.Contains(refused.text, `no loop \"`)):
 		u.w.history.add(audit.Told{Op: audit.OpMissing, Loop: u.id, Failed: refused.text})
 	case errors.Is(err, context.DeadlineExceeded):
 		u.w.opts.Log("%s of %s: %v", tool, u.id, err)
