@@ -57,9 +57,13 @@ func (m *liar) Generate(_ context.Context, _ model.Request, live func(model.Live
 }
 
 func hostileTexts() []string {
+	long := 100_000_000
+	if *hostile <= 40 { // the short form: each case takes many times its text in memory
+		long = 12_000_000
+	}
 	return []string{
 		"",
-		strings.Repeat("x", 100_000_000),
+		strings.Repeat("x", long),
 		strings.Repeat("\xff\xfe", 10_000),
 		strings.Repeat("\x00", 10_000) + "a",
 		"\x1b]0;evil\x07\x1b[2J\x1b[31mred\u009b31m\u202e" + strings.Repeat("\x1b[", 1000),
