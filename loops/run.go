@@ -108,7 +108,7 @@ func (r *run) take() (bool, error) {
 		}
 	}
 	r.adopt(got)
-	if len(s.Reserved) > 0 { // the calls of a dead worker count as spent now, also above
+	if got.Origin.Parent != "" { // a dead worker may have spent without handing it up
 		if err := r.e.draw(ctx, got, false); err != nil {
 			r.e.opts.Logger.Error("what a dead worker may have spent was not handed up", "loop", s.ID, "cause", err)
 		}
