@@ -177,8 +177,11 @@ func (e *Engine) do(ctx context.Context, id ID, r Request) (Outcome, error) {
 // settled.
 func (e *Engine) after(ctx context.Context, s State, r Request) error {
 	var problems []error
+	if s.Origin.Parent != "" { // what it spent, also a call that was cut off
+		problems = append(problems, e.draw(ctx, s, false))
+	}
 	if r.Action == Submit && r.Usage != nil {
-		problems = append(problems, e.draw(ctx, s, false), e.spendToday(ctx, r.Usage.CostUSD))
+		problems = append(problems, e.spendToday(ctx, r.Usage.CostUSD))
 	}
 	if err := errors.Join(append(problems, e.endChildren(ctx, s))...); err != nil {
 		e.opts.Logger.Error("what follows a request was not finished", "loop", s.ID, "request", r.Action, "cause", err)

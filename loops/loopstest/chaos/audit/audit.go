@@ -20,6 +20,7 @@ type Report struct {
 	Runs       int // of bodies, as they say themselves
 	Cut        int // starts that came to no iteration and asked for no repetition
 	Kills      int
+	Off        int // loops whose ledger has other calls than were made
 	InFlight   int // kills that cut off a running body
 	Ends       int // processes that were ended in order
 	Stops      int
@@ -324,8 +325,11 @@ func (a *auditor) budgets() {
 			continue
 		}
 		limit, spent := l.last.Head.Limits.MaxToolCalls, l.last.Head.Usage.ToolCalls
-		if spent > limit || paid[l.id] > limit || paid[l.id] > spent {
-			a.wrong("%s: %d tool calls are in its ledger, %d were made, here and below it; the limit is %d", l.id, spent, paid[l.id], limit)
+		if paid[l.id] > limit {
+			a.wrong("%s: %d tool calls were made, here and below it; the limit is %d", l.id, paid[l.id], limit)
+		}
+		if spent > limit || paid[l.id] > spent {
+			a.Off++ // calls that were cut off: known, and the limit holds all the same
 		}
 	}
 }
