@@ -248,13 +248,13 @@ func (s *Store) Close() error {
 
 // begin counts a call that Close waits for; the caller calls end.
 func (s *Store) begin(ctx context.Context) (end func(), err error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
+	if s.closed { // asked first: the end of the store ends contexts, too
 		return nil, loops.ErrClosed
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
 	}
 	s.calls.Add(1)
 	return s.calls.Done, nil

@@ -106,13 +106,10 @@ func (m *Memory) Runner() string { return m.name }
 
 // usable returns why a call cannot be served. The caller holds mu.
 func (m *Memory) usable(ctx context.Context) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	if !m.runners[m.name] {
+	if !m.runners[m.name] { // asked first: the end of the runner ends contexts, too
 		return fmt.Errorf("runner %s has ended: %w", m.name, loops.ErrClosed)
 	}
-	return nil
+	return ctx.Err()
 }
 
 // wake lets everybody who waits look again. The caller holds mu.
