@@ -167,6 +167,28 @@ func TestBefore(t *testing.T) {
 	})
 }
 
+// TestAround: it may answer a request itself, with a code of its own, or leave it to the server; the
+// answer goes under the client's id.
+func TestAround(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := startPeer(t, newServer(), &Options{Around: func(ctx context.Context, method string, msg json.RawMessage, next func(context.Context, json.RawMessage) mcp.JSONRPCMessage) mcp.JSONRPCMessage {
+			switch {
+			case server.ClientSessionFromContext(ctx) == nil:
+				t.Error("Around has no session")
+			case method == "tasks/get":
+				return mcp.NewJSONRPCError(mcp.NewRequestId("other"), -32021, "not for you", nil)
+			case method == "tools/list":
+				panic("secret")
+			}
+			return next(ctx, msg)
+		}})
+		checkSummaries(t, p.send(`{"jsonrpc":"2.0","id":1,"method":"tasks/get"}`), "1: -32021")
+		checkSummaries(t, p.send(pingLine("2")), "2: {}")
+		checkSummaries(t, p.send(`{"jsonrpc":"2.0","id":3,"method":"tools/list"}`), "3: -32603")
+		p.endWell()
+	})
+}
+
 // TestPanic: a handler's panic is an internal error without the panic's text.
 func TestPanic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -62,6 +62,9 @@ func (c *conn) dispatch(ctx context.Context, k *call, msg []byte) (resp mcp.JSON
 	if k.id != nil && c.opts.Before != nil {
 		ctx, msg = c.opts.Before(ctx, k.method, msg)
 	}
+	if k.id != nil && c.opts.Around != nil {
+		return c.opts.Around(ctx, k.method, msg, c.server.HandleMessage)
+	}
 	return c.server.HandleMessage(ctx, msg)
 }
 

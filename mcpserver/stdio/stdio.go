@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/mark3labs/mcp-go/mcp"
 	"github.com/mark3labs/mcp-go/server"
 )
 
@@ -32,6 +33,11 @@ type Options struct {
 	// request's own goroutine; the context carries the request's session. The message may hold
 	// invalid UTF-8. A panic is answered as an internal error. Default: nothing is replaced.
 	Before func(ctx context.Context, method string, msg json.RawMessage) (context.Context, json.RawMessage)
+
+	// Around replaces the dispatch of a request: it may answer itself or call next, which is what it
+	// would be without. It runs after Before, on the request's own goroutine; a panic is answered as
+	// an internal error. Default: next.
+	Around func(ctx context.Context, method string, msg json.RawMessage, next func(context.Context, json.RawMessage) mcp.JSONRPCMessage) mcp.JSONRPCMessage
 
 	// FirstMessage is called once, on the reading goroutine, when the first valid message arrived.
 	// It must not block. Default: not called.
