@@ -14,7 +14,7 @@ import (
 // Options.Grace and returns ctx.Err(). It closes l. Without a token, it refuses a listener that is
 // not on a loopback address.
 func (h *Handler) Serve(ctx context.Context, l net.Listener) error {
-	if err := h.mayListen(l.Addr()); err != nil {
+	if err := h.MayServe(l.Addr()); err != nil {
 		return errors.Join(err, l.Close())
 	}
 	s := &http.Server{
@@ -48,12 +48,13 @@ func (h *Handler) Serve(ctx context.Context, l net.Listener) error {
 
 var errNoToken = errors.New("a token is needed")
 
-func (h *Handler) mayListen(addr net.Addr) error {
+// MayServe says why Serve would refuse a listener at addr, if it would.
+func (h *Handler) MayServe(addr net.Addr) error {
 	tcp, ok := addr.(*net.TCPAddr)
 	if len(h.opts.Tokens) > 0 || !ok || tcp.IP.IsLoopback() {
 		return nil
 	}
-	return fmt.Errorf("serve on %s: %w: others than this machine can reach that address", addr, errNoToken)
+	return fmt.Errorf("serve on %s: %w, because other machines can reach that address", addr, errNoToken)
 }
 
 func ended(ctx context.Context) context.Context {
