@@ -37,7 +37,9 @@ func initializeWith(caps string) string {
 
 const elicits = `{"elicitation":{}}`
 
-func answerLine(id, result string) string { return `{"jsonrpc":"2.0","id":` + id + `,"result":` + result + `}` }
+func answerLine(id, result string) string {
+	return `{"jsonrpc":"2.0","id":` + id + `,"result":` + result + `}`
+}
 
 // asking starts a peer that declared caps.
 func asking(t *testing.T, caps string) *peer {
