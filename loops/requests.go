@@ -324,7 +324,7 @@ func byPerson(r Request) string {
 func (s State) setLimits(r Request, now time.Time) State {
 	before := s.Limits
 	s.Limits = s.Limits.Merge(r.Limits)
-	s.emit(now, EventLimits, changes(before, s.Limits)+byPerson(r))
+	s.emit(now, EventLimits, before.Changes(s.Limits)+byPerson(r))
 	switch s.Status {
 	case Capped:
 		return s.raised(now)
