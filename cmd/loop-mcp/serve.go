@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,10 +10,13 @@ import (
 	"sync"
 	"time"
 
+	"example.com/loop-mcp/kvstate"
 	"example.com/loop-mcp/kvstate/embed"
 	"example.com/loop-mcp/loops"
 	"example.com/loop-mcp/mcpserver"
 	"example.com/loop-mcp/mcpserver/stdio"
+	"example.com/loop-mcp/mcpserver/tasks"
+	"github.com/mark3labs/mcp-go/mcp"
 	"github.com/spf13/cobra"
 )
 
@@ -88,11 +92,13 @@ func (a *app) serve(ctx context.Context) error {
 	lazy.waking, lazy.stopWaking = context.WithCancel(context.Background())
 	defer lazy.close()
 	version, _ := build()
-	server := mcpserver.New(lazy.engine, &mcpserver.Options{
-		Version: version, MaxWait: time.Duration(s.MaxWait), Files: files{s.library()}, Approvals: s.Approvals, Logger: log,
-	})
-	err = stdio.Serve(ctx, server, a.stdin, protocol, &stdio.Options{
-		Before: mcpserver.KeepArguments, FirstMessage: lazy.wake, Logger: log,
+	offer := &mcpserver.Options{
+		Version: version, MaxWait: time.Duration(s.MaxWait), Files: files{s.library()}, Approvals: s.Approvals,
+		Retention: cmp.Or(time.Duration(s.Retention), kvstate.DefaultRetention), Logger: log,
+	}
+	layer := tasks.New(mcpserver.NewTasks(lazy.engine, offer), &tasks.Options{Info: &mcp.Implementation{Name: "loop", Version: version}, Logger: log})
+	err = stdio.Serve(ctx, mcpserver.New(lazy.engine, offer), a.stdin, protocol, &stdio.Options{
+		Before: mcpserver.KeepArguments, Around: layer.Around, FirstMessage: lazy.wake, Logger: log,
 	})
 	if errors.Is(err, context.Canceled) {
 		return &exitError{code: exitInterrupted}
