@@ -2,9 +2,14 @@ package mcpserver
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"iter"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"example.com/loop-mcp/loops"
@@ -149,9 +154,8 @@ func (t *tools) task(e engineAPI, s loops.State) (tasks.Task, error) {
 		var err error
 		task.Result, err = result(t.snapshot(e, s, SnapshotOptions{Limits: true}))
 		return task, err
-	case s.Status == loops.NeedsInput && s.Attention != nil:
-		task.Status, task.Poll = tasks.InputRequired, pollIdle
-		task.Inputs = map[string]mcp.InputRequest{s.Attention.ID: inputRequest(s)}
+	case asks(s):
+		task.Status, task.Poll, task.Inputs = tasks.InputRequired, pollIdle, inputs(s)
 		task.Message += " · " + t.snapshot(e, s, SnapshotOptions{}).Next
 	case s.Status == loops.Paused:
 		task.Poll = pollIdle
@@ -166,21 +170,51 @@ func (t *tools) task(e engineAPI, s loops.State) (tasks.Task, error) {
 func (b *taskBackend) Update(ctx context.Context, id string, responses map[string]json.RawMessage) error {
 	return b.with(ctx, func(e engineAPI) error {
 		s, err := taskLoop(ctx, e, id)
-		if err != nil || ended(s) || s.Status != loops.NeedsInput || s.Attention == nil {
+		if err != nil || ended(s) || !asks(s) {
 			return err
 		}
-		raw, asked := responses[s.Attention.ID]
-		if !asked {
-			return nil
-		}
-		r, decided, err := decision(s, raw)
-		if err != nil || !decided {
+		r, err := word(s, responses)
+		if err != nil || r.Action == "" {
 			return err
 		}
 		_, err = e.Do(ctx, s.ID, r)
-		if refused := (*loops.RefusedError)(nil); errors.As(err, &refused) && (refused.Code == "wrong_status" || refused.Code == "stale_attention") {
+		if refused, ok := errors.AsType[*loops.RefusedError](err); ok && (refused.Code == "wrong_status" || refused.Code == "stale_attention") {
 			return nil // somebody was faster
 		}
 		return err
 	})
+}
+
+// word is what the person said to what the loop asks. Without an action: nothing.
+func word(s loops.State, responses map[string]json.RawMessage) (loops.Request, error) {
+	for _, key := range slices.Sorted(maps.Keys(responses)) {
+		if about, _, _ := strings.Cut(key, "."); about != s.Attention.ID {
+			continue
+		}
+		var result mcp.ElicitationResult
+		if err := json.Unmarshal(responses[key], &result); err != nil {
+			return loops.Request{}, &tasks.ParamError{Param: "inputResponses." + key, Problem: "must be the result of " + string(mcp.MethodElicitationCreate) + ": " + err.Error()}
+		}
+		r, err := Reply(s, &result)
+		switch {
+		case errors.Is(err, errNobody): // the loop goes on waiting
+			return loops.Request{}, nil
+		case err != nil:
+			return loops.Request{}, &tasks.ParamError{Param: "inputResponses." + key, Problem: err.Error()}
+		}
+		return r, nil
+	}
+	return loops.Request{}, nil
+}
+
+// inputs asks the person at the client. The key is of this very question: when
+// what it shows has changed, it is another one for clients that compare.
+func inputs(s loops.State) map[string]mcp.InputRequest {
+	q, ok := Question(s)
+	if !ok {
+		return nil
+	}
+	q.Mode = mcp.ElicitationModeForm
+	sum := sha256.Sum256([]byte(q.Message))
+	return map[string]mcp.InputRequest{fmt.Sprintf("%s.%x", s.Attention.ID, sum[:4]): mcp.NewElicitationInputRequest(q)}
 }
