@@ -12,6 +12,7 @@ import (
 // demand.
 type fakeEngine struct {
 	state   loops.State
+	heads   []loops.Head // in lists
 	events  []loops.Event
 	err     error                        // of every method
 	panics  any                          // of List
@@ -49,7 +50,7 @@ func (f *fakeEngine) List(context.Context, loops.Filter) ([]loops.Head, string, 
 	if f.panics != nil {
 		panic(f.panics)
 	}
-	return nil, "", f.err
+	return f.heads, "", f.err
 }
 
 func (f *fakeEngine) Wait(_ context.Context, _ loops.ID, _ uint64, _ loops.WaitFor, _ time.Duration, onChange func(loops.Head)) (loops.State, bool, error) {

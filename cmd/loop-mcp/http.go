@@ -15,6 +15,7 @@ import (
 	"unicode"
 
 	"example.com/loop-mcp/loops"
+	"example.com/loop-mcp/mcpserver"
 	"example.com/loop-mcp/mcpserver/streamhttp"
 )
 
@@ -51,7 +52,7 @@ func (a *app) serveHTTP(ctx context.Context, address string) error {
 	defer lazy.close()
 	what := lazy.service()
 	h := streamhttp.New(what.server, &streamhttp.Options{
-		Before: what.before, Around: what.around, Tokens: tokens, AllowedOrigins: s.HTTP.AllowedOrigins, Logger: log,
+		Before: what.before, Around: what.around, Context: mcpserver.WithOwner, Tokens: tokens, AllowedOrigins: s.HTTP.AllowedOrigins, Logger: log,
 	})
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 	if err != nil {
