@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -9,10 +11,13 @@ import (
 	"sync"
 	"time"
 
+	"example.com/loop-mcp/kvstate"
 	"example.com/loop-mcp/kvstate/embed"
 	"example.com/loop-mcp/loops"
 	"example.com/loop-mcp/mcpserver"
 	"example.com/loop-mcp/mcpserver/stdio"
+	"example.com/loop-mcp/mcpserver/tasks"
+	"github.com/mark3labs/mcp-go/mcp"
 	"github.com/mark3labs/mcp-go/server"
 	"github.com/spf13/cobra"
 )
@@ -106,8 +111,9 @@ func (a *app) serve(ctx context.Context) error {
 	}
 	lazy := newLazyHost(s, engineOptions{log: log, parent: a.parent(), role: roleServer})
 	defer lazy.close()
-	err = stdio.Serve(ctx, lazy.server(), a.stdin, protocol, &stdio.Options{
-		Before: mcpserver.KeepArguments, FirstMessage: lazy.wake, Logger: log,
+	server, around := lazy.server()
+	err = stdio.Serve(ctx, server, a.stdin, protocol, &stdio.Options{
+		Before: mcpserver.KeepArguments, Around: around, FirstMessage: lazy.wake, Logger: log,
 	})
 	if errors.Is(err, context.Canceled) {
 		return &exitError{code: exitInterrupted}
@@ -115,13 +121,21 @@ func (a *app) serve(ctx context.Context) error {
 	return err
 }
 
-// server returns the MCP server, which every transport serves.
-func (l *lazyHost) server() *server.MCPServer {
+// around is the hook of a transport that may answer a request before the server
+// does.
+type around func(ctx context.Context, method string, msg json.RawMessage, next func(context.Context, json.RawMessage) mcp.JSONRPCMessage) mcp.JSONRPCMessage
+
+// server returns the MCP server and the layer in front of it, which every
+// transport serves.
+func (l *lazyHost) server() (*server.MCPServer, around) {
 	version, _ := build()
 	s := l.settings
-	return mcpserver.New(l.engine, &mcpserver.Options{
-		Version: version, MaxWait: time.Duration(s.MaxWait), Files: files{s.library()}, Approvals: s.Approvals, Logger: l.options.log,
-	})
+	offer := &mcpserver.Options{
+		Version: version, MaxWait: time.Duration(s.MaxWait), Files: files{s.library()}, Approvals: s.Approvals,
+		Retention: cmp.Or(time.Duration(s.Retention), kvstate.DefaultRetention), Logger: l.options.log,
+	}
+	layer := tasks.New(mcpserver.NewTasks(l.engine, offer), &tasks.Options{Info: &mcp.Implementation{Name: "loop", Version: version}, Logger: l.options.log})
+	return mcpserver.New(l.engine, offer), layer.Around
 }
 
 // lazyHost opens the store at the first need, and only once.
