@@ -2,6 +2,7 @@ package mcpserver
 
 import (
 	"context"
+	"iter"
 	"time"
 
 	"example.com/loop-mcp/loops"
@@ -42,6 +43,14 @@ func (f *fakeEngine) History(context.Context, loops.ID) (loops.Loop, error) {
 
 func (f *fakeEngine) Output(_ context.Context, _ loops.ID, t loops.Text) (string, error) {
 	return t.Text, f.err
+}
+
+func (f *fakeEngine) Transcript(context.Context, loops.ID, int) iter.Seq2[loops.Utterance, error] {
+	return func(yield func(loops.Utterance, error) bool) {
+		if f.err != nil {
+			yield(loops.Utterance{}, f.err)
+		}
+	}
 }
 
 func (f *fakeEngine) List(context.Context, loops.Filter) ([]loops.Head, string, error) {
