@@ -45,6 +45,14 @@ func (f *fakeEngine) Output(_ context.Context, _ loops.ID, t loops.Text) (string
 	return t.Text, f.err
 }
 
+func (f *fakeEngine) Transcript(context.Context, loops.ID, int) iter.Seq2[loops.Utterance, error] {
+	return func(yield func(loops.Utterance, error) bool) {
+		if f.err != nil {
+			yield(loops.Utterance{}, f.err)
+		}
+	}
+}
+
 func (f *fakeEngine) List(context.Context, loops.Filter) ([]loops.Head, string, error) {
 	if f.panics != nil {
 		panic(f.panics)

@@ -99,6 +99,7 @@ type engineAPI interface {
 	Get(context.Context, loops.ID) (loops.State, error)
 	History(context.Context, loops.ID) (loops.Loop, error)
 	Output(context.Context, loops.ID, loops.Text) (string, error)
+	Transcript(ctx context.Context, id loops.ID, from int) iter.Seq2[loops.Utterance, error]
 	List(context.Context, loops.Filter) ([]loops.Head, string, error)
 	Wait(context.Context, loops.ID, uint64, loops.WaitFor, time.Duration, func(loops.Head)) (loops.State, bool, error)
 	Watch(context.Context, loops.ID) iter.Seq2[loops.Head, error]
