@@ -8,7 +8,7 @@ import (
 
 // Field is a key of an entry and its value: text, a list of texts or a truth
 // value.
-type Field struct {
+type Field = struct {
 	Key   string
 	Value any
 }
@@ -82,7 +82,8 @@ func (d *Document) insert(object *node, key string, make func(indent string, spr
 		return d.fill(object, member, s)
 	}
 	last := object.members[len(object.members)-1]
-	spread := d.beginsLine(last.start) && bytes.IndexByte(d.data[last.value.end:object.end], '\n') >= 0
+	end := d.endOfLine(max(last.value.end, last.comma+1))
+	spread := d.beginsLine(last.start) && d.endsLine(end)
 	text := " " + member("", false)
 	if spread {
 		indent := d.indentAt(last.start)
@@ -93,13 +94,13 @@ func (d *Document) insert(object *node, key string, make func(indent string, spr
 	if last.comma >= 0 { // the file ends its lists with commas
 		at := last.comma + 1
 		if spread {
-			at = d.endOfLine(at)
+			at = end
 		}
 		return d.splice(edit{at, at, text + ","})
 	}
 	at := last.value.end
 	if spread {
-		at = d.endOfLine(at)
+		at = end
 	}
 	return d.splice(edit{last.value.end, last.value.end, ","}, edit{at, at, text})
 }

@@ -79,7 +79,8 @@ func (d *Document) without(object *node, index int) []byte {
 	return d.splice(append(comma, edit{start, end, ""})...)
 }
 
-// endsLine reports whether a line ends at this place.
+// endsLine reports whether a line ends at this place, spaces left aside.
 func (d *Document) endsLine(at int) bool {
+	at += len(d.data[at:]) - len(bytes.TrimLeft(d.data[at:], " \t"))
 	return bytes.HasPrefix(d.data[at:], []byte("\n")) || bytes.HasPrefix(d.data[at:], []byte("\r\n"))
 }
