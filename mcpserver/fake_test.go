@@ -1,7 +1,9 @@
 package mcpserver
 
 import (
+	"cmp"
 	"context"
+	"iter"
 	"time"
 
 	"example.com/loop-mcp/loops"
@@ -49,6 +51,18 @@ func (f *fakeEngine) List(context.Context, loops.Filter) ([]loops.Head, string, 
 		panic(f.panics)
 	}
 	return nil, "", f.err
+}
+
+func (f *fakeEngine) Scan(_ context.Context, each func(*loops.Head)) error {
+	if f.err == nil && f.state.ID != "" {
+		h := f.state.Head()
+		each(&h)
+	}
+	return f.err
+}
+
+func (f *fakeEngine) Watch(ctx context.Context, _ loops.ID) iter.Seq2[loops.Head, error] {
+	return func(yield func(loops.Head, error) bool) { yield(loops.Head{}, cmp.Or(f.err, ctx.Err())) }
 }
 
 func (f *fakeEngine) Wait(_ context.Context, _ loops.ID, _ uint64, _ loops.WaitFor, _ time.Duration, onChange func(loops.Head)) (loops.State, bool, error) {

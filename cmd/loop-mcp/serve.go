@@ -11,6 +11,7 @@ import (
 
 	"example.com/loop-mcp/kvstate/embed"
 	"example.com/loop-mcp/loops"
+	"example.com/loop-mcp/loops/loopfile"
 	"example.com/loop-mcp/mcpserver"
 	"example.com/loop-mcp/mcpserver/stdio"
 	"github.com/spf13/cobra"
@@ -89,10 +90,10 @@ func (a *app) serve(ctx context.Context) error {
 	defer lazy.close()
 	version, _ := build()
 	server := mcpserver.New(lazy.engine, &mcpserver.Options{
-		Version: version, MaxWait: time.Duration(s.MaxWait), Files: files{s.library()}, Approvals: s.Approvals, Logger: log,
+		Version: version, MaxWait: time.Duration(s.MaxWait), Files: files{s.library()}, HasStore: s.hasStore, Approvals: s.Approvals, Logger: log,
 	})
 	err = stdio.Serve(ctx, server, a.stdin, protocol, &stdio.Options{
-		Before: mcpserver.KeepArguments, FirstMessage: lazy.wake, Logger: log,
+		Before: mcpserver.KeepArguments, Around: mcpserver.Around, FirstMessage: lazy.wake, Logger: log,
 	})
 	if errors.Is(err, context.Canceled) {
 		return &exitError{code: exitInterrupted}
@@ -224,5 +225,25 @@ func (f files) Find(_ context.Context, name string) (mcpserver.FoundFile, error)
 	if err != nil {
 		return mcpserver.FoundFile{}, err
 	}
-	return mcpserver.FoundFile{Spec: file.Spec, Dir: file.Dir, Path: file.Path, Trusted: true}, nil
+	return found(name, file), nil
+}
+
+// List returns the trusted loop files.
+func (f files) List(context.Context) ([]mcpserver.FoundFile, error) {
+	var all []mcpserver.FoundFile
+	var broken []error
+	for _, name := range f.library.names() {
+		file, err := f.library.load(name)
+		switch {
+		case err == nil:
+			all = append(all, found(name, file))
+		case !errors.Is(err, loops.ErrRefused): // an untrusted one is nobody's business yet
+			broken = append(broken, fmt.Errorf("%s: %w", name, err))
+		}
+	}
+	return all, errors.Join(broken...)
+}
+
+func found(name string, file loopfile.File) mcpserver.FoundFile {
+	return mcpserver.FoundFile{Name: name, Spec: file.Spec, Dir: file.Dir, Path: file.Path, Trusted: true}
 }
