@@ -207,3 +207,21 @@ func (o *ownedEngine) RunsWhile(s loops.State) string { return o.engine.RunsWhil
 func (o *ownedEngine) Key(ctx context.Context, name string) ([]byte, error) {
 	return o.engine.Key(ctx, name)
 }
+
+func (o *ownedEngine) Scan(ctx context.Context, see func(*loops.Head)) error {
+	return o.engine.Scan(ctx, func(h *loops.Head) {
+		if h.Owner == o.owner {
+			see(h)
+		}
+	})
+}
+
+func (o *ownedEngine) Transcript(ctx context.Context, id loops.ID, from int) iter.Seq2[loops.Utterance, error] {
+	return func(yield func(loops.Utterance, error) bool) {
+		if err := o.own(ctx, id); err != nil {
+			yield(loops.Utterance{}, err)
+			return
+		}
+		o.engine.Transcript(ctx, id, from)(yield)
+	}
+}
