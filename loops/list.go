@@ -15,6 +15,7 @@ import (
 type Filter struct {
 	Statuses []Status          // empty: all
 	Labels   map[string]string // all must match
+	Owner    string            // empty: everybody's
 	Limit    int               // 0: 20; at most 100
 	Page     string            // opaque; from the last answer
 }
@@ -77,6 +78,9 @@ func insert(heads []Head, h *Head, limit int) []Head {
 }
 
 func (f Filter) matches(h *Head) bool {
+	if f.Owner != "" && h.Owner != f.Owner {
+		return false
+	}
 	if len(f.Statuses) > 0 && !slices.Contains(f.Statuses, h.Status) {
 		return false
 	}

@@ -29,6 +29,7 @@ type Origin struct {
 	Dir       string            `json:"dir,omitempty"` // absolute: what relative paths refer to
 	Labels    map[string]string `json:"labels,omitempty"`
 	RequestID string            `json:"request_id,omitempty"`
+	Owner     string            `json:"owner,omitempty"`     // on whose behalf it was started; empty: nobody's in particular
 	Parent    ID                `json:"parent,omitempty"`    // the loop below whose body this one was started
 	Protected map[string]string `json:"protected,omitempty"` // file below Dir → SHA-256 at the start
 	Models    map[string]string `json:"models,omitempty"`    // name in the spec → provider and model, pinned
