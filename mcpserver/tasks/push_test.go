@@ -27,6 +27,7 @@ func held(ctx context.Context, _ taskstest.Ask) (*mcp.CallToolResult, *mcp.JSONR
 func TestPushes(t *testing.T) {
 	bubble(t, nil, func(h *host) {
 		id := h.begin("confirm_delete", `{}`)
+		synctest.Wait()
 		l := h.listen(10, takesAsks, fmt.Sprintf(`{"taskIds":["nope",%q,%[1]q],"toolsListChanged":true,"resourceSubscriptions":["loop://x"]}`, id))
 		want := map[string]any{"taskIds": []any{id}, "toolsListChanged": true, "resourceSubscriptions": []any{"loop://x"}}
 		if diff := cmp.Diff(want, l.acknowledged()); diff != "" {
