@@ -66,7 +66,7 @@ func (e *Engine) Start(ctx context.Context, r StartRequest) (Outcome, error) {
 			return Outcome{}, fmt.Errorf("create loop %s: %w", id, err)
 		}
 		// gofail: var afterCreate struct{}
-		return Outcome{State: s, Warnings: origin.Warnings}, e.draw(ctx, s, false) // the parent knows its child
+		return Outcome{State: s, Warnings: origin.Warnings}, e.draw(ctx, s) // the parent knows its child
 	}
 }
 

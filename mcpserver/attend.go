@@ -92,6 +92,7 @@ func (c *call) take(ctx context.Context, e engineAPI, s loops.State, reply func(
 		c.person.nobodyAnswered(err)
 		return s, false, nil
 	}
+	r.RequestID = c.person.requestID()
 	// Whoever has a person's word keeps it, also when the call has just ended.
 	out, err := c.do(context.WithoutCancel(ctx), e, s.ID, r)
 	if errors.Is(err, loops.ErrRefused) {
@@ -123,6 +124,9 @@ func (c *call) bring(ctx context.Context, e engineAPI, s loops.State) (now loops
 		return s, false, err
 	}
 	c.person.answered[about] = true
+	if c.person.recorded(s) {
+		return s, false, nil
+	}
 	if !asks(s) || s.Attention.ID != about {
 		now, _, err = c.elsewhere(ctx, e, s.ID)
 		return now, false, err

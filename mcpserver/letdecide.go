@@ -29,8 +29,10 @@ func (c *call) letDecide(ctx context.Context, e engineAPI, id loops.ID, wish loo
 		if about != aboutOf(wish) {
 			return nil, c.person.invalidState(errForged)
 		}
-		// The same answer again changes limits no second time.
-		wish.RequestID = "asked-" + fingerprint(c.person.retry.RequestState)
+		wish.RequestID = c.person.requestID()
+	}
+	if c.person.recorded(s) {
+		return c.snapshot(e, s, SnapshotOptions{Limits: true}), nil
 	}
 	if err := s.Allows(wish); err != nil { // then the person need not be asked
 		return nil, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"example.com/loop-mcp/loops"
@@ -158,6 +159,26 @@ func (p *person) brought(ctx context.Context, e engineAPI, id loops.ID) (about s
 		response.Elicitation = &mcp.ElicitationResult{}
 	}
 	return a.About, response.Elicitation, nil
+}
+
+// requestID names the request that a repeated call leads to, so that the same
+// answer, brought twice, is taken once. Empty for other calls.
+func (p *person) requestID() string {
+	if p.retry.RequestState == "" {
+		return ""
+	}
+	return "asked-" + fingerprint(p.retry.RequestState)
+}
+
+// recorded reports whether this repeated call was carried out before: its answer
+// got lost on the way, or somebody tries it again.
+func (p *person) recorded(s loops.State) bool {
+	id := p.requestID()
+	known := id != "" && slices.ContainsFunc(s.Requests, func(h loops.Handled) bool { return h.ID == id })
+	if known {
+		p.heard = "The user's answer was recorded before; it counts once. "
+	}
+	return known
 }
 
 func (p *person) invalidState(err error) error {

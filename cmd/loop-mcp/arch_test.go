@@ -59,6 +59,7 @@ var importRules = []importRule{
 	{path: "internal/leaktest", why: "a look at what tests leave behind, for any package"},
 	{path: "internal/disktest", others: []string{"golang.org/x/sys"}, why: "a small disk for tests of any package"},
 	{path: "mcpserver/stdio", ours: []string{"mcpserver/internal/rpc"}, others: []string{"github.com/mark3labs/mcp-go"}, why: "a transport serves any MCP server"},
+	{path: "mcpserver/streamhttp", ours: []string{"mcpserver/internal/rpc"}, others: []string{"github.com/mark3labs/mcp-go"}, why: "a transport serves any MCP server"},
 }
 
 type goPackage struct {
