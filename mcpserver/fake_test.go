@@ -2,6 +2,7 @@ package mcpserver
 
 import (
 	"context"
+	"iter"
 	"time"
 
 	"example.com/loop-mcp/loops"
@@ -44,6 +45,14 @@ func (f *fakeEngine) Output(_ context.Context, _ loops.ID, t loops.Text) (string
 	return t.Text, f.err
 }
 
+func (f *fakeEngine) Transcript(context.Context, loops.ID, int) iter.Seq2[loops.Utterance, error] {
+	return func(yield func(loops.Utterance, error) bool) {
+		if f.err != nil {
+			yield(loops.Utterance{}, f.err)
+		}
+	}
+}
+
 func (f *fakeEngine) List(context.Context, loops.Filter) ([]loops.Head, string, error) {
 	if f.panics != nil {
 		panic(f.panics)
@@ -58,6 +67,10 @@ func (f *fakeEngine) Wait(_ context.Context, _ loops.ID, _ uint64, _ loops.WaitF
 	return f.state, true, f.err
 }
 
+func (f *fakeEngine) Watch(context.Context, loops.ID) iter.Seq2[loops.Head, error] {
+	return func(yield func(loops.Head, error) bool) { yield(f.state.Head(), f.err) }
+}
+
 func (f *fakeEngine) Live(loops.ID) (loops.Live, time.Time, bool) {
 	return loops.Live{}, time.Time{}, false
 }
@@ -67,3 +80,5 @@ func (f *fakeEngine) Recent(context.Context, loops.ID) ([]loops.LiveLine, error)
 }
 
 func (f *fakeEngine) RunsWhile(loops.State) string { return "the test runs" }
+
+func (f *fakeEngine) Key(context.Context, string) ([]byte, error) { return []byte("fake"), f.err }
