@@ -80,7 +80,8 @@ type tree struct {
 	calls  int              // of each leaf
 	wide   bool             // two loops right below the topmost, not one
 	limit  loops.Count      // of the topmost; the others may make twice as many
-	cost   func() loops.USD // of a call that may cost 10 at most; nil: 10
+	most   func() loops.USD // what a call may cost; nil: 10
+	cost   func() loops.USD // what it costs, at most that; nil: that
 	sloppy func() bool      // whether a start leaves its call to the engine and reports tokens; nil: none does
 
 	stores sync.Mutex // held while something is written
@@ -157,14 +158,20 @@ func over(ctx context.Context, store loops.Store, id loops.ID) error {
 }
 
 func (tr *tree) leaf(ctx context.Context, turn loops.Turn) (loops.Result, error) {
-	g, err := turn.Meter.Reserve(ctx, loops.Call{Role: loops.RoleTool, Model: "effect", ToolCalls: 1, Fixed: 10})
+	tr.mu.Lock()
+	most := loops.USD(10)
+	if tr.most != nil {
+		most = tr.most()
+	}
+	tr.mu.Unlock()
+	g, err := turn.Meter.Reserve(ctx, loops.Call{Role: loops.RoleTool, Model: "effect", ToolCalls: 1, Fixed: most})
 	if err != nil {
 		return loops.Result{}, err
 	}
-	cost := loops.USD(10)
 	tr.mu.Lock()
+	cost := most
 	if tr.cost != nil {
-		cost = tr.cost()
+		cost = min(cost, tr.cost())
 	}
 	sloppy := tr.sloppy != nil && tr.sloppy()
 	tr.made[turn.Loop] = tr.made[turn.Loop].Plus(loops.Usage{ToolCalls: 1, CostUSD: cost})
@@ -311,6 +318,7 @@ func TestLedgersAgreeAfterKillsAtRandom(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			random := rand.New(rand.NewPCG(seed, 1))
 			tr := &tree{t: t, depth: 2 + random.IntN(3), leaves: 3, calls: 3, limit: loops.Count(4 + random.IntN(5)), wide: true, made: map[loops.ID]loops.Usage{}}
+			tr.most = func() loops.USD { return 10 + loops.USD(random.IntN(10)) }
 			tr.cost = func() loops.USD { return loops.USD(random.IntN(11)) }
 			tr.sloppy = func() bool { return random.IntN(4) == 0 }
 			store := loopstest.NewMemory()
