@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -356,8 +357,12 @@ func TestAClientThatDoesNotRead(t *testing.T) {
 		id := w.startClient("")
 		h := newHub(&tools{open: func(context.Context) (engineAPI, error) { return w.e, nil }, opening: make(chan struct{}, 1)}, w.s)
 		h.tools.hub, h.log = h, slog.New(slog.DiscardHandler)
+		var mu sync.Mutex
 		full, sent := true, map[string]int{}
+		locked := func(do func()) { mu.Lock(); defer mu.Unlock(); do() }
 		h.send = func(session, _ string, _ map[string]any) error {
+			mu.Lock()
+			defer mu.Unlock()
 			if session == "slow" && full {
 				return server.ErrNotificationChannelBlocked
 			}
@@ -372,15 +377,17 @@ func TestAClientThatDoesNotRead(t *testing.T) {
 		}
 		h.ready(t.Context())
 		time.Sleep(2 * time.Second)
-		clear(sent)
+		locked(func() { clear(sent) })
 		w.change(id, 50, 100*time.Millisecond)
 		time.Sleep(10 * time.Second)
-		if sent["slow"] != 0 || sent["quick"] < 5 || sent["quick"] > 7 {
-			t.Errorf("sent %v", sent)
-		}
-		full = false
+		locked(func() {
+			if sent["slow"] != 0 || sent["quick"] < 5 || sent["quick"] > 7 {
+				t.Errorf("sent %v", sent)
+			}
+			full = false
+		})
 		time.Sleep(10 * time.Second)
-		want(t, "notifications to the slow one", sent["slow"], 1)
+		locked(func() { want(t, "notifications to the slow one", sent["slow"], 1) })
 		h.leave("slow")
 		h.leave("quick")
 		h.leave("quick")
