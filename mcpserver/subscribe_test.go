@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -251,9 +252,10 @@ func TestListsThatChange(t *testing.T) {
 func TestLookingMakesNoStore(t *testing.T) {
 	inEras(t, func(t *testing.T, modern bool) {
 		w := newWorld(t, nil, nil)
-		has := false
-		w.client = newClient(t, New(func(context.Context) (*loops.Engine, error) { w.opened++; return w.e, nil },
-			&Options{HasStore: func() (bool, error) { return has, nil }}))
+		var has atomic.Bool
+		var opened atomic.Int32
+		w.client = newClient(t, New(func(context.Context) (*loops.Engine, error) { opened.Add(1); return w.e, nil },
+			&Options{HasStore: func() (bool, error) { return has.Load(), nil }}))
 		p := dial(t, w.s, modern)
 		var list struct{ Resources []struct{ URI string } }
 		p.read("resources/list", `{}`, &list)
@@ -269,8 +271,8 @@ func TestLookingMakesNoStore(t *testing.T) {
 			p.listen(`{"resourcesListChanged":true}`)
 		}
 		time.Sleep(time.Minute)
-		want(t, "openings", w.opened, 0)
-		has = true
+		want(t, "openings", opened.Load(), 0)
+		has.Store(true)
 		w.startClient("")
 		time.Sleep(5 * time.Second)
 		want(t, "updates", p.updates("loops://recent"), seconds(60))
@@ -282,13 +284,13 @@ func TestLookingMakesNoStore(t *testing.T) {
 func TestAStoreMadeElsewhere(t *testing.T) {
 	inEras(t, func(t *testing.T, modern bool) {
 		w := newWorld(t, nil, nil)
-		has := false
+		var has atomic.Bool
 		p := dial(t, New(func(context.Context) (*loops.Engine, error) { return w.e, nil },
-			&Options{HasStore: func() (bool, error) { return has, nil }}), modern)
+			&Options{HasStore: func() (bool, error) { return has.Load(), nil }}), modern)
 		p.follow("loops://recent")
 		time.Sleep(time.Minute)
 		w.startClient("") // through a server of its own
-		has = true
+		has.Store(true)
 		time.Sleep(lookAgain)
 		want(t, "updates", len(p.updates("loops://recent")), 1)
 	})
@@ -299,12 +301,13 @@ func TestAStoreMadeElsewhere(t *testing.T) {
 func TestListeningOpensTheStoreLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil, nil)
-		p := dial(t, w.s, true)
+		var opened atomic.Int32
+		p := dial(t, New(func(context.Context) (*loops.Engine, error) { opened.Add(1); return w.e, nil }, nil), true)
 		p.listen(`{"toolsListChanged":true,"resourcesListChanged":true,"promptsListChanged":true}`)
 		time.Sleep(settleFirst - time.Millisecond)
-		want(t, "openings", w.opened, 0)
+		want(t, "openings", opened.Load(), 0)
 		time.Sleep(time.Second)
-		want(t, "openings", w.opened, 1)
+		want(t, "openings", opened.Load(), 1)
 	})
 }
 
