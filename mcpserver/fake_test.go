@@ -47,6 +47,14 @@ func (f *fakeEngine) Output(_ context.Context, _ loops.ID, t loops.Text) (string
 	return t.Text, f.err
 }
 
+func (f *fakeEngine) Transcript(context.Context, loops.ID, int) iter.Seq2[loops.Utterance, error] {
+	return func(yield func(loops.Utterance, error) bool) {
+		if f.err != nil {
+			yield(loops.Utterance{}, f.err)
+		}
+	}
+}
+
 func (f *fakeEngine) List(context.Context, loops.Filter) ([]loops.Head, string, error) {
 	if f.panics != nil {
 		panic(f.panics)
@@ -147,3 +155,5 @@ func (e *countingEngine) Watch(ctx context.Context, id loops.ID) iter.Seq2[loops
 		}
 	}
 }
+
+func (f *fakeEngine) Key(context.Context, string) ([]byte, error) { return []byte("fake"), f.err }

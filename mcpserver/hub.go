@@ -43,7 +43,7 @@ const (
 // mu guards all fields and is held for a few lines, never while calling out.
 type hub struct {
 	tools *tools
-	send  func(session, method string, params map[string]any) error
+	send  func(session, method string, params map[string]any) error // set before any session joins
 	log   *slog.Logger
 	wake  chan struct{} // for the sender: something is due
 	kick  chan struct{} // for the follower: look at the engine now
@@ -87,9 +87,9 @@ type worker struct {
 	primed chan struct{} // follower: closed when it has looked for the first time
 }
 
-func newHub(t *tools, s *server.MCPServer) *hub {
+func newHub(t *tools) *hub {
 	return &hub{
-		tools: t, send: s.SendNotificationToSpecificClient, log: t.opts.Logger,
+		tools: t, log: t.opts.Logger,
 		wake: make(chan struct{}, 1), kick: make(chan struct{}, 1),
 		live: map[string]*subscriber{}, topics: map[string]map[*topic]struct{}{},
 	}

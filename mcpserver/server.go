@@ -35,7 +35,8 @@ type Options struct {
 	MaxWait   time.Duration        // that no call outlasts; 0: 50s
 	Files     Files                // where loop files are looked up; nil: loop_file is refused
 	HasStore  func() (bool, error) // whether there is a store to look at; resources make none. nil: there is
-	Approvals string               // "auto" (default) or "person": whether loop_approve counts as a decision
+	Approvals string               // "auto" (default) or "person": whether loop_approve counts without asking the person
+	Retention time.Duration        // how long settled loops are kept, which tasks tell their clients; 0: for ever
 	Logger    *slog.Logger         // for internal errors; nil: discards
 }
 
@@ -70,16 +71,7 @@ func New(engine func(context.Context) (*loops.Engine, error), opts *Options) *se
 }
 
 func newServer(open func(context.Context) (engineAPI, error), opts *Options) *server.MCPServer {
-	t := &tools{open: open, opening: make(chan struct{}, 1)}
-	if opts != nil {
-		t.opts = *opts
-	}
-	if t.opts.MaxWait <= 0 {
-		t.opts.MaxWait = defaultMaxWait
-	}
-	if t.opts.Logger == nil {
-		t.opts.Logger = slog.New(slog.DiscardHandler)
-	}
+	t := toolsFor(open, opts)
 	hooks := &server.Hooks{}
 	s := server.NewMCPServer(orElse(t.opts.Name, "loop"), orElse(t.opts.Version, "dev"),
 		server.WithHooks(hooks),
@@ -100,9 +92,23 @@ func newServer(open func(context.Context) (engineAPI, error), opts *Options) *se
 	s.AddTools(t.all()...)
 	t.offerResources(s, hooks)
 	t.offerPrompts(s, hooks)
-	t.hub = newHub(t, s)
-	t.offerSubscriptions(hooks)
+	t.offerSubscriptions(s, hooks)
 	return s
+}
+
+func toolsFor(open func(context.Context) (engineAPI, error), opts *Options) *tools {
+	t := &tools{open: open, opening: make(chan struct{}, 1)}
+	if opts != nil {
+		t.opts = *opts
+	}
+	if t.opts.MaxWait <= 0 {
+		t.opts.MaxWait = defaultMaxWait
+	}
+	if t.opts.Logger == nil {
+		t.opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	t.hub = newHub(t)
+	return t
 }
 
 // instructions reach the model of every client that was tried, in some of them
@@ -122,13 +128,15 @@ type engineAPI interface {
 	Get(context.Context, loops.ID) (loops.State, error)
 	History(context.Context, loops.ID) (loops.Loop, error)
 	Output(context.Context, loops.ID, loops.Text) (string, error)
+	Transcript(ctx context.Context, id loops.ID, from int) iter.Seq2[loops.Utterance, error]
 	List(context.Context, loops.Filter) ([]loops.Head, string, error)
 	Scan(context.Context, func(*loops.Head)) error
-	Watch(context.Context, loops.ID) iter.Seq2[loops.Head, error]
 	Wait(context.Context, loops.ID, uint64, loops.WaitFor, time.Duration, func(loops.Head)) (loops.State, bool, error)
+	Watch(context.Context, loops.ID) iter.Seq2[loops.Head, error]
 	Live(loops.ID) (loops.Live, time.Time, bool)
 	Recent(context.Context, loops.ID) ([]loops.LiveLine, error)
 	RunsWhile(s loops.State) string
+	Key(ctx context.Context, name string) ([]byte, error)
 }
 
 var _ engineAPI = (*loops.Engine)(nil)

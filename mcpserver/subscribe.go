@@ -11,7 +11,8 @@ import (
 )
 
 // offerSubscriptions tells sessions of both eras what they subscribe to.
-func (t *tools) offerSubscriptions(hooks *server.Hooks) {
+func (t *tools) offerSubscriptions(s *server.MCPServer, hooks *server.Hooks) {
+	t.hub.send = s.SendNotificationToSpecificClient
 	hooks.AddOnRegisterSession(func(_ context.Context, s server.ClientSession) { t.hub.join(s.SessionID()) })
 	hooks.AddOnUnregisterSession(func(_ context.Context, s server.ClientSession) { t.hub.leave(s.SessionID()) })
 	hooks.AddBeforeSubscribe(t.subscribe)

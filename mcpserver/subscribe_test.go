@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -17,12 +16,10 @@ import (
 	"github.com/mark3labs/mcp-go/server"
 )
 
-var eras = map[string]bool{"legacy": false, "modern": true}
-
 // inEras runs a test in a bubble for a client of each era.
 func inEras(t *testing.T, test func(t *testing.T, modern bool)) {
 	t.Helper()
-	for name, modern := range eras {
+	for name, modern := range map[string]bool{"legacy": false, "modern": true} {
 		t.Run(name, func(t *testing.T) { synctest.Test(t, func(t *testing.T) { test(t, modern) }) })
 	}
 }
@@ -358,8 +355,7 @@ func TestAClientThatDoesNotRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil, nil)
 		id := w.startClient("")
-		h := newHub(&tools{open: func(context.Context) (engineAPI, error) { return w.e, nil }, opening: make(chan struct{}, 1)}, w.s)
-		h.tools.hub, h.log = h, slog.New(slog.DiscardHandler)
+		h := toolsFor(func(context.Context) (engineAPI, error) { return w.e, nil }, nil).hub
 		var mu sync.Mutex
 		full, sent := true, map[string]int{}
 		locked := func(do func()) { mu.Lock(); defer mu.Unlock(); do() }
@@ -400,7 +396,7 @@ func TestAClientThatDoesNotRead(t *testing.T) {
 // TestSessionsThatAreGone can't follow anything any more: their request was
 // slower than their end.
 func TestSessionsThatAreGone(t *testing.T) {
-	h := newHub(&tools{opening: make(chan struct{}, 1)}, server.NewMCPServer("x", "1"))
+	h := toolsFor(nil, nil).hub
 	h.join("a")
 	h.leave("a")
 	if err := h.add("a", "draft-0001", interest{}); !errors.Is(err, loops.ErrRefused) || len(h.topics) != 0 || h.follower != nil || h.sender != nil {
