@@ -29,6 +29,30 @@ func (t *tools) wait(ctx context.Context, c *call, a waitArgs) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	s, err := t.waitable(ctx, e, a)
+	if err != nil {
+		return nil, err
+	}
+	d, note := c.patience(a.WaitSeconds, 20*time.Second)
+	what := a.For
+	if what == "" {
+		what = loops.ForAttention
+	}
+	now, timedOut, err := c.wait(ctx, e, s, a.Cursor, what, d)
+	if err != nil && ctx.Err() == nil {
+		return nil, err
+	}
+	if err != nil {
+		// The call was cut short, by a client that closed its end: what is known is worth more than
+		// an error. To a client that cancelled the call, nothing is sent anyway.
+		ctx, timedOut = context.WithoutCancel(ctx), true
+		now = latest(ctx, e, s)
+	}
+	return t.waited(ctx, e, now, a.Cursor, timedOut, note)
+}
+
+// waitable returns the loop that a call asks to wait for.
+func (t *tools) waitable(ctx context.Context, e engineAPI, a waitArgs) (*loops.State, error) {
 	s, err := t.get(ctx, e, a.LoopID)
 	if err != nil {
 		return nil, err
@@ -38,29 +62,27 @@ func (t *tools) wait(ctx context.Context, c *call, a waitArgs) (any, error) {
 		p.add("cursor", "must come from an answer about this loop, whose last event is %d; got %d", s.Cursor, a.Cursor)
 		return nil, p.err()
 	}
-	d, note := c.patience(a.WaitSeconds, 20*time.Second)
-	what := a.For
-	if what == "" {
-		what = loops.ForAttention
+	return &s, nil
+}
+
+// latest returns how the loop stands, or s where that can't be told.
+//
+//go:noinline
+func latest(ctx context.Context, e engineAPI, s *loops.State) *loops.State {
+	if now, err := e.Get(ctx, s.ID); err == nil {
+		return &now
 	}
-	now, timedOut, err := c.wait(ctx, e, s, a.Cursor, what, d)
-	switch {
-	case err == nil:
-		s = now
-	case ctx.Err() == nil:
-		return nil, err
-	default:
-		// The call was cut short, by a client that closed its end: what is known is worth more than
-		// an error. To a client that cancelled the call, nothing is sent anyway.
-		ctx, timedOut = context.WithoutCancel(ctx), true
-		if now, err := e.Get(ctx, s.ID); err == nil {
-			s = now
-		}
-	}
-	answer := t.snapshot(e, s, SnapshotOptions{})
+	return s
+}
+
+// waited is the answer of a wait that ended with s.
+//
+//go:noinline
+func (t *tools) waited(ctx context.Context, e engineAPI, s *loops.State, cursor uint64, timedOut bool, note string) (any, error) {
+	answer := t.snapshot(e, *s, SnapshotOptions{})
 	answer.TimedOut = &timedOut
 	answer.Next = note + answer.Next
-	if err := addEvents(ctx, e, &answer, a.Cursor); err != nil {
+	if err := addEvents(ctx, e, &answer, cursor); err != nil {
 		return nil, err
 	}
 	return answer, nil
