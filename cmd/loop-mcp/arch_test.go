@@ -56,7 +56,8 @@ var importRules = []importRule{
 	{path: "mcpserver", ours: []string{"loops"}, others: []string{"github.com/mark3labs/mcp-go", "github.com/invopop/jsonschema"}, why: "the tools talk to the engine alone: the same for every store and body"},
 	{path: "internal/leaktest", why: "a look at what tests leave behind, for any package"},
 	{path: "internal/disktest", others: []string{"golang.org/x/sys"}, why: "a small disk for tests of any package"},
-	{path: "mcpserver/stdio", others: []string{"github.com/mark3labs/mcp-go"}, why: "a transport serves any MCP server"},
+	{path: "mcpserver/stdio", ours: []string{"mcpserver/internal/rpc"}, others: []string{"github.com/mark3labs/mcp-go"}, why: "a transport serves any MCP server"},
+	{path: "mcpserver/streamhttp", ours: []string{"mcpserver/internal/rpc"}, others: []string{"github.com/mark3labs/mcp-go"}, why: "a transport serves any MCP server"},
 }
 
 type goPackage struct {

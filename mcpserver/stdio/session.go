@@ -3,14 +3,13 @@ package stdio
 import (
 	"crypto/rand"
 	"encoding/json"
-	"errors"
 	"log/slog"
 	"maps"
-	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
 
+	"example.com/loop-mcp/mcpserver/internal/rpc"
 	"github.com/mark3labs/mcp-go/mcp"
 	"github.com/mark3labs/mcp-go/server"
 )
@@ -34,15 +33,15 @@ type identity struct {
 // clientSession is what initialize established: the legacy client of the connection. It is
 // registered with the server for notifications outside a request.
 type clientSession struct {
-	uris
+	rpc.URIs
 	id    string
-	box   *mailbox
+	box   *rpc.Mailbox
 	who   atomic.Pointer[identity]
 	ready atomic.Bool
 }
 
 func newClientSession(out *outbox, log *slog.Logger) *clientSession {
-	s := &clientSession{id: "stdio-" + rand.Text(), box: &mailbox{out: out, log: log}}
+	s := &clientSession{id: "stdio-" + rand.Text(), box: out.mailbox(nil, log)}
 	s.who.Store(&identity{})
 	return s
 }
@@ -54,7 +53,7 @@ func (s *clientSession) Initialize()       {}
 func (s *clientSession) Initialized() bool { return s.ready.Load() }
 func (s *clientSession) SessionID() string { return s.id }
 func (s *clientSession) NotificationChannel() chan<- mcp.JSONRPCNotification {
-	return s.box.channel()
+	return s.box.Channel()
 }
 func (s *clientSession) GetClientInfo() mcp.Implementation { return s.who.Load().info }
 func (s *clientSession) GetClientCapabilities() mcp.ClientCapabilities {
@@ -69,9 +68,9 @@ func (s *clientSession) SetClientCapabilities(mcp.ClientCapabilities) {}
 // requestSession is the session of one request. mcp-go sets its identity for an initialize and for
 // modern requests; the others show the client's.
 type requestSession struct {
-	*uris
+	*rpc.URIs
 	client *clientSession
-	box    *mailbox
+	box    *rpc.Mailbox
 
 	mu  sync.Mutex
 	own *identity
@@ -81,7 +80,7 @@ func (s *requestSession) Initialize()       {}
 func (s *requestSession) Initialized() bool { return true }
 func (s *requestSession) SessionID() string { return s.client.id }
 func (s *requestSession) NotificationChannel() chan<- mcp.JSONRPCNotification {
-	return s.box.channel()
+	return s.box.Channel()
 }
 func (s *requestSession) GetClientInfo() mcp.Implementation { return s.identity().info }
 func (s *requestSession) GetClientCapabilities() mcp.ClientCapabilities {
@@ -106,7 +105,7 @@ func (s *requestSession) SetProtocolVersion(version string) {
 	})
 }
 
-func (s *requestSession) close() { <-s.box.shut() }
+func (s *requestSession) close() { <-s.box.Shut() }
 
 func (s *requestSession) edit(change func(*identity)) {
 	s.mu.Lock()
@@ -165,55 +164,4 @@ func (s *streamSession) prepare(n *mcp.JSONRPCNotification) {
 	if n.Method == mcp.MethodNotificationSubscriptionsAcknowledged {
 		s.acked.Store(true)
 	}
-}
-
-// urisLimit is how many bytes of subscribed URIs a session keeps.
-const urisLimit = 1 << 20
-
-// uris is a set of resource subscriptions.
-type uris struct {
-	mu   sync.Mutex
-	set  map[string]struct{}
-	size int
-}
-
-func (u *uris) SubscribeToResource(uri string) { _ = u.SubscribeToResourceErr(uri) }
-
-func (u *uris) SubscribeToResourceErr(uri string) error {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if _, ok := u.set[uri]; ok {
-		return nil
-	}
-	if u.size+len(uri) > urisLimit {
-		return errors.New("too many resources are subscribed; unsubscribe some first")
-	}
-	if u.set == nil {
-		u.set = make(map[string]struct{})
-	}
-	u.set[uri] = struct{}{}
-	u.size += len(uri)
-	return nil
-}
-
-func (u *uris) UnsubscribeFromResource(uri string) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if _, ok := u.set[uri]; ok {
-		delete(u.set, uri)
-		u.size -= len(uri)
-	}
-}
-
-func (u *uris) SubscribedResources() []string {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	return slices.Sorted(maps.Keys(u.set))
-}
-
-func (u *uris) IsSubscribedToResource(uri string) bool {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	_, ok := u.set[uri]
-	return ok
 }
