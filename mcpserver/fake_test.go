@@ -67,3 +67,5 @@ func (f *fakeEngine) Recent(context.Context, loops.ID) ([]loops.LiveLine, error)
 }
 
 func (f *fakeEngine) RunsWhile(loops.State) string { return "the test runs" }
+
+func (f *fakeEngine) Key(context.Context, string) ([]byte, error) { return []byte("fake"), f.err }

@@ -26,7 +26,7 @@ type Options struct {
 	Version   string        // of the program; empty: "dev"
 	MaxWait   time.Duration // that no call outlasts; 0: 50s
 	Files     Files         // where loop files are looked up; nil: loop_file is refused
-	Approvals string        // "auto" (default) or "person": whether loop_approve counts as a decision
+	Approvals string        // "auto" (default) or "person": whether loop_approve counts without asking the person
 	Logger    *slog.Logger  // for internal errors; nil: discards
 }
 
@@ -97,6 +97,7 @@ type engineAPI interface {
 	Live(loops.ID) (loops.Live, time.Time, bool)
 	Recent(context.Context, loops.ID) ([]loops.LiveLine, error)
 	RunsWhile(s loops.State) string
+	Key(ctx context.Context, name string) ([]byte, error)
 }
 
 var _ engineAPI = (*loops.Engine)(nil)

@@ -78,8 +78,9 @@ func (t *tools) start(ctx context.Context, c *call, a startArgs) (any, error) {
 		return nil, err
 	}
 	d, note := c.patience(a.WaitSeconds, 0)
+	c.person.attends = true
 	s, timedOut := c.follow(ctx, e, out.State, loops.ForAttention, d)
-	answer := t.snapshot(e, s, SnapshotOptions{Limits: true, Warnings: out.Warnings})
+	answer := c.snapshot(e, s, SnapshotOptions{Limits: true, Warnings: out.Warnings})
 	answer.Reused, answer.TimedOut = &out.Reused, timedOut
 	answer.Next = note + answer.Next
 	return answer, nil

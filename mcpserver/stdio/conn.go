@@ -24,6 +24,7 @@ type conn struct {
 	table  *table
 	out    *outbox
 	client *clientSession
+	asks   rpc.Asks // what the client is asked
 
 	// Used by the reading goroutine only.
 	greeted bool            // FirstMessage was called
@@ -81,7 +82,8 @@ func (c *conn) accept(ctx context.Context, line []byte) {
 		}
 	}
 	switch {
-	case m.Method == "": // a response; nothing of ours waits for one
+	case m.Method == "":
+		c.asks.Resolve(m.Key, line)
 	case m.Method == rpc.MethodCancelled && m.ID == nil:
 		if c.table.cancel(m.Cancels) {
 			c.busy = false // its place is about to get free

@@ -14,6 +14,7 @@ var errUnread = errors.New("the client has stopped reading; answers were not wri
 // finish ends all calls, giving them grace, and writes what they answer. It returns what broke the
 // output, if anything.
 func (c *conn) finish(ctx context.Context, cancelCalls context.CancelFunc, grace time.Duration, w io.Writer) error {
+	c.asks.Close()
 	calls := c.table.close()
 	for _, k := range calls {
 		if k.stream > 0 {

@@ -72,7 +72,7 @@ func (c *conn) dispatch(ctx context.Context, k *call, msg []byte) (resp mcp.JSON
 // newSession returns the session mcp-go and the handlers see while serving k.
 func (c *conn) newSession(k *call) callSession {
 	box := c.out.mailbox(k.gone, c.opts.Logger)
-	request := &requestSession{client: c.client, URIs: &c.client.URIs, box: box}
+	request := &requestSession{client: c.client, URIs: &c.client.URIs, box: box, ask: c.ask}
 	if k.stream == 0 {
 		box.Blocking = true
 		return request
@@ -81,6 +81,13 @@ func (c *conn) newSession(k *call) callSession {
 	request.URIs = &rpc.URIs{}
 	box.Prepare = stream.prepare
 	return stream
+}
+
+// ask asks the person at a client with those capabilities.
+func (c *conn) ask(ctx context.Context, caps mcp.ClientCapabilities, r mcp.ElicitationRequest) (*mcp.ElicitationResult, error) {
+	return c.asks.Elicit(ctx, caps, r, func(line []byte, stop <-chan struct{}) error {
+		return c.out.put(outLine{data: line}, outboxLimit, stop)
+	})
 }
 
 // callSession is a session that ends with its call.

@@ -1,6 +1,7 @@
 package stdio
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/json"
 	"log/slog"
@@ -20,6 +21,7 @@ var (
 	_ server.SessionWithClientInfo               = (*requestSession)(nil)
 	_ server.SessionWithProtocolVersion          = (*requestSession)(nil)
 	_ server.SessionWithResourceSubscriptionsErr = (*requestSession)(nil)
+	_ server.SessionWithElicitation              = (*requestSession)(nil)
 	_ server.SessionWithSubscriptionFilter       = (*streamSession)(nil)
 )
 
@@ -71,6 +73,7 @@ type requestSession struct {
 	*rpc.URIs
 	client *clientSession
 	box    *rpc.Mailbox
+	ask    func(context.Context, mcp.ClientCapabilities, mcp.ElicitationRequest) (*mcp.ElicitationResult, error)
 
 	mu  sync.Mutex
 	own *identity
@@ -103,6 +106,12 @@ func (s *requestSession) SetProtocolVersion(version string) {
 		settled := *who
 		s.client.who.Store(&settled)
 	})
+}
+
+// RequestElicitation asks the person at the client until ctx ends; then the client is told that the
+// question is over. A client that did not declare the mode is asked nothing.
+func (s *requestSession) RequestElicitation(ctx context.Context, r mcp.ElicitationRequest) (*mcp.ElicitationResult, error) {
+	return s.ask(ctx, s.identity().caps, r)
 }
 
 func (s *requestSession) close() { <-s.box.Shut() }
