@@ -21,6 +21,7 @@ type StartRequest struct {
 	Dir       string            // absolute folder that relative paths refer to; empty: the process's
 	Labels    map[string]string // at most 8, 63 bytes each
 	RequestID string            // the same id and spec give the same loop
+	SecretID  bool              // 26 random characters in the id instead of four: nobody can guess it
 }
 
 // Start creates a loop. It is durable when Start returns. A wrong spec gives
@@ -33,9 +34,9 @@ func (e *Engine) Start(ctx context.Context, r StartRequest) (Outcome, error) {
 	}
 	var id ID
 	if r.RequestID == "" {
-		id = e.opts.NewID(origin.Spec.Name)
+		id = e.newID(r, origin.Spec.Name)
 	} else {
-		if id, err = e.freeID(ctx, origin.Spec.Name); err != nil {
+		if id, err = e.freeID(ctx, r, origin.Spec.Name); err != nil {
 			return Outcome{}, err
 		}
 		bound, err := e.store.Reserve(ctx, r.RequestID, id)
@@ -59,7 +60,7 @@ func (e *Engine) Start(ctx context.Context, r StartRequest) (Outcome, error) {
 		case errors.Is(err, ErrExists) && r.RequestID != "":
 			return e.reuse(ctx, id, origin)
 		case errors.Is(err, ErrExists):
-			id = e.opts.NewID(origin.Spec.Name)
+			id = e.newID(r, origin.Spec.Name)
 			continue
 		case err != nil:
 			return Outcome{}, fmt.Errorf("create loop %s: %w", id, err)
@@ -69,11 +70,19 @@ func (e *Engine) Start(ctx context.Context, r StartRequest) (Outcome, error) {
 	}
 }
 
+// newID returns an id of the kind that r asks for.
+func (e *Engine) newID(r StartRequest, name string) ID {
+	if r.SecretID {
+		return randomID(name, secretSize)
+	}
+	return e.opts.NewID(name)
+}
+
 // freeID returns an id that no loop has: what a request id is bound to must not
 // turn out to be another loop.
-func (e *Engine) freeID(ctx context.Context, name string) (ID, error) {
+func (e *Engine) freeID(ctx context.Context, r StartRequest, name string) (ID, error) {
 	for {
-		id := e.opts.NewID(name)
+		id := e.newID(r, name)
 		switch _, err := e.store.Load(ctx, id); {
 		case errors.Is(err, ErrNotFound):
 			return id, nil

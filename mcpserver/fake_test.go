@@ -2,6 +2,7 @@ package mcpserver
 
 import (
 	"context"
+	"iter"
 	"time"
 
 	"example.com/loop-mcp/loops"
@@ -56,6 +57,10 @@ func (f *fakeEngine) Wait(_ context.Context, _ loops.ID, _ uint64, _ loops.WaitF
 		f.changes(onChange)
 	}
 	return f.state, true, f.err
+}
+
+func (f *fakeEngine) Watch(context.Context, loops.ID) iter.Seq2[loops.Head, error] {
+	return func(yield func(loops.Head, error) bool) { yield(f.state.Head(), f.err) }
 }
 
 func (f *fakeEngine) Live(loops.ID) (loops.Live, time.Time, bool) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"time"
 
@@ -27,6 +28,7 @@ type Options struct {
 	MaxWait   time.Duration // that no call outlasts; 0: 50s
 	Files     Files         // where loop files are looked up; nil: loop_file is refused
 	Approvals string        // "auto" (default) or "person": whether loop_approve counts without asking the person
+	Retention time.Duration // how long settled loops are kept, which tasks tell their clients; 0: for ever
 	Logger    *slog.Logger  // for internal errors; nil: discards
 }
 
@@ -55,6 +57,18 @@ func New(engine func(context.Context) (*loops.Engine, error), opts *Options) *se
 }
 
 func newServer(open func(context.Context) (engineAPI, error), opts *Options) *server.MCPServer {
+	t := toolsFor(open, opts)
+	s := server.NewMCPServer(orElse(t.opts.Name, "loop"), orElse(t.opts.Version, "dev"),
+		server.WithToolCapabilities(false),
+		server.WithInstructions(instructions),
+		server.WithMethodCacheHints(mcp.MethodServerDiscover, toolsTTL.Milliseconds(), mcp.CacheScopePublic),
+		server.WithMethodCacheHints(mcp.MethodToolsList, toolsTTL.Milliseconds(), mcp.CacheScopePublic),
+	)
+	s.AddTools(t.all()...)
+	return s
+}
+
+func toolsFor(open func(context.Context) (engineAPI, error), opts *Options) *tools {
 	t := &tools{open: open, opening: make(chan struct{}, 1)}
 	if opts != nil {
 		t.opts = *opts
@@ -65,14 +79,7 @@ func newServer(open func(context.Context) (engineAPI, error), opts *Options) *se
 	if t.opts.Logger == nil {
 		t.opts.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := server.NewMCPServer(orElse(t.opts.Name, "loop"), orElse(t.opts.Version, "dev"),
-		server.WithToolCapabilities(false),
-		server.WithInstructions(instructions),
-		server.WithMethodCacheHints(mcp.MethodServerDiscover, toolsTTL.Milliseconds(), mcp.CacheScopePublic),
-		server.WithMethodCacheHints(mcp.MethodToolsList, toolsTTL.Milliseconds(), mcp.CacheScopePublic),
-	)
-	s.AddTools(t.all()...)
-	return s
+	return t
 }
 
 // instructions reach the model of every client that was tried, in some of them
@@ -94,6 +101,7 @@ type engineAPI interface {
 	Output(context.Context, loops.ID, loops.Text) (string, error)
 	List(context.Context, loops.Filter) ([]loops.Head, string, error)
 	Wait(context.Context, loops.ID, uint64, loops.WaitFor, time.Duration, func(loops.Head)) (loops.State, bool, error)
+	Watch(context.Context, loops.ID) iter.Seq2[loops.Head, error]
 	Live(loops.ID) (loops.Live, time.Time, bool)
 	Recent(context.Context, loops.ID) ([]loops.LiveLine, error)
 	RunsWhile(s loops.State) string

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"time"
 
 	"example.com/loop-mcp/loops"
+	"example.com/loop-mcp/mcpserver/tasks"
 )
 
 func (a *startArgs) check() error {
@@ -73,9 +75,18 @@ func (t *tools) start(ctx context.Context, c *call, a startArgs) (any, error) {
 	if a.DryRun {
 		return dryRun(ctx, e, r)
 	}
+	r.SecretID = t.asTask(ctx, a, r)
 	out, err := e.Start(ctx, r)
 	if err != nil {
 		return nil, err
+	}
+	if r.SecretID && out.ID.Secret() { // a request_id may give a loop that is no task
+		task, err := t.task(e, out.State)
+		if err != nil {
+			return nil, err
+		}
+		tasks.Accept(ctx, task)
+		return t.snapshot(e, out.State, SnapshotOptions{}), nil
 	}
 	d, note := c.patience(a.WaitSeconds, 0)
 	c.person.attends = true
@@ -84,6 +95,13 @@ func (t *tools) start(ctx context.Context, c *call, a startArgs) (any, error) {
 	answer.Reused, answer.TimedOut = &out.Reused, timedOut
 	answer.Next = note + answer.Next
 	return answer, nil
+}
+
+// asTask reports whether a loop is started as a task: the client takes one for
+// an answer and would wait longer than a call may, and the work is not its own.
+func (t *tools) asTask(ctx context.Context, a startArgs, r loops.StartRequest) bool {
+	return tasks.Offered(ctx) && a.WaitSeconds != nil && *a.WaitSeconds > int(t.opts.MaxWait/time.Second) &&
+		r.Spec.Body.Kind != loops.BodyClient
 }
 
 func (t *tools) startRequest(ctx context.Context, a startArgs) (loops.StartRequest, error) {

@@ -13,7 +13,6 @@ import (
 	"example.com/loop-mcp/loops"
 	"example.com/loop-mcp/mcpserver"
 	"example.com/loop-mcp/mcpserver/stdio"
-	"github.com/mark3labs/mcp-go/server"
 	"github.com/spf13/cobra"
 )
 
@@ -106,22 +105,14 @@ func (a *app) serve(ctx context.Context) error {
 	}
 	lazy := newLazyHost(s, engineOptions{log: log, parent: a.parent(), role: roleServer})
 	defer lazy.close()
-	err = stdio.Serve(ctx, lazy.server(), a.stdin, protocol, &stdio.Options{
-		Before: mcpserver.KeepArguments, FirstMessage: lazy.wake, Logger: log,
+	what := lazy.service()
+	err = stdio.Serve(ctx, what.server, a.stdin, protocol, &stdio.Options{
+		Before: what.before, Around: what.around, FirstMessage: lazy.wake, Logger: log,
 	})
 	if errors.Is(err, context.Canceled) {
 		return &exitError{code: exitInterrupted}
 	}
 	return err
-}
-
-// server returns the MCP server, which every transport serves.
-func (l *lazyHost) server() *server.MCPServer {
-	version, _ := build()
-	s := l.settings
-	return mcpserver.New(l.engine, &mcpserver.Options{
-		Version: version, MaxWait: time.Duration(s.MaxWait), Files: files{s.library()}, Approvals: s.Approvals, Logger: l.options.log,
-	})
 }
 
 // lazyHost opens the store at the first need, and only once.

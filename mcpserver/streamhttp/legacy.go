@@ -31,7 +31,8 @@ func (h *Handler) postLegacy(p *reply, r *http.Request, k *call) {
 		client.leave(h.opts.SessionIdle)
 	}
 	switch {
-	case k.Method == "": // a response; nothing of ours waits for one
+	case k.Method == "":
+		client.asks.Resolve(k.Key, k.body)
 		k.cancel()
 		k.done()
 		p.status(http.StatusAccepted)

@@ -19,6 +19,7 @@ var (
 	_ server.SessionWithClientInfo               = (*requestSession)(nil)
 	_ server.SessionWithProtocolVersion          = (*requestSession)(nil)
 	_ server.SessionWithResourceSubscriptionsErr = (*requestSession)(nil)
+	_ server.SessionWithElicitation              = (*requestSession)(nil)
 	_ server.SessionWithSubscriptionFilter       = (*listenSession)(nil)
 )
 
@@ -43,6 +44,7 @@ type clientSession struct {
 	events  *store
 	log     log
 	outside *stream // what it gets outside requests
+	asks    rpc.Asks
 
 	mu      sync.Mutex
 	calls   map[string]*call   // requests in flight, by id
@@ -80,6 +82,7 @@ type requestSession struct {
 	id     string
 	client *clientSession // nil: a modern request, which has none
 	box    *rpc.Mailbox
+	out    sink
 
 	mu  sync.Mutex
 	own *identity
@@ -114,6 +117,17 @@ func (s *requestSession) SetProtocolVersion(version string) {
 			s.client.who.Store(&settled)
 		}
 	})
+}
+
+// RequestElicitation asks the person at the client, on the stream of this request, until ctx ends;
+// then the client is told that the question is over. A client that did not declare the mode is asked
+// nothing, and neither is one that can't be sent a request.
+func (s *requestSession) RequestElicitation(ctx context.Context, r mcp.ElicitationRequest) (*mcp.ElicitationResult, error) {
+	out, ok := s.out.(*stream)
+	if !ok {
+		return nil, server.ErrElicitationNotSupported
+	}
+	return s.client.asks.Elicit(ctx, s.identity().caps, r, out.ask)
 }
 
 func (s *requestSession) close() { <-s.box.Shut() }

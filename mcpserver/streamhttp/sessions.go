@@ -242,6 +242,7 @@ func (s *clientSession) close() {
 	}
 	s.mu.Unlock()
 	s.end()
+	s.asks.Close()
 	for _, open := range streams {
 		open.close()
 	}

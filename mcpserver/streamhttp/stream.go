@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"example.com/loop-mcp/mcpserver/internal/rpc"
 	"github.com/mark3labs/mcp-go/mcp"
 )
 
@@ -119,6 +120,24 @@ func (s *stream) notify(data []byte) {
 	if !s.closed && (s.begun || s.reply != nil && s.reply.streams) {
 		s.deliver(data)
 	}
+}
+
+// ask sends a request to the client, now or when it comes back. Where it would have to wait while stop
+// is closed, it does not send.
+func (s *stream) ask(line []byte, stop <-chan struct{}) error {
+	if rpc.IsClosed(stop) {
+		if !s.mu.TryLock() {
+			return rpc.ErrGone
+		}
+	} else {
+		s.mu.Lock()
+	}
+	defer s.mu.Unlock()
+	if s.closed || !s.begun && (s.reply == nil || !s.reply.streams) {
+		return rpc.ErrGone
+	}
+	s.deliver(line)
+	return nil
 }
 
 // deliver sends the next event, and keeps it.
