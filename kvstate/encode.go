@@ -151,6 +151,7 @@ func (w *writer) head(h *loops.Head) {
 	if len(h.Labels) > 0 {
 		w.other("labels", h.Labels)
 	}
+	w.text("owner", h.Owner)
 	w.text("parent", string(h.Parent))
 	w.number("iteration", int64(h.Iteration))
 	w.number("pass", int64(h.Pass))

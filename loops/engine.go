@@ -172,7 +172,7 @@ func (e *Engine) do(ctx context.Context, id ID, r Request) (Outcome, error) {
 		if err != nil || out.Reused || out.AlreadySettled {
 			return out, err
 		}
-		out.State, err = e.commit(ctx, out.State)
+		out.State, err = e.put(ctx, s, out.State)
 		if errors.Is(err, ErrConflict) {
 			continue // somebody was faster: the request is judged against what is there now
 		}
@@ -188,9 +188,7 @@ func (e *Engine) do(ctx context.Context, id ID, r Request) (Outcome, error) {
 // settled.
 func (e *Engine) after(ctx context.Context, s State, r Request) error {
 	var problems []error
-	if s.Origin.Parent != "" { // what it spent, also a call that was cut off
-		problems = append(problems, e.draw(ctx, s, false))
-	}
+	problems = append(problems, e.draw(ctx, s))
 	if r.Action == Submit && r.Usage != nil {
 		problems = append(problems, e.spendToday(ctx, r.Usage.CostUSD))
 	}

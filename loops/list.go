@@ -15,6 +15,7 @@ import (
 type Filter struct {
 	Statuses []Status          // empty: all
 	Labels   map[string]string // all must match
+	Owner    string            // empty: everybody's
 	Limit    int               // 0: 20; at most 100
 	Page     string            // opaque; from the last answer
 }
@@ -54,6 +55,16 @@ func (e *Engine) List(ctx context.Context, f Filter) (heads []Head, next string,
 	return heads, next, nil
 }
 
+// Scan calls each with the head of every loop, in no order: what a list would
+// sort and copy, for those who look at all. each neither keeps nor changes the
+// head and does not call the engine.
+func (e *Engine) Scan(ctx context.Context, each func(*Head)) error {
+	if err := scan(ctx, e.store, each); err != nil {
+		return fmt.Errorf("look at all loops: %w", err)
+	}
+	return nil
+}
+
 // insert puts a copy of h where it belongs, or none behind the limit's place.
 func insert(heads []Head, h *Head, limit int) []Head {
 	key := rankOf(h)
@@ -67,6 +78,9 @@ func insert(heads []Head, h *Head, limit int) []Head {
 }
 
 func (f Filter) matches(h *Head) bool {
+	if f.Owner != "" && h.Owner != f.Owner {
+		return false
+	}
 	if len(f.Statuses) > 0 && !slices.Contains(f.Statuses, h.Status) {
 		return false
 	}

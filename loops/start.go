@@ -21,6 +21,7 @@ type StartRequest struct {
 	Dir       string            // absolute folder that relative paths refer to; empty: the process's
 	Labels    map[string]string // at most 8, 63 bytes each
 	RequestID string            // the same id and spec give the same loop
+	Owner     string            // on whose behalf, at most 64 bytes; empty: whoever runs the process
 	SecretID  bool              // 26 random characters in the id instead of four: nobody can guess it
 }
 
@@ -32,6 +33,9 @@ func (e *Engine) Start(ctx context.Context, r StartRequest) (Outcome, error) {
 	if err != nil {
 		return Outcome{}, err
 	}
+	if origin.Owner, err = e.ownerBelow(ctx, r.Owner); err != nil {
+		return Outcome{}, err
+	}
 	var id ID
 	if r.RequestID == "" {
 		id = e.newID(r, origin.Spec.Name)
@@ -39,7 +43,7 @@ func (e *Engine) Start(ctx context.Context, r StartRequest) (Outcome, error) {
 		if id, err = e.freeID(ctx, r, origin.Spec.Name); err != nil {
 			return Outcome{}, err
 		}
-		bound, err := e.store.Reserve(ctx, r.RequestID, id)
+		bound, err := e.store.Reserve(ctx, requestKey(origin.Owner, r.RequestID), id)
 		if err != nil {
 			return Outcome{}, fmt.Errorf("reserve request_id %q: %w", r.RequestID, err)
 		}
@@ -66,8 +70,17 @@ func (e *Engine) Start(ctx context.Context, r StartRequest) (Outcome, error) {
 			return Outcome{}, fmt.Errorf("create loop %s: %w", id, err)
 		}
 		// gofail: var afterCreate struct{}
-		return Outcome{State: s, Warnings: origin.Warnings}, e.draw(ctx, s, false) // the parent knows its child
+		return Outcome{State: s, Warnings: origin.Warnings}, e.draw(ctx, s) // the parent knows its child
 	}
+}
+
+// requestKey keeps the request ids of owners apart. No request id has the zero
+// byte, so none of a process without an owner looks like one.
+func requestKey(owner, requestID string) string {
+	if owner == "" {
+		return requestID
+	}
+	return owner + "\x00" + requestID
 }
 
 // newID returns an id of the kind that r asks for.
@@ -148,12 +161,12 @@ func (e *Engine) DryRun(_ context.Context, r StartRequest) (Spec, []string, erro
 
 // plan turns a request into what is stored, or says all that is wrong with it.
 func (e *Engine) plan(r StartRequest) (Origin, error) {
-	o := Origin{Source: r.Source, Labels: r.Labels, RequestID: r.RequestID, Parent: e.opts.Parent, CreatedAt: time.Now()}
+	o := Origin{Source: r.Source, Labels: r.Labels, Owner: r.Owner, RequestID: r.RequestID, Parent: e.opts.Parent, CreatedAt: time.Now()}
 	if o.Source == "" {
 		o.Source = SourceLibrary
 	}
 	inputs, inputErr := resolveInputs(r.Spec, r.Inputs)
-	problems := []error{r.Spec.validateKinds(sortedKeys(e.parts.Bodies), sortedKeys(e.parts.Stops)), inputErr, checkLabels(r.Labels), checkRequestID(r.RequestID)}
+	problems := []error{r.Spec.validateKinds(sortedKeys(e.parts.Bodies), sortedKeys(e.parts.Stops)), inputErr, checkLabels(r.Labels), checkRequestID(r.RequestID), checkOwner(r.Owner)}
 	var dirErr error
 	if o.Dir, dirErr = absolute(r.Dir); dirErr != nil {
 		problems = append(problems, dirErr)
@@ -392,6 +405,19 @@ func checkRequestID(id string) error {
 	}
 	return nil
 }
+
+func checkOwner(owner string) error {
+	if len(owner) > maxOwner {
+		return tooLarge("owner", len(owner), maxOwner)
+	}
+	if problem := textProblem(owner); problem != "" {
+		return &FieldError{Field: "owner", Problem: problem}
+	}
+	return nil
+}
+
+// maxOwner bounds an owner's name, so that a head stays small.
+const maxOwner = 64
 
 func sortedKeys[V any](m map[string]V) []string {
 	keys := make([]string, 0, len(m))

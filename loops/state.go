@@ -29,6 +29,7 @@ type Origin struct {
 	Dir       string            `json:"dir,omitempty"` // absolute: what relative paths refer to
 	Labels    map[string]string `json:"labels,omitempty"`
 	RequestID string            `json:"request_id,omitempty"`
+	Owner     string            `json:"owner,omitempty"`     // on whose behalf it was started; empty: nobody's in particular
 	Parent    ID                `json:"parent,omitempty"`    // the loop below whose body this one was started
 	Protected map[string]string `json:"protected,omitempty"` // file below Dir → SHA-256 at the start
 	Models    map[string]string `json:"models,omitempty"`    // name in the spec → provider and model, pinned
@@ -82,6 +83,7 @@ type State struct {
 	Metered  Usage                      `json:"metered,omitzero"`   // settled calls that no committed iteration shows yet
 	ByModel  []ModelUsage               `json:"by_model,omitempty"` // what the ledger's usage is made of
 	Children map[ID]Drawn               `json:"children,omitempty"` // what loops below this one have drawn
+	Changes  uint64                     `json:"changes,omitempty"`  // commits, of a loop below another: they number what it hands up
 	Short    *Shortage                  `json:"short,omitempty"`    // a limit that left no room for a call
 	Notes    map[string]json.RawMessage `json:"notes,omitempty"`    // what conditions saved, by their place in the spec
 	Waits    int                        `json:"waits,omitempty"`    // waits for a provider in a row

@@ -1,6 +1,7 @@
 package mcpserver
 
 import (
+	"cmp"
 	"context"
 	"iter"
 	"time"
@@ -45,6 +46,14 @@ func (f *fakeEngine) Output(_ context.Context, _ loops.ID, t loops.Text) (string
 	return t.Text, f.err
 }
 
+func (f *fakeEngine) Transcript(context.Context, loops.ID, int) iter.Seq2[loops.Utterance, error] {
+	return func(yield func(loops.Utterance, error) bool) {
+		if f.err != nil {
+			yield(loops.Utterance{}, f.err)
+		}
+	}
+}
+
 func (f *fakeEngine) List(context.Context, loops.Filter) ([]loops.Head, string, error) {
 	if f.panics != nil {
 		panic(f.panics)
@@ -52,15 +61,23 @@ func (f *fakeEngine) List(context.Context, loops.Filter) ([]loops.Head, string, 
 	return nil, "", f.err
 }
 
+func (f *fakeEngine) Scan(_ context.Context, each func(*loops.Head)) error {
+	if f.err == nil && f.state.ID != "" {
+		h := f.state.Head()
+		each(&h)
+	}
+	return f.err
+}
+
+func (f *fakeEngine) Watch(ctx context.Context, _ loops.ID) iter.Seq2[loops.Head, error] {
+	return func(yield func(loops.Head, error) bool) { yield(loops.Head{}, cmp.Or(f.err, ctx.Err())) }
+}
+
 func (f *fakeEngine) Wait(_ context.Context, _ loops.ID, _ uint64, _ loops.WaitFor, _ time.Duration, onChange func(loops.Head)) (loops.State, bool, error) {
 	if f.changes != nil && onChange != nil {
 		f.changes(onChange)
 	}
 	return f.state, true, f.err
-}
-
-func (f *fakeEngine) Watch(context.Context, loops.ID) iter.Seq2[loops.Head, error] {
-	return func(yield func(loops.Head, error) bool) { yield(f.state.Head(), f.err) }
 }
 
 func (f *fakeEngine) Live(loops.ID) (loops.Live, time.Time, bool) {

@@ -78,7 +78,7 @@ func (p *person) mustAsk(s *loops.State) bool {
 
 // nobodyAnswered notes why a question came to nothing.
 func (p *person) nobodyAnswered(why error) {
-	p.silent, p.heard = true, fmt.Sprintf("The user was asked, but %s: nothing was recorded. ", line(why.Error()))
+	p.silent, p.heard = true, fmt.Sprintf("The user was asked and nothing was recorded: %s. ", line(why.Error()))
 }
 
 // The causes that end a question.

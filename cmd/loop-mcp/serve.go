@@ -11,6 +11,7 @@ import (
 
 	"example.com/loop-mcp/kvstate/embed"
 	"example.com/loop-mcp/loops"
+	"example.com/loop-mcp/loops/loopfile"
 	"example.com/loop-mcp/mcpserver"
 	"example.com/loop-mcp/mcpserver/stdio"
 	"github.com/spf13/cobra"
@@ -245,5 +246,25 @@ func (f files) Find(_ context.Context, name string) (mcpserver.FoundFile, error)
 	if err != nil {
 		return mcpserver.FoundFile{}, err
 	}
-	return mcpserver.FoundFile{Spec: file.Spec, Dir: file.Dir, Path: file.Path, Trusted: true}, nil
+	return found(name, file), nil
+}
+
+// List returns the trusted loop files.
+func (f files) List(context.Context) ([]mcpserver.FoundFile, error) {
+	var all []mcpserver.FoundFile
+	var broken []error
+	for _, name := range f.library.names() {
+		file, err := f.library.load(name)
+		switch {
+		case err == nil:
+			all = append(all, found(name, file))
+		case !errors.Is(err, loops.ErrRefused): // an untrusted one is nobody's business yet
+			broken = append(broken, fmt.Errorf("%s: %w", name, err))
+		}
+	}
+	return all, errors.Join(broken...)
+}
+
+func found(name string, file loopfile.File) mcpserver.FoundFile {
+	return mcpserver.FoundFile{Name: name, Spec: file.Spec, Dir: file.Dir, Path: file.Path, Trusted: true}
 }

@@ -26,9 +26,14 @@ func (l *lazyHost) service() service {
 	version, _ := build()
 	s := l.settings
 	offer := &mcpserver.Options{
-		Version: version, MaxWait: time.Duration(s.MaxWait), Files: files{s.library()}, Approvals: s.Approvals,
-		Retention: cmp.Or(time.Duration(s.Retention), kvstate.DefaultRetention), Logger: l.options.log,
+		Version: version, MaxWait: time.Duration(s.MaxWait), Files: files{s.library()}, HasStore: s.hasStore,
+		Approvals: s.Approvals, Retention: cmp.Or(time.Duration(s.Retention), kvstate.DefaultRetention), Logger: l.options.log,
 	}
 	layer := tasks.New(mcpserver.NewTasks(l.engine, offer), &tasks.Options{Info: &mcp.Implementation{Name: "loop", Version: version}, Logger: l.options.log})
-	return service{server: mcpserver.New(l.engine, offer), before: mcpserver.KeepArguments, around: layer.Around}
+	around := func(ctx context.Context, method string, msg json.RawMessage, next func(context.Context, json.RawMessage) mcp.JSONRPCMessage) mcp.JSONRPCMessage {
+		return layer.Around(ctx, method, msg, func(ctx context.Context, msg json.RawMessage) mcp.JSONRPCMessage {
+			return mcpserver.Around(ctx, method, msg, next)
+		})
+	}
+	return service{server: mcpserver.New(l.engine, offer), before: mcpserver.KeepArguments, around: around}
 }
