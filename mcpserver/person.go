@@ -60,7 +60,8 @@ type person struct {
 }
 
 func newPerson(ctx context.Context, tool string, raw []byte, r mcp.CallToolRequest) *person {
-	p := &person{reach: reachOf(ctx), caller: caller{tool: tool, args: raw}}
+	owner, _ := ctx.Value(ownerKey{}).(string)
+	p := &person{reach: reachOf(ctx), caller: caller{tool: tool, owner: owner, args: raw}}
 	if p.reach == between {
 		p.retry = r.Params.MultiRoundTripParams
 	}
@@ -68,9 +69,11 @@ func newPerson(ctx context.Context, tool string, raw []byte, r mcp.CallToolReque
 }
 
 // mustAsk reports whether the person is to be asked what the loop at s asks.
-func (p *person) mustAsk(s loops.State) bool {
+//
+//go:noinline
+func (p *person) mustAsk(s *loops.State) bool {
 	can := p.reach == during || p.reach == between && p.rounds
-	return p.attends && can && asks(s)
+	return p.attends && can && asks(*s)
 }
 
 // nobodyAnswered notes why a question came to nothing.
