@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -183,5 +184,31 @@ func TestAStateOfAnotherProcess(t *testing.T) {
 		again := newServer(func(context.Context) (engineAPI, error) { return e, nil }, nil)
 		second := &asker{newTalker(t, again, "modern", forms)}
 		second.fill(f, yes).want(t, "result.structuredContent.stop.detail", "approved by person")
+	})
+}
+
+// TestAStateOfAnotherOwner is none, not even in the hands of who may see every
+// loop.
+func TestAStateOfAnotherOwner(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil, nil)
+		ann := WithOwner(t.Context(), "ann")
+		call := func(ctx context.Context, tool, args, more string) message {
+			t.Helper()
+			meta := strings.Replace(modernMeta, `Capabilities":{}`, `Capabilities":`+forms, 1)
+			var m message
+			if err := json.Unmarshal(w.send(ctx, fmt.Sprintf(`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":%q,"arguments":%s,%s%s}}`, tool, args, meta, more)), &m); err != nil {
+				t.Fatal(err)
+			}
+			return m
+		}
+		id, _ := call(ann, "loop_start", fmt.Sprintf(clientArgs, ""), "").at("result.structuredContent.loop_id").(string)
+		call(ann, "loop_continue", args("loop_id", id, "attention_id", "it-1", "output", "draft 1"), "")
+		m := call(ann, "loop_wait", args("loop_id", id), "")
+		m.want(t, "result.resultType", "input_required")
+		again := fmt.Sprintf(`,"requestState":%q,"inputResponses":{"person":{"action":"accept","content":{"decision":"approve"}}}`, m.at("result.requestState"))
+		call(t.Context(), "loop_wait", args("loop_id", id), again).want(t, "result.isError", true, "result.content.0.text", "~invalid_request_state")
+		call(WithOwner(t.Context(), "bob"), "loop_wait", args("loop_id", id), again).want(t, "result.isError", true, "result.content.0.text", "~no loop")
+		call(ann, "loop_wait", args("loop_id", id), again).want(t, "result.structuredContent.stop.detail", "approved by person")
 	})
 }
