@@ -40,6 +40,7 @@ type ForkRequest struct {
 	Message   string    // guidance for the first start
 	RequestID string    // the same id and request give the same fork
 	Source    Source    // who asks; empty: library
+	SecretID  bool      // as in [StartRequest]
 }
 
 // Forker is implemented by a Body whose memory is not another loop's as it is.
@@ -84,7 +85,7 @@ func (e *Engine) Fork(ctx context.Context, r ForkRequest) (Outcome, error) {
 		origin.Warnings = append(origin.Warnings, warning)
 	}
 	origin.Base = then.base(memory)
-	out, err := e.found(ctx, origin, func(id ID) State { return branched(id, origin) })
+	out, err := e.found(ctx, origin, e.newID(r.SecretID), func(id ID) State { return branched(id, origin) })
 	if err == nil && out.Reused && r.Iteration != nil && *r.Iteration != out.Origin.Forked.Iteration {
 		return Outcome{}, requestConflict(out.State)
 	}
@@ -219,7 +220,7 @@ func (e *Engine) forkedBefore(ctx context.Context, r ForkRequest, missing error)
 	if at := strings.LastIndexByte(name, '-'); at > 0 {
 		name = name[:at]
 	}
-	id, err := e.freeID(ctx, name)
+	id, err := e.freeID(ctx, e.newID(r.SecretID), name)
 	if err != nil {
 		return Outcome{}, err
 	}

@@ -34,8 +34,8 @@ func (r *run) judge(ctx context.Context, s State) error {
 		return errLost
 	}
 	for _, v := range found.asked {
-		if err := r.drawReport(v.Usage); err != nil {
-			r.e.opts.Logger.Error("what a condition spent was not handed up", "loop", s.ID, "cause", err)
+		if err := r.reportToday(v.Usage); err != nil {
+			r.e.opts.Logger.Error("what a condition spent was not counted for the day", "loop", s.ID, "cause", err)
 		}
 	}
 	if found.over != nil {

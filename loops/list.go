@@ -54,6 +54,16 @@ func (e *Engine) List(ctx context.Context, f Filter) (heads []Head, next string,
 	return heads, next, nil
 }
 
+// Scan calls each with the head of every loop, in no order: what a list would
+// sort and copy, for those who look at all. each neither keeps nor changes the
+// head and does not call the engine.
+func (e *Engine) Scan(ctx context.Context, each func(*Head)) error {
+	if err := scan(ctx, e.store, each); err != nil {
+		return fmt.Errorf("look at all loops: %w", err)
+	}
+	return nil
+}
+
 // insert puts a copy of h where it belongs, or none behind the limit's place.
 func insert(heads []Head, h *Head, limit int) []Head {
 	key := rankOf(h)

@@ -41,28 +41,46 @@ func (m meter) Reserve(ctx context.Context, c Call) (Grant, error) {
 		return Grant{}, err
 	}
 	c.Saved = slices.Clone(c.Saved)
-	outer, err := m.r.e.outerRooms(ctx, m.r.state())
-	if err != nil {
-		return Grant{}, err
-	}
-	var grant Grant
 	// gofail: var beforeReserve struct{}
-	err = m.r.commitWith(ctx, false, func(s State) (State, error) {
-		if !m.open(s) {
-			return s, fmt.Errorf("reserve for a call of %s: %s is over", c.Model, m.what())
-		}
-		next, g, err := s.reserve(c, m.path, outer)
-		grant = g
-		return next.saved(m.path, c.Saved), err
-	})
+	grant, err := m.setAside(ctx, c)
 	if err != nil {
 		return Grant{}, err
 	}
 	// gofail: var afterReserve struct{}
-	if err := m.r.drawReservation(ctx, grant); err != nil {
+	if err := m.r.reserveToday(ctx, grant); err != nil {
 		return Grant{}, errors.Join(err, m.Settle(ctx, grant, Spent{}, nil))
 	}
 	return grant, nil
+}
+
+// setAside sets aside what c may cost, in the loop and in those above it. What
+// others take there meanwhile makes it ask for less.
+func (m meter) setAside(ctx context.Context, c Call) (Grant, error) {
+	var before []room
+	for {
+		outer, err := m.r.e.outerRooms(ctx, m.r.state())
+		if err != nil {
+			return Grant{}, err
+		}
+		var grant Grant
+		err = m.r.commitWith(ctx, false, func(s State) (State, error) {
+			grant = Grant{}
+			if !m.open(s) {
+				return s, fmt.Errorf("reserve for a call of %s: %s is over", c.Model, m.what())
+			}
+			next, g, err := s.reserve(c, m.path, outer)
+			grant = g
+			return next.saved(m.path, c.Saved), err
+		})
+		if err == nil {
+			return grant, nil
+		}
+		m.r.takeBack()
+		if _, capped := errors.AsType[*CapError](err); !capped || grant == (Grant{}) || slices.Equal(before, outer) {
+			return Grant{}, err
+		}
+		before = outer
+	}
 }
 
 // check refuses a call that can't be accounted for.
@@ -104,7 +122,7 @@ func (m meter) Settle(_ context.Context, g Grant, sp Spent, saved json.RawMessag
 		return next, nil
 	})
 	if err == nil {
-		err = m.r.drawSettled(ctx, g, sp.Usage.CostUSD, sp.Unknown)
+		err = m.r.settleToday(ctx, g, sp.Usage.CostUSD, sp.Unknown)
 	}
 	return errors.Join(problem, err)
 }

@@ -10,10 +10,8 @@ import (
 )
 
 // Loops below loops, and the day's budget: what lies outside one loop's record.
-// A loop that was started below the body of another draws on that one's ledger.
-// What it sets aside is set aside there too, before the call is made; what it
-// spends is part of the parent's sum. Sums are handed up as totals, so that a
-// report that comes twice, or again after a crash, changes nothing.
+// A loop that was started below the body of another draws on that one's ledger:
+// see handup.go.
 
 // The bounds of nesting.
 const (
@@ -59,13 +57,10 @@ func (s State) noRoomForChild() string {
 		used.CostUSD, s.Limits.MaxCostUSD, used.TotalTokens, s.Limits.MaxTotalTokens, used.ToolCalls, s.Limits.MaxToolCalls)
 }
 
-// drawReservation hands what was just set aside up to the loops above and to
-// the day. When somebody was faster there, it gives a *CapError.
-func (r *run) drawReservation(ctx context.Context, g Grant) error {
+// reserveToday sets aside for the day what was just set aside for g. When somebody
+// was faster there, it gives a *CapError.
+func (r *run) reserveToday(ctx context.Context, g Grant) error {
 	s := r.state()
-	if err := untilRoom(ctx, func() error { return r.e.draw(ctx, s, true) }); err != nil {
-		return err
-	}
 	var amount USD
 	for _, set := range s.Reserved {
 		if set.ID == g.ID {
@@ -83,11 +78,10 @@ func (r *run) drawReservation(ctx context.Context, g Grant) error {
 	})
 }
 
-// drawSettled does the same for a call that has come to its end.
-func (r *run) drawSettled(ctx context.Context, g Grant, cost USD, unknown bool) error {
+// settleToday does the same for a call that has come to its end.
+func (r *run) settleToday(ctx context.Context, g Grant, cost USD, unknown bool) error {
 	s := r.state()
-	err := untilRoom(ctx, func() error { return r.e.draw(ctx, s, false) })
-	return errors.Join(err, r.e.changeDayInTime(ctx, func(d *day) error {
+	return r.e.changeDayInTime(ctx, func(d *day) error {
 		aside, ok := d.Aside[s.dayKey(g)]
 		if unknown && ok {
 			cost = aside
@@ -95,64 +89,20 @@ func (r *run) drawSettled(ctx context.Context, g Grant, cost USD, unknown bool) 
 		delete(d.Aside, s.dayKey(g))
 		d.Spent = USD(addUp(int64(d.Spent), int64(cost)))
 		return nil
-	}))
+	})
 }
 
 func (s State) dayKey(g Grant) string { return string(s.ID) + "/" + g.ID }
 
-// drawReport hands up what a body or a condition reports at its end, before it
-// is committed: a crash in between is then on the safe side.
-func (r *run) drawReport(u Usage) error {
+// reportToday counts for the day what a body or a condition reports at its end,
+// before it is committed: a crash in between is then on the safe side.
+func (r *run) reportToday(u Usage) error {
 	if u == (Usage{}) || u.Validate() != nil {
 		return nil
 	}
 	ctx, cancel := r.lasting()
 	defer cancel()
-	s := r.state()
-	s.Ledger.spend(u)
-	return errors.Join(untilRoom(ctx, func() error { return r.e.draw(ctx, s, false) }),
-		untilRoom(ctx, func() error { return r.e.spendToday(ctx, u.CostUSD) }))
-}
-
-// draw hands the totals of s up to every loop above it. With strict, a loop
-// above whose limits they exceed refuses them.
-func (e *Engine) draw(ctx context.Context, s State, strict bool) error {
-	for s.Origin.Parent != "" {
-		p, err := e.drawOne(ctx, s, strict)
-		if errors.Is(err, ErrNotFound) || errors.Is(err, ErrDamaged) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		s = p
-	}
-	return nil
-}
-
-func (e *Engine) drawOne(ctx context.Context, s State, strict bool) (State, error) {
-	for {
-		p, err := e.store.Load(ctx, s.Origin.Parent)
-		if err != nil {
-			return p, err
-		}
-		total := Drawn{Spent: s.Ledger.Usage, Aside: s.aside()}
-		if old, known := p.Children[s.ID]; known && old == total {
-			return p, nil
-		}
-		next := p.drawn(s.ID, total)
-		if free := next.free(RoleChild); strict && (free.CostUSD < 0 || free.TotalTokens < 0 || free.ToolCalls < 0) {
-			return p, &CapError{Reason: CapParent, Detail: p.noRoomForChild()}
-		}
-		got, err := e.commit(ctx, next)
-		if errors.Is(err, ErrConflict) {
-			continue // the parent moved: its newest record is asked
-		}
-		if err != nil {
-			return p, fmt.Errorf("draw on the parent %s: %w", p.ID, err)
-		}
-		return got, nil
-	}
+	return untilRoom(ctx, func() error { return r.e.spendToday(ctx, u.CostUSD) })
 }
 
 // mayNest refuses a child of a loop that has ended, that is nested too deep, or

@@ -78,18 +78,22 @@ func (r *run) holds(s State) bool { return s.Claim.Token == r.claim.Token }
 
 // take claims the loop. false means that there is nothing to do for a worker.
 func (r *run) take() (bool, error) {
+	ctx, cancel := r.lasting()
+	defer cancel()
 	s, now := r.e.clock.due(r.state())
-	next, ok := claim(s, r.claim, now)
+	above, err := r.e.toldAbove(ctx, s)
+	if err != nil {
+		return false, err
+	}
+	next, ok := claim(s.writeOff().learnFrom(above), r.claim, now)
 	if _, timed := s.Head().WantsWorker(); !ok && timed {
 		return false, errEarly
 	}
 	if !ok {
 		return false, nil
 	}
-	ctx, cancel := r.lasting()
-	defer cancel()
 	// gofail: var beforeClaim struct{}
-	got, err := r.store(ctx, next)
+	got, err := r.store(ctx, s, next)
 	// gofail: var afterClaim struct{}
 	if errors.Is(err, ErrClosed) {
 		return false, err
@@ -108,10 +112,8 @@ func (r *run) take() (bool, error) {
 		}
 	}
 	r.adopt(got)
-	if got.Origin.Parent != "" { // a dead worker may have spent without handing it up
-		if err := r.e.draw(ctx, got, false); err != nil {
-			r.e.opts.Logger.Error("what a dead worker may have spent was not handed up", "loop", s.ID, "cause", err)
-		}
+	if err := r.e.handUp(ctx, got, s.Claim.Token != ""); err != nil { // a dead worker may have spent without
+		r.e.opts.Logger.Error("what a dead worker may have spent was not handed up", "loop", s.ID, "cause", err)
 	}
 	return r.holds(got), nil
 }
@@ -197,30 +199,44 @@ func (r *run) commit(change func(State) State) error {
 }
 
 func (r *run) commitWith(ctx context.Context, patient bool, change func(State) (State, error)) error {
+	was, err := r.write(ctx, patient, change)
+	if err == nil {
+		r.handUp(ctx, was)
+	}
+	return err
+}
+
+// write is commitWith without what comes after the commit. It returns the state
+// before it.
+func (r *run) write(ctx context.Context, patient bool, change func(State) (State, error)) (was State, err error) {
 	r.writing.Lock()
 	defer r.writing.Unlock()
 	r.commits++
 	s, said := r.state(), false
+	was = s
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
 		s, _ = r.e.clock.present(s)
 		next, err := change(s)
 		if err != nil {
-			return err
+			return was, err
 		}
 		if r.holds(next) {
 			next.Claim.Commit = r.commits
 		}
 		// gofail: var beforeCommit struct{}
-		got, err := r.store(ctx, next)
+		got, err := r.store(ctx, s, next)
 		// gofail: var afterCommit struct{}
 		if err == nil {
 			r.waiting = nil
 			r.landed(got, next)
-			return nil
+			return was, nil
+		}
+		if _, capped := errors.AsType[*CapError](err); capped || errors.Is(err, errParentOver) {
+			return was, err
 		}
 		full := errors.Is(err, ErrUnwritable) // whoever is to pay for it waits until there is room
 		if !errors.Is(err, ErrConflict) && (!patient && !full || errors.Is(err, ErrClosed)) {
-			return fmt.Errorf("commit %s: %w", s.ID, err)
+			return was, fmt.Errorf("commit %s: %w", s.ID, err)
 		}
 		if full {
 			wait = min(wait, fullWait)
@@ -231,20 +247,20 @@ func (r *run) commitWith(ctx context.Context, patient bool, change func(State) (
 			}
 			said = full
 			if !sleep(ctx, wait) {
-				return fmt.Errorf("commit %s: %w", s.ID, err)
+				return was, fmt.Errorf("commit %s: %w", s.ID, err)
 			}
 		}
 		if s, err = r.reload(ctx); err != nil {
-			return fmt.Errorf("read %s again: %w", next.ID, err)
+			return was, fmt.Errorf("read %s again: %w", next.ID, err)
 		}
 		switch {
 		case !r.holds(s):
 			r.adopt(s)
-			return errLost
+			return was, errLost
 		case s.Claim.Commit == r.commits && !bugs.Redelivered: // its acknowledgement was lost
 			r.waiting = nil
 			r.landed(s, next)
-			return nil
+			return was, nil
 		}
 		for _, change := range r.waiting {
 			s = change(s)
@@ -269,7 +285,7 @@ func (r *run) landed(got, next State) {
 	}
 }
 
-func (r *run) store(ctx context.Context, s State) (State, error) {
+func (r *run) store(ctx context.Context, was, s State) (State, error) {
 	ctx, cancel := context.WithTimeout(ctx, commitPatience)
 	defer cancel()
 	if bugs.Uncharged && s.Open {
@@ -278,7 +294,7 @@ func (r *run) store(ctx context.Context, s State) (State, error) {
 		got.Ledger.Starts++
 		return got, err
 	}
-	return r.e.commit(ctx, s)
+	return r.e.put(ctx, was, s)
 }
 
 // reload reads the loop again after a commit that failed. It gives a store in
@@ -322,8 +338,9 @@ func (r *run) account(u Usage) {
 		if err != nil {
 			return
 		}
-		s.spend(RoleWorker, "", u)
-		if _, err = r.store(ctx, s); !errors.Is(err, ErrConflict) {
+		next := s
+		next.spend(RoleWorker, "", u)
+		if _, err = r.store(ctx, s, next); !errors.Is(err, ErrConflict) {
 			return
 		}
 	}

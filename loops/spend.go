@@ -102,6 +102,9 @@ type ModelUsage struct {
 type Drawn struct {
 	Spent Usage `json:"spent"` // part of the parent's ledger; never falls
 	Aside Usage `json:"aside,omitzero"`
+	// At says which change of the child this is: twice its State.Changes, and one
+	// more for a change that was about to be stored.
+	At uint64 `json:"at,omitempty"`
 }
 
 // Shortage is a limit that left too little room for a call. It holds until the
@@ -321,20 +324,25 @@ func (s *State) spend(role, model string, u Usage) {
 // maxUsageRows bounds the rows of the usage view.
 const maxUsageRows = 100
 
-// drawn notes what a child has spent and set aside. Its sums never fall, so a
-// report that comes twice or late changes nothing.
+// drawn notes what a child has spent and set aside. Its sums never fall, and what
+// it has set aside is only replaced by what it has later: a report that comes
+// twice or late changes nothing. Of several changes that are about to be stored
+// nobody knows which one will be.
 func (s State) drawn(child ID, d Drawn) State {
-	before := s.Children[child]
-	grown := Usage{
-		InputTokens: max(0, d.Spent.InputTokens-before.Spent.InputTokens), OutputTokens: max(0, d.Spent.OutputTokens-before.Spent.OutputTokens),
-		TotalTokens: max(0, d.Spent.TotalTokens-before.Spent.TotalTokens), CostUSD: max(0, d.Spent.CostUSD-before.Spent.CostUSD),
-		ToolCalls: max(0, d.Spent.ToolCalls-before.Spent.ToolCalls),
+	before, known := s.Children[child]
+	if known && d.At < before.At {
+		return s
 	}
+	if known && d.At == before.At {
+		d.Aside = d.Aside.atLeast(before.Aside)
+	}
+	grown := d.Spent.beyond(before.Spent)
+	d.Spent = before.Spent.Plus(grown)
 	s.Children = maps.Clone(s.Children)
 	if s.Children == nil {
 		s.Children = map[ID]Drawn{}
 	}
-	s.Children[child] = Drawn{Spent: before.Spent.Plus(grown), Aside: d.Aside}
+	s.Children[child] = d
 	if grown != (Usage{}) {
 		s.spend(RoleChild, string(child), grown)
 		s.Metered = s.Metered.Plus(grown)

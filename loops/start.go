@@ -18,6 +18,7 @@ type StartRequest struct {
 	Dir       string            // absolute folder that relative paths refer to; empty: the process's
 	Labels    map[string]string // at most 8, 63 bytes each
 	RequestID string            // the same id and spec give the same loop
+	SecretID  bool              // 26 random characters in the id instead of four: nobody can guess it
 }
 
 // Start creates a loop. It is durable when Start returns. A wrong spec gives
@@ -28,12 +29,12 @@ func (e *Engine) Start(ctx context.Context, r StartRequest) (Outcome, error) {
 	if err != nil {
 		return Outcome{}, err
 	}
-	return e.found(ctx, origin, func(id ID) State { return born(id, origin) })
+	return e.found(ctx, origin, e.newID(r.SecretID), func(id ID) State { return born(id, origin) })
 }
 
 // found stores the first checkpoint of a loop, under an id that nobody has.
-func (e *Engine) found(ctx context.Context, origin Origin, first func(ID) State) (Outcome, error) {
-	id, before, err := e.nameLoop(ctx, origin)
+func (e *Engine) found(ctx context.Context, origin Origin, newID func(name string) ID, first func(ID) State) (Outcome, error) {
+	id, before, err := e.nameLoop(ctx, origin, newID)
 	if err != nil || before.Reused {
 		return before, err
 	}
@@ -47,23 +48,31 @@ func (e *Engine) found(ctx context.Context, origin Origin, first func(ID) State)
 		case errors.Is(err, ErrExists) && origin.RequestID != "":
 			return e.reuse(ctx, id, origin)
 		case errors.Is(err, ErrExists):
-			id = e.opts.NewID(origin.Spec.Name)
+			id = newID(origin.Spec.Name)
 			continue
 		case err != nil:
 			return Outcome{}, fmt.Errorf("create loop %s: %w", id, err)
 		}
 		// gofail: var afterCreate struct{}
-		return Outcome{State: s, Warnings: origin.Warnings}, e.draw(ctx, s, false) // the parent knows its child
+		return Outcome{State: s, Warnings: origin.Warnings}, e.draw(ctx, s) // the parent knows its child
 	}
+}
+
+// newID returns what makes ids, secret ones on demand.
+func (e *Engine) newID(secret bool) func(name string) ID {
+	if secret {
+		return func(name string) ID { return randomID(name, secretSize) }
+	}
+	return e.opts.NewID
 }
 
 // nameLoop returns the id of a loop that is to be created, or the loop that the
 // request id was used for before.
-func (e *Engine) nameLoop(ctx context.Context, o Origin) (ID, Outcome, error) {
+func (e *Engine) nameLoop(ctx context.Context, o Origin, newID func(name string) ID) (ID, Outcome, error) {
 	if o.RequestID == "" {
-		return e.opts.NewID(o.Spec.Name), Outcome{}, nil
+		return newID(o.Spec.Name), Outcome{}, nil
 	}
-	id, err := e.freeID(ctx, o.Spec.Name)
+	id, err := e.freeID(ctx, newID, o.Spec.Name)
 	if err != nil {
 		return "", Outcome{}, err
 	}
@@ -81,9 +90,9 @@ func (e *Engine) nameLoop(ctx context.Context, o Origin) (ID, Outcome, error) {
 
 // freeID returns an id that no loop has: what a request id is bound to must not
 // turn out to be another loop.
-func (e *Engine) freeID(ctx context.Context, name string) (ID, error) {
+func (e *Engine) freeID(ctx context.Context, newID func(name string) ID, name string) (ID, error) {
 	for {
-		id := e.opts.NewID(name)
+		id := newID(name)
 		switch _, err := e.store.Load(ctx, id); {
 		case errors.Is(err, ErrNotFound):
 			return id, nil

@@ -103,6 +103,7 @@ type State struct {
 	Metered  Usage                      `json:"metered,omitzero"`   // settled calls that no committed iteration shows yet
 	ByModel  []ModelUsage               `json:"by_model,omitempty"` // what the ledger's usage is made of
 	Children map[ID]Drawn               `json:"children,omitempty"` // what loops below this one have drawn
+	Changes  uint64                     `json:"changes,omitempty"`  // commits, of a loop below another: they number what it hands up
 	Short    *Shortage                  `json:"short,omitempty"`    // a limit that left no room for a call
 	Notes    map[string]json.RawMessage `json:"notes,omitempty"`    // what conditions saved, by their place in the spec
 	Waits    int                        `json:"waits,omitempty"`    // waits for a provider in a row

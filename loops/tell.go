@@ -72,11 +72,14 @@ func newTeller() *teller {
 	return t
 }
 
-// commit stores s with the mark that it needs.
+// commit stores s with the marks that it needs.
 func (e *Engine) commit(ctx context.Context, s State) (State, error) {
 	by := ""
 	if e.opts.Tell != nil {
 		by = e.store.Runner()
+	}
+	if s.Origin.Parent != "" {
+		s.Changes++
 	}
 	made := s.UpdatedAt
 	got, err := e.store.Commit(ctx, s.telling(by))

@@ -87,8 +87,8 @@ func (r *run) start(ctx context.Context, s State) error {
 	if o.it.Usage.Validate() != nil {
 		o.it.Usage = Usage{}
 	}
-	if err := r.drawReport(o.it.Usage); err != nil {
-		r.e.opts.Logger.Error("what a start spent was not handed up", "loop", s.ID, "cause", err)
+	if err := r.reportToday(o.it.Usage); err != nil {
+		r.e.opts.Logger.Error("what a start spent was not counted for the day", "loop", s.ID, "cause", err)
 	}
 	if checkMemory(result.Memory) == nil { // also of a start that failed: it may hold a running total
 		o.it.Memory = slices.Clone(result.Memory)

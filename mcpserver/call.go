@@ -16,6 +16,7 @@ import (
 type call struct {
 	tools  *tools
 	notify notify // nil: the client did not ask for progress
+	person *person
 }
 
 // patience returns how long a call may wait, and what to tell the client when
@@ -34,11 +35,14 @@ func (c *call) patience(asked *int, otherwise time.Duration) (d time.Duration, n
 // wait waits for the loop, which stood at s when the call began, and reports
 // progress meanwhile.
 func (c *call) wait(ctx context.Context, e engineAPI, s loops.State, cursor uint64, what loops.WaitFor, d time.Duration) (loops.State, bool, error) {
-	if c.notify == nil || d == 0 {
+	if d == 0 {
 		return e.Wait(ctx, s.ID, cursor, what, d, nil)
 	}
+	if c.notify == nil {
+		return c.attend(ctx, e, s, cursor, what, d, nil)
+	}
 	m := newMeter(c.notify, s.Head())
-	now, timedOut, err := e.Wait(ctx, s.ID, cursor, what, d, m.see)
+	now, timedOut, err := c.attend(ctx, e, s, cursor, what, d, m.see)
 	if err != nil {
 		m.stop(ctx, s.Head())
 		return s, true, err
@@ -62,7 +66,9 @@ func (c *call) follow(ctx context.Context, e engineAPI, s loops.State, what loop
 
 // do carries out a request and waits for what it leads to.
 func (c *call) do(ctx context.Context, e engineAPI, id loops.ID, r loops.Request) (loops.Outcome, error) {
-	r.By = "client"
+	if r.By == "" {
+		r.By = "client"
+	}
 	out, err := e.Do(ctx, id, r)
 	return out, c.tools.known(ctx, e, id, err)
 }
@@ -103,6 +109,17 @@ func newerFirst(id loops.ID, a, b loops.Head) int {
 }
 
 func (t *tools) person() bool { return t.opts.Approvals == "person" }
+
+// snapshot is the answer of a call that may have asked the person.
+func (c *call) snapshot(e engineAPI, s loops.State, o SnapshotOptions) Answer {
+	o.Asks = c.person.reach != nobody
+	a := c.tools.snapshot(e, s, o)
+	if c.person.silent && asks(s) {
+		a.Next = nextSilent(s)
+	}
+	a.Next = c.person.heard + a.Next
+	return a
+}
 
 func (t *tools) snapshot(e engineAPI, s loops.State, o SnapshotOptions) Answer {
 	o.Person = t.person()

@@ -1,6 +1,7 @@
 package mcpserver
 
 import (
+	"cmp"
 	"context"
 	"iter"
 	"time"
@@ -60,6 +61,18 @@ func (f *fakeEngine) List(context.Context, loops.Filter) ([]loops.Head, string, 
 	return nil, "", f.err
 }
 
+func (f *fakeEngine) Scan(_ context.Context, each func(*loops.Head)) error {
+	if f.err == nil && f.state.ID != "" {
+		h := f.state.Head()
+		each(&h)
+	}
+	return f.err
+}
+
+func (f *fakeEngine) Watch(ctx context.Context, _ loops.ID) iter.Seq2[loops.Head, error] {
+	return func(yield func(loops.Head, error) bool) { yield(loops.Head{}, cmp.Or(f.err, ctx.Err())) }
+}
+
 func (f *fakeEngine) Wait(_ context.Context, _ loops.ID, _ uint64, _ loops.WaitFor, _ time.Duration, onChange func(loops.Head)) (loops.State, bool, error) {
 	if f.changes != nil && onChange != nil {
 		f.changes(onChange)
@@ -76,3 +89,5 @@ func (f *fakeEngine) Recent(context.Context, loops.ID) ([]loops.LiveLine, error)
 }
 
 func (f *fakeEngine) RunsWhile(loops.State) string { return "the test runs" }
+
+func (f *fakeEngine) Key(context.Context, string) ([]byte, error) { return []byte("fake"), f.err }

@@ -43,8 +43,18 @@ func (t *tools) wait(ctx context.Context, c *call, a waitArgs) (any, error) {
 	if what == "" {
 		what = loops.ForAttention
 	}
+	c.person.attends, c.person.rounds = true, true
+	s, done, err := c.bring(ctx, e, s)
+	if err != nil {
+		return nil, err
+	}
+	if done {
+		d = 0
+	}
 	now, timedOut, err := c.wait(ctx, e, s, a.Cursor, what, d)
 	switch {
+	case c.person.round != nil:
+		return c.person.round, nil
 	case err == nil:
 		s = now
 	case ctx.Err() == nil:
@@ -57,7 +67,7 @@ func (t *tools) wait(ctx context.Context, c *call, a waitArgs) (any, error) {
 			s = now
 		}
 	}
-	answer := t.snapshot(e, s, SnapshotOptions{})
+	answer := c.snapshot(e, s, SnapshotOptions{})
 	answer.TimedOut = &timedOut
 	answer.Next = note + answer.Next
 	if err := addEvents(ctx, e, &answer, a.Cursor); err != nil {

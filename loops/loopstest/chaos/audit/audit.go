@@ -20,7 +20,6 @@ type Report struct {
 	Runs       int // of bodies, as they say themselves
 	Cut        int // starts that came to no iteration and asked for no repetition
 	Kills      int
-	Off        int // loops whose ledger has other calls than were made
 	InFlight   int // kills that cut off a running body
 	Ends       int // processes that were ended in order
 	Stops      int
@@ -306,10 +305,14 @@ func (a *auditor) labels(history []Told) {
 }
 
 // budgets holds what a loop and those below it spent against its limit: what is
-// in its ledger, and what was really done.
+// in its ledger, and what was really done. A start that was cut off may have set
+// a call aside that it did not make; nobody knows, so it is in all ledgers.
 func (a *auditor) budgets() {
-	paid := map[string]int64{}
+	paid, doubt := map[string]int64{}, map[string]int64{}
 	for _, l := range a.loops {
+		for up := l; up != nil; up = a.loops[up.last.Head.Parent] {
+			doubt[up.id] += int64(l.last.Head.Usage.Starts - l.last.Head.Usage.Iterations)
+		}
 		for _, e := range l.effects {
 			if e.What != Paid {
 				continue
@@ -325,11 +328,22 @@ func (a *auditor) budgets() {
 			continue
 		}
 		limit, spent := l.last.Head.Limits.MaxToolCalls, l.last.Head.Usage.ToolCalls
-		if paid[l.id] > limit {
-			a.wrong("%s: %d tool calls were made, here and below it; the limit is %d", l.id, paid[l.id], limit)
+		if spent > limit || paid[l.id] > limit || paid[l.id] > spent || a.Paid > 0 && spent > paid[l.id]+doubt[l.id] {
+			a.wrong("%s: %d tool calls are in its ledger, %d were made, here and below it, and %d starts were cut off; the limit is %d", l.id, spent, paid[l.id], doubt[l.id], limit)
 		}
-		if spent > limit || paid[l.id] > spent {
-			a.Off++ // calls that were cut off: known, and the limit holds all the same
+		a.drawn(l)
+	}
+}
+
+// drawn holds what a loop knows of those right below it against their ledgers.
+func (a *auditor) drawn(l *loop) {
+	for id, total := range l.checkpoint.State.Children {
+		child := a.loops[id]
+		if child == nil || child.forged || child.damaged != "" {
+			continue
+		}
+		if there := child.last.Head.Usage; total.Spent.ToolCalls != there.ToolCalls || total.Spent.Tokens != there.Tokens || total.Aside.ToolCalls != 0 || total.Aside.Tokens != 0 {
+			a.wrong("%s: it knows of %+v spent by %s, and %+v set aside; the ledger there has %+v", l.id, total.Spent, id, total.Aside, there)
 		}
 	}
 }

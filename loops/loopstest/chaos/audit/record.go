@@ -113,6 +113,7 @@ type checkpoint struct {
 		} `json:"stop"`
 		Children map[string]struct {
 			Spent ledger `json:"spent"`
+			Aside ledger `json:"aside"`
 		} `json:"children"`
 	} `json:"state"`
 }
