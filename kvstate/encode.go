@@ -151,6 +151,7 @@ func (w *writer) head(h *loops.Head) {
 	if len(h.Labels) > 0 {
 		w.other("labels", h.Labels)
 	}
+	w.text("owner", h.Owner)
 	w.text("parent", string(h.Parent))
 	if len(h.Pins) > 0 {
 		w.other("pins", h.Pins)

@@ -271,6 +271,8 @@ func (r *scanner) head(key string, h *loops.Head, id, status, phase, parent *str
 		r.string(parent)
 	case "tell":
 		r.string(&h.Tell)
+	case "owner":
+		r.string(&h.Owner)
 	case "labels":
 		h.Labels = map[string]string{}
 		r.object(func(key string) {

@@ -40,7 +40,8 @@ type ForkRequest struct {
 	Message   string    // guidance for the first start
 	RequestID string    // the same id and request give the same fork
 	Source    Source    // who asks; empty: library
-	SecretID  bool      // as in [StartRequest]
+	SecretID  bool      // as in [StartRequest]; a fork of a loop with such an id has one, too
+	Owner     string    // on whose behalf; empty: the original's owner
 }
 
 // Forker is implemented by a Body whose memory is not another loop's as it is.
@@ -85,7 +86,7 @@ func (e *Engine) Fork(ctx context.Context, r ForkRequest) (Outcome, error) {
 		origin.Warnings = append(origin.Warnings, warning)
 	}
 	origin.Base = then.base(memory)
-	out, err := e.found(ctx, origin, e.newID(r.SecretID), func(id ID) State { return branched(id, origin) })
+	out, err := e.found(ctx, origin, e.names(r.SecretID || l.ID.Secret()), func(id ID) State { return branched(id, origin) })
 	if err == nil && out.Reused && r.Iteration != nil && *r.Iteration != out.Origin.Forked.Iteration {
 		return Outcome{}, requestConflict(out.State)
 	}
@@ -127,7 +128,7 @@ func (e *Engine) planFork(l Loop, then State, r ForkRequest) (Origin, error) {
 		inputs[name] = text
 	}
 	o, err := e.planWith(StartRequest{
-		Spec: r.spec(was.Spec), Inputs: inputs, Source: r.source(was.Source), Dir: was.Dir, Labels: was.Labels, RequestID: r.RequestID,
+		Spec: r.spec(was.Spec), Inputs: inputs, Source: r.source(was.Source), Dir: was.Dir, Labels: was.Labels, Owner: firstOf(r.Owner, was.Owner), RequestID: r.RequestID,
 	}, r.Limits)
 	o.Forked = &Forked{Loop: l.ID, Iteration: then.Iteration, Message: r.Message}
 	o.Pins = append([]ID{l.ID}, was.Pins...)
@@ -220,11 +221,11 @@ func (e *Engine) forkedBefore(ctx context.Context, r ForkRequest, missing error)
 	if at := strings.LastIndexByte(name, '-'); at > 0 {
 		name = name[:at]
 	}
-	id, err := e.freeID(ctx, e.newID(r.SecretID), name)
+	id, err := e.freeID(ctx, name, e.names(r.SecretID || r.Loop.Secret()))
 	if err != nil {
 		return Outcome{}, err
 	}
-	bound, err := e.store.Reserve(ctx, r.RequestID, id)
+	bound, err := e.store.Reserve(ctx, requestKey(r.Owner, r.RequestID), id)
 	if err != nil {
 		return Outcome{}, fmt.Errorf("reserve request_id %q: %w", r.RequestID, err)
 	}

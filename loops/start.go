@@ -18,6 +18,7 @@ type StartRequest struct {
 	Dir       string            // absolute folder that relative paths refer to; empty: the process's
 	Labels    map[string]string // at most 8, 63 bytes each
 	RequestID string            // the same id and spec give the same loop
+	Owner     string            // on whose behalf, at most 64 bytes; empty: whoever runs the process
 	SecretID  bool              // 26 random characters in the id instead of four: nobody can guess it
 }
 
@@ -29,11 +30,22 @@ func (e *Engine) Start(ctx context.Context, r StartRequest) (Outcome, error) {
 	if err != nil {
 		return Outcome{}, err
 	}
-	return e.found(ctx, origin, e.newID(r.SecretID), func(id ID) State { return born(id, origin) })
+	if origin.Owner, err = e.ownerBelow(ctx, r.Owner); err != nil {
+		return Outcome{}, err
+	}
+	return e.found(ctx, origin, e.names(r.SecretID), func(id ID) State { return born(id, origin) })
+}
+
+// names returns what makes ids, of which nobody can guess the secret ones.
+func (e *Engine) names(secret bool) func(name string) ID {
+	if secret {
+		return func(name string) ID { return randomID(name, secretSize) }
+	}
+	return e.opts.NewID
 }
 
 // found stores the first checkpoint of a loop, under an id that nobody has.
-func (e *Engine) found(ctx context.Context, origin Origin, newID func(name string) ID, first func(ID) State) (Outcome, error) {
+func (e *Engine) found(ctx context.Context, origin Origin, newID func(string) ID, first func(ID) State) (Outcome, error) {
 	id, before, err := e.nameLoop(ctx, origin, newID)
 	if err != nil || before.Reused {
 		return before, err
@@ -58,25 +70,26 @@ func (e *Engine) found(ctx context.Context, origin Origin, newID func(name strin
 	}
 }
 
-// newID returns what makes ids, secret ones on demand.
-func (e *Engine) newID(secret bool) func(name string) ID {
-	if secret {
-		return func(name string) ID { return randomID(name, secretSize) }
+// requestKey keeps the request ids of owners apart. No request id has the zero
+// byte, so none of a process without an owner looks like one.
+func requestKey(owner, requestID string) string {
+	if owner == "" {
+		return requestID
 	}
-	return e.opts.NewID
+	return owner + "\x00" + requestID
 }
 
 // nameLoop returns the id of a loop that is to be created, or the loop that the
 // request id was used for before.
-func (e *Engine) nameLoop(ctx context.Context, o Origin, newID func(name string) ID) (ID, Outcome, error) {
+func (e *Engine) nameLoop(ctx context.Context, o Origin, newID func(string) ID) (ID, Outcome, error) {
 	if o.RequestID == "" {
 		return newID(o.Spec.Name), Outcome{}, nil
 	}
-	id, err := e.freeID(ctx, newID, o.Spec.Name)
+	id, err := e.freeID(ctx, o.Spec.Name, newID)
 	if err != nil {
 		return "", Outcome{}, err
 	}
-	bound, err := e.store.Reserve(ctx, o.RequestID, id)
+	bound, err := e.store.Reserve(ctx, requestKey(o.Owner, o.RequestID), id)
 	if err != nil {
 		return "", Outcome{}, fmt.Errorf("reserve request_id %q: %w", o.RequestID, err)
 	}
@@ -90,7 +103,7 @@ func (e *Engine) nameLoop(ctx context.Context, o Origin, newID func(name string)
 
 // freeID returns an id that no loop has: what a request id is bound to must not
 // turn out to be another loop.
-func (e *Engine) freeID(ctx context.Context, newID func(name string) ID, name string) (ID, error) {
+func (e *Engine) freeID(ctx context.Context, name string, newID func(string) ID) (ID, error) {
 	for {
 		id := newID(name)
 		switch _, err := e.store.Load(ctx, id); {
@@ -171,12 +184,12 @@ func (e *Engine) plan(r StartRequest) (Origin, error) { return e.planWith(r, r.S
 
 // planWith is plan where the request itself names only the limits explicit.
 func (e *Engine) planWith(r StartRequest, explicit Limits) (Origin, error) {
-	o := Origin{Source: r.Source, Labels: r.Labels, RequestID: r.RequestID, Parent: e.opts.Parent, CreatedAt: time.Now()}
+	o := Origin{Source: r.Source, Labels: r.Labels, Owner: r.Owner, RequestID: r.RequestID, Parent: e.opts.Parent, CreatedAt: time.Now()}
 	if o.Source == "" {
 		o.Source = SourceLibrary
 	}
 	inputs, inputErr := resolveInputs(r.Spec, r.Inputs)
-	problems := []error{r.Spec.validateKinds(sortedKeys(e.parts.Bodies), sortedKeys(e.parts.Stops)), inputErr, checkLabels(r.Labels), checkRequestID(r.RequestID)}
+	problems := []error{r.Spec.validateKinds(sortedKeys(e.parts.Bodies), sortedKeys(e.parts.Stops)), inputErr, checkLabels(r.Labels), checkRequestID(r.RequestID), checkOwner(r.Owner)}
 	var dirErr error
 	if o.Dir, dirErr = absolute(r.Dir); dirErr != nil {
 		problems = append(problems, dirErr)
@@ -340,6 +353,19 @@ func checkRequestID(id string) error {
 	}
 	return nil
 }
+
+func checkOwner(owner string) error {
+	if len(owner) > maxOwner {
+		return tooLarge("owner", len(owner), maxOwner)
+	}
+	if problem := textProblem(owner); problem != "" {
+		return &FieldError{Field: "owner", Problem: problem}
+	}
+	return nil
+}
+
+// maxOwner bounds an owner's name, so that a head stays small.
+const maxOwner = 64
 
 func sortedKeys[V any](m map[string]V) []string {
 	keys := make([]string, 0, len(m))

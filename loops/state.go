@@ -29,6 +29,7 @@ type Origin struct {
 	Dir       string            `json:"dir,omitempty"` // absolute: what relative paths refer to
 	Labels    map[string]string `json:"labels,omitempty"`
 	RequestID string            `json:"request_id,omitempty"`
+	Owner     string            `json:"owner,omitempty"`  // on whose behalf it was started; empty: nobody's in particular
 	Parent    ID                `json:"parent,omitempty"` // the loop below whose body this one was started
 	Forked    *Forked           `json:"forked_from,omitempty"`
 	Base      *Base             `json:"base,omitempty"`      // of a fork: what it began with

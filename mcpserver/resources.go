@@ -120,6 +120,7 @@ func (t *tools) loopsPage(ctx context.Context, cursor mcp.Cursor) ([]loops.Head,
 	if err != nil {
 		return nil, "", err
 	}
+	t.hub.ready(ctx)
 	heads, next, err := e.List(ctx, loops.Filter{Limit: resourcesPage, Page: string(page)})
 	if len(loops.FieldErrors(err)) > 0 {
 		return nil, "", badCursor(cursor)
@@ -166,6 +167,9 @@ func (t *tools) checkURI(ctx context.Context, _ any, r *mcp.ReadResourceRequest)
 }
 
 func (t *tools) failURI(ctx context.Context, uri string, err error) error {
+	if uri == "" {
+		err = &loops.FieldError{Field: "uri", Problem: "is missing; resources/list has some"}
+	}
 	return t.fail(ctx, "read the resource", err, map[string]any{"uri": clip(uri, maxShort)})
 }
 
