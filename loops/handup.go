@@ -75,7 +75,7 @@ func (e *Engine) ahead(ctx context.Context, before, next State) error {
 	case was.Spent.Plus(was.Aside).covers(will.Spent.Plus(will.Aside)):
 		return nil
 	default:
-		will.Aside = will.Aside.atLeast(was.Aside) // it falls when next is stored
+		will.Aside = will.Aside.atLeast(was.Spent.Plus(was.Aside).beyond(will.Spent)) // it falls when next is stored
 	}
 	p, err := e.drawOne(ctx, next, will, true)
 	if err != nil {

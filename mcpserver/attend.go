@@ -11,11 +11,11 @@ import (
 
 // attend waits as [loops.Engine.Wait] does, and asks the person what the loop
 // asks meanwhile, where the client can ask.
-func (c *call) attend(ctx context.Context, e engineAPI, s loops.State, cursor uint64, what loops.WaitFor, d time.Duration, see func(loops.Head)) (loops.State, bool, error) {
+func (c *call) attend(ctx context.Context, e engineAPI, s *loops.State, cursor uint64, what loops.WaitFor, d time.Duration, see func(loops.Head)) (*loops.State, bool, error) {
 	until := time.Now().Add(d)
 	for {
 		if c.person.mustAsk(s) && (what != loops.ForChange || s.Cursor <= cursor) {
-			now, goOn, err := c.consult(ctx, e, s, until, see)
+			now, goOn, err := c.consultAt(ctx, e, s, until, see)
 			if !goOn || err != nil {
 				return now, !meets(what, now, cursor) || !time.Now().Before(until), err
 			}
@@ -30,25 +30,25 @@ func (c *call) attend(ctx context.Context, e engineAPI, s loops.State, cursor ui
 }
 
 // untilAsked waits until what is waited for has come or the person must be asked.
-func (c *call) untilAsked(ctx context.Context, e engineAPI, s loops.State, cursor uint64, what loops.WaitFor, d time.Duration, see func(loops.Head)) (loops.State, bool, error) {
+func (c *call) untilAsked(ctx context.Context, e engineAPI, s *loops.State, cursor uint64, what loops.WaitFor, d time.Duration, see func(loops.Head)) (*loops.State, bool, error) {
 	if what != loops.ForSettled || !c.person.attends || c.person.reach == nobody {
-		return e.Wait(ctx, s.ID, cursor, what, d, see)
+		return waitFor(ctx, e, s.ID, cursor, what, d, see)
 	}
 	until := time.Now().Add(d)
 	for {
-		now, timedOut, err := e.Wait(ctx, s.ID, cursor, loops.ForAttention, time.Until(until), see)
+		now, timedOut, err := waitFor(ctx, e, s.ID, cursor, loops.ForAttention, time.Until(until), see)
 		if err != nil || timedOut || now.Status.Settled() || c.person.mustAsk(now) {
 			return now, timedOut, err
 		}
 		// It owes something that is not to be asked here: on to the next change.
-		if now, timedOut, err = e.Wait(ctx, s.ID, now.Cursor, loops.ForChange, time.Until(until), see); err != nil || timedOut {
+		if now, timedOut, err = waitFor(ctx, e, s.ID, now.Cursor, loops.ForChange, time.Until(until), see); err != nil || timedOut {
 			return now, timedOut, err
 		}
 	}
 }
 
 // meets reports whether a wait would end at s.
-func meets(what loops.WaitFor, s loops.State, cursor uint64) bool {
+func meets(what loops.WaitFor, s *loops.State, cursor uint64) bool {
 	switch what {
 	case loops.ForSettled:
 		return s.Status.Settled()
@@ -57,6 +57,13 @@ func meets(what loops.WaitFor, s loops.State, cursor uint64) bool {
 	default: // asked while attention is owed
 		return true
 	}
+}
+
+// consultAt is consult without a State on the stack of who calls it.
+//
+//go:noinline
+func (c *call) consultAt(ctx context.Context, e engineAPI, s *loops.State, until time.Time, see func(loops.Head)) (*loops.State, bool, error) {
+	return kept(c.consult(ctx, e, *s, until, see))
 }
 
 // consult asks the person what the loop at s asks and carries the answer out.

@@ -69,14 +69,16 @@ func newPerson(ctx context.Context, tool string, raw []byte, r mcp.CallToolReque
 }
 
 // mustAsk reports whether the person is to be asked what the loop at s asks.
-func (p *person) mustAsk(s loops.State) bool {
+//
+//go:noinline
+func (p *person) mustAsk(s *loops.State) bool {
 	can := p.reach == during || p.reach == between && p.rounds
-	return p.attends && can && asks(s) && !p.answered[s.Attention.ID]
+	return p.attends && can && asks(*s) && !p.answered[s.Attention.ID]
 }
 
 // nobodyAnswered notes why a question came to nothing.
 func (p *person) nobodyAnswered(why error) {
-	p.silent, p.heard = true, fmt.Sprintf("The user was asked, but %s: nothing was recorded. ", line(why.Error()))
+	p.silent, p.heard = true, fmt.Sprintf("The user was asked and nothing was recorded: %s. ", line(why.Error()))
 }
 
 // The causes that end a question.

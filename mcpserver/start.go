@@ -117,15 +117,19 @@ func (t *tools) startRequest(ctx context.Context, a startArgs) (loops.StartReque
 		return r, fileError(a.LoopFile, err)
 	}
 	if !f.Trusted {
-		return r, &loops.RefusedError{
-			Code:    "not_trusted",
-			Problem: fmt.Sprintf("the loop file %s is not trusted, or has changed since it was", f.Path),
-			Remedy:  fmt.Sprintf("ask the user to read it and run: loop-mcp trust %s", f.Path),
-		}
+		return r, notTrusted(f)
 	}
 	r.Spec, r.Dir, r.Source, r.Inputs = f.Spec, f.Dir, loops.SourceTrustedFile, a.Inputs
 	r.Spec.Limits = override(f.Spec.Limits, a.Limits)
 	return r, nil
+}
+
+func notTrusted(f FoundFile) error {
+	return &loops.RefusedError{
+		Code:    "not_trusted",
+		Problem: fmt.Sprintf("the loop file %s is not trusted, or has changed since it was", f.Path),
+		Remedy:  fmt.Sprintf("ask the user to read it and run: loop-mcp trust %s", f.Path),
+	}
 }
 
 // fileError puts what is wrong with a loop file under the argument that named

@@ -52,7 +52,7 @@ func (a *app) serveHTTP(ctx context.Context, address string) error {
 	defer lazy.close()
 	server, around := lazy.server()
 	h := streamhttp.New(server, &streamhttp.Options{
-		Before: mcpserver.KeepArguments, Around: around, Tokens: tokens, AllowedOrigins: s.HTTP.AllowedOrigins, Logger: log,
+		Before: mcpserver.KeepArguments, Around: around, Context: mcpserver.WithOwner, Tokens: tokens, AllowedOrigins: s.HTTP.AllowedOrigins, Logger: log,
 	})
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 	if err != nil {

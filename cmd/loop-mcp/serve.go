@@ -14,6 +14,7 @@ import (
 	"example.com/loop-mcp/kvstate"
 	"example.com/loop-mcp/kvstate/embed"
 	"example.com/loop-mcp/loops"
+	"example.com/loop-mcp/loops/loopfile"
 	"example.com/loop-mcp/mcpserver"
 	"example.com/loop-mcp/mcpserver/stdio"
 	"example.com/loop-mcp/mcpserver/tasks"
@@ -131,11 +132,15 @@ func (l *lazyHost) server() (*server.MCPServer, around) {
 	version, _ := build()
 	s := l.settings
 	offer := &mcpserver.Options{
-		Version: version, MaxWait: time.Duration(s.MaxWait), Files: files{s.library()}, Approvals: s.Approvals,
-		Retention: cmp.Or(time.Duration(s.Retention), kvstate.DefaultRetention), Logger: l.options.log,
+		Version: version, MaxWait: time.Duration(s.MaxWait), Files: files{s.library()}, HasStore: s.hasStore,
+		Approvals: s.Approvals, Retention: cmp.Or(time.Duration(s.Retention), kvstate.DefaultRetention), Logger: l.options.log,
 	}
 	layer := tasks.New(mcpserver.NewTasks(l.engine, offer), &tasks.Options{Info: &mcp.Implementation{Name: "loop", Version: version}, Logger: l.options.log})
-	return mcpserver.New(l.engine, offer), layer.Around
+	return mcpserver.New(l.engine, offer), func(ctx context.Context, method string, msg json.RawMessage, next func(context.Context, json.RawMessage) mcp.JSONRPCMessage) mcp.JSONRPCMessage {
+		return layer.Around(ctx, method, msg, func(ctx context.Context, msg json.RawMessage) mcp.JSONRPCMessage {
+			return mcpserver.Around(ctx, method, msg, next)
+		})
+	}
 }
 
 // lazyHost opens the store at the first need, and only once.
@@ -268,5 +273,25 @@ func (f files) Find(_ context.Context, name string) (mcpserver.FoundFile, error)
 	if err != nil {
 		return mcpserver.FoundFile{}, err
 	}
-	return mcpserver.FoundFile{Spec: file.Spec, Dir: file.Dir, Path: file.Path, Trusted: true}, nil
+	return found(name, file), nil
+}
+
+// List returns the trusted loop files.
+func (f files) List(context.Context) ([]mcpserver.FoundFile, error) {
+	var all []mcpserver.FoundFile
+	var broken []error
+	for _, name := range f.library.names() {
+		file, err := f.library.load(name)
+		switch {
+		case err == nil:
+			all = append(all, found(name, file))
+		case !errors.Is(err, loops.ErrRefused): // an untrusted one is nobody's business yet
+			broken = append(broken, fmt.Errorf("%s: %w", name, err))
+		}
+	}
+	return all, errors.Join(broken...)
+}
+
+func found(name string, file loopfile.File) mcpserver.FoundFile {
+	return mcpserver.FoundFile{Name: name, Spec: file.Spec, Dir: file.Dir, Path: file.Path, Trusted: true}
 }
