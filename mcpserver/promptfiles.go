@@ -37,6 +37,9 @@ func (t *tools) loopFiles(ctx context.Context) []FoundFile {
 	if trouble != "" && trouble != t.seen.trouble {
 		t.opts.Logger.WarnContext(ctx, "loop files that are no prompts", "error", err)
 	}
+	if t.seen.prompts != "" && t.seen.prompts != string(data) {
+		defer t.hub.tell(topicPrompts, sessionID(ctx))
+	}
 	t.seen.trouble, t.seen.prompts = trouble, string(data)
 	return found
 }
