@@ -103,13 +103,24 @@ func New(store Store, parts Parts, opts *Options) *Engine {
 // idAlphabet is base32 in lower case: no two characters are easily mixed up.
 const idAlphabet = "abcdefghijklmnopqrstuvwxyz234567"
 
-func newID(name string) ID {
-	var random [4]byte
-	_, _ = rand.Read(random[:]) // never fails: see crypto/rand.Read
+// secretSize is how many random characters make an id a secret: 130 bits.
+const secretSize = 26
+
+func newID(name string) ID { return randomID(name, 4) }
+
+func randomID(name string, size int) ID {
+	random := make([]byte, size)
+	_, _ = rand.Read(random) // never fails: see crypto/rand.Read
 	for i, b := range random {
 		random[i] = idAlphabet[b%32]
 	}
-	return ID(name + "-" + string(random[:]))
+	return ID(name + "-" + string(random))
+}
+
+// Secret reports whether nobody can guess the id: see [StartRequest].SecretID.
+func (id ID) Secret() bool {
+	i := strings.LastIndexByte(string(id), '-')
+	return i > 0 && len(id)-i-1 == secretSize && strings.Trim(string(id[i+1:]), idAlphabet) == ""
 }
 
 // RunsWhile says what keeps a loop moving, for snapshots; empty for a settled

@@ -60,6 +60,34 @@ func resolveInputs(spec Spec, given map[string]any) (map[string]string, error) {
 	return values, found.err()
 }
 
+// CheckInputs returns the values given for a start of this spec in the types
+// that it declares: string, int64, float64 or bool. Texts are taken for numbers
+// and booleans, too ("5", "true"). What is wrong comes in the words of
+// [Engine.Start], as joined [FieldError]s: an unknown or missing input, a value
+// that the input does not allow, and for a source that is a tool or a trusted
+// file one that would reach a command without choices or a pattern.
+func (s Spec) CheckInputs(given map[string]any, source Source) (map[string]any, error) {
+	values, err := resolveInputs(s, given)
+	if err == nil && (source == SourceTool || source == SourceTrustedFile) {
+		err = toolInputProblem(s, values)
+	}
+	if err != nil {
+		return nil, err
+	}
+	typed := typedInputs(s, values)
+	maps.DeleteFunc(typed, func(name string, _ any) bool { return given[name] == nil })
+	return typed, nil
+}
+
+// Texts returns the choices of an input as text, and true and false for a
+// boolean. It is empty for an input that takes any value of its type.
+func (in Input) Texts() []string {
+	if len(in.Choices) == 0 && in.Type == InputBoolean {
+		return []string{"true", "false"}
+	}
+	return in.choiceTexts()
+}
+
 func inputHint(name string, declared []string) string {
 	if near := DidYouMean(name, declared); near != "" {
 		return near

@@ -68,9 +68,9 @@ type Enforcements struct {
 	MaxToolCalls   Enforcement `json:"max_tool_calls"`
 }
 
-// changes says in one line which limits moved.
-func changes(before, after Limits) string {
-	b, a := before.list(), after.list()
+// Changes says in one line which limits are other ones in after.
+func (l Limits) Changes(after Limits) string {
+	b, a := l.list(), after.list()
 	var moved []string
 	for i := range a {
 		if a[i] != b[i] {

@@ -130,6 +130,22 @@ func (e *Engine) mayNest(ctx context.Context) error {
 	return nil
 }
 
+// ownerBelow is who owns a loop that this process starts on behalf of owner: the
+// owner of the loop above, where there is one.
+func (e *Engine) ownerBelow(ctx context.Context, owner string) (string, error) {
+	if e.opts.Parent == "" {
+		return owner, nil
+	}
+	p, err := e.store.Load(ctx, e.opts.Parent)
+	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrDamaged) {
+		return owner, nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("the loop above: %w", err)
+	}
+	return firstOf(p.Origin.Owner, owner), nil
+}
+
 // endChildren cancels what was started below a loop that has settled.
 func (e *Engine) endChildren(ctx context.Context, s State) error {
 	if !s.Status.Settled() || len(s.Children) == 0 {

@@ -26,6 +26,13 @@ var allowed = map[Action][]Status{
 // Allowed reports whether a loop in status can be asked for the action.
 func Allowed(a Action, status Status) bool { return slices.Contains(allowed[a], status) }
 
+// Allows says why a loop that stands at s would refuse the request: what Do
+// would return. It changes nothing.
+func (s State) Allows(r Request) error {
+	_, err := apply(s, r, s.UpdatedAt)
+	return err
+}
+
 // apply carries out a request. It is pure; the caller commits what it returns.
 func apply(s State, r Request, now time.Time) (Outcome, error) {
 	if r.RequestID != "" {
@@ -75,7 +82,7 @@ func carryOut(s State, r Request, now time.Time) (State, error) {
 	case Reopen:
 		return s.reopen(r, now)
 	case SetLimits:
-		return s.setLimits(r.Limits, now), nil
+		return s.setLimits(r, now), nil
 	case PauseIt:
 		return s.askPause(r, now), nil
 	default: // CancelIt: apply knows no other
@@ -147,7 +154,7 @@ func (s State) answer(r Request, now time.Time) (State, error) {
 	}
 	asked := *s.Attention
 	s.Answer, s.Attention = r.Message, nil
-	s.emit(now, EventResumed, "answered: "+firstWords(r.Message))
+	s.emit(now, EventResumed, "answered"+byPerson(r)+": "+firstWords(r.Message))
 	return s.follow(asked.Since, now), nil
 }
 
@@ -305,10 +312,19 @@ func (s State) reopen(r Request, now time.Time) (State, error) {
 	return s.move("reopened", now), nil
 }
 
-func (s State) setLimits(change Limits, now time.Time) State {
+// byPerson is what the journal adds where a person decided; what a client
+// passed on goes without.
+func byPerson(r Request) string {
+	if r.By != "person" {
+		return ""
+	}
+	return " by person"
+}
+
+func (s State) setLimits(r Request, now time.Time) State {
 	before := s.Limits
-	s.Limits = s.Limits.Merge(change)
-	s.emit(now, EventLimits, changes(before, s.Limits))
+	s.Limits = s.Limits.Merge(r.Limits)
+	s.emit(now, EventLimits, before.Changes(s.Limits)+byPerson(r))
 	switch s.Status {
 	case Capped:
 		return s.raised(now)

@@ -27,3 +27,28 @@ func TestStartTwice(t *testing.T) {
 		}
 	})
 }
+
+// TestASecretIDStaysSecret: also when a request id is bound to it first.
+func TestASecretIDStaysSecret(t *testing.T) {
+	story(t, loopstest.Script(loopstest.Done("ok")), func(w *world) {
+		r := loops.StartRequest{Spec: handlerSpec(nil), SecretID: true}
+		one, err := w.Start(t.Context(), r)
+		if err != nil || !one.ID.Secret() || !loops.ValidID(one.ID) {
+			t.Errorf("id %q (%v), want a secret one", one.ID, err)
+		}
+		r.RequestID = "again"
+		two, err := w.Start(t.Context(), r)
+		if err != nil || !two.ID.Secret() || two.ID == one.ID {
+			t.Errorf("id %q (%v), want another secret one", two.ID, err)
+		}
+		r.SecretID = false // how the caller hears of it is no part of the request
+		if again, err := w.Start(t.Context(), r); err != nil || again.ID != two.ID || !again.Reused {
+			t.Errorf("id %q (%v), want %q again", again.ID, err, two.ID)
+		}
+		for _, id := range []loops.ID{"", "-", "loop-7k3q", loops.ID("loop" + string(one.ID[len(one.ID)-26:])), one.ID + "a", one.ID[:len(one.ID)-1] + "1"} {
+			if id.Secret() {
+				t.Errorf("%q is no secret id", id)
+			}
+		}
+	})
+}

@@ -43,8 +43,8 @@ type waitArgs struct {
 
 type inspectArgs struct {
 	LoopID    string `json:"loop_id" jsonschema_description:"The loop"`
-	View      string `json:"view,omitempty" jsonschema:"enum=summary,enum=output,enum=iterations,enum=iteration,enum=verdicts,enum=events,enum=usage,enum=spec,enum=why,enum=live" jsonschema_description:"What items show"`
-	Iteration *int   `json:"iteration,omitempty" jsonschema_description:"For output, iteration, verdicts"`
+	View      string `json:"view,omitempty" jsonschema:"enum=summary,enum=output,enum=iterations,enum=iteration,enum=verdicts,enum=events,enum=usage,enum=spec,enum=why,enum=transcript,enum=live" jsonschema_description:"What items show"`
+	Iteration *int   `json:"iteration,omitempty" jsonschema_description:"For output, iteration, verdicts, transcript"`
 	CompareTo any    `json:"compare_to,omitempty" jsonschema:"-"`
 	Page      string `json:"page,omitempty" jsonschema_description:"From next_page"`
 	Limit     *int   `json:"limit,omitempty" jsonschema_description:"Items (20, up to 100)"`

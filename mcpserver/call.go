@@ -16,6 +16,7 @@ import (
 type call struct {
 	tools  *tools
 	notify notify // nil: the client did not ask for progress
+	person *person
 }
 
 // patience returns how long a call may wait, and what to tell the client when
@@ -32,19 +33,34 @@ func (c *call) patience(asked *int, otherwise time.Duration) (d time.Duration, n
 }
 
 // wait waits for the loop, which stood at s when the call began, and reports
-// progress meanwhile.
-func (c *call) wait(ctx context.Context, e engineAPI, s loops.State, cursor uint64, what loops.WaitFor, d time.Duration) (loops.State, bool, error) {
-	if c.notify == nil || d == 0 {
-		return e.Wait(ctx, s.ID, cursor, what, d, nil)
+// progress meanwhile. Hundreds of calls wait at a time: what is kept of a loop
+// meanwhile is not on the stack, which would be twice as large.
+func (c *call) wait(ctx context.Context, e engineAPI, s *loops.State, cursor uint64, what loops.WaitFor, d time.Duration) (now *loops.State, timedOut bool, err error) {
+	if d == 0 {
+		return waitFor(ctx, e, s.ID, cursor, what, d, nil)
 	}
-	m := newMeter(c.notify, s.Head())
-	now, timedOut, err := e.Wait(ctx, s.ID, cursor, what, d, m.see)
+	if c.notify == nil {
+		return c.attend(ctx, e, s, cursor, what, d, nil)
+	}
+	m := meterOf(c.notify, s)
+	now, timedOut, err = c.attend(ctx, e, s, cursor, what, d, m.see)
 	if err != nil {
-		m.stop(ctx, s.Head())
-		return s, true, err
+		now, timedOut = s, true
 	}
-	m.stop(ctx, now.Head())
-	return now, timedOut, nil
+	m.end(ctx, now)
+	return now, timedOut, err
+}
+
+// waitFor is e.Wait with one copy of a State on the stack instead of two.
+//
+//go:noinline
+func waitFor(ctx context.Context, e engineAPI, id loops.ID, cursor uint64, what loops.WaitFor, d time.Duration, onChange func(loops.Head)) (*loops.State, bool, error) {
+	return kept(e.Wait(ctx, id, cursor, what, d, onChange))
+}
+
+//go:noinline
+func kept(s loops.State, timedOut bool, err error) (*loops.State, bool, error) {
+	return &s, timedOut, err
 }
 
 // follow waits after something has been done. What was done stands, so a wait
@@ -53,16 +69,18 @@ func (c *call) follow(ctx context.Context, e engineAPI, s loops.State, what loop
 	if d == 0 {
 		return s, nil
 	}
-	now, out, err := c.wait(ctx, e, s, s.Cursor, what, d)
+	after, out, err := c.wait(ctx, e, &s, s.Cursor, what, d)
 	if err != nil {
-		now, out = s, true
+		after, out = &s, true
 	}
-	return now, &out
+	return *after, &out
 }
 
 // do carries out a request and waits for what it leads to.
 func (c *call) do(ctx context.Context, e engineAPI, id loops.ID, r loops.Request) (loops.Outcome, error) {
-	r.By = "client"
+	if r.By == "" {
+		r.By = "client"
+	}
 	out, err := e.Do(ctx, id, r)
 	return out, c.tools.known(ctx, e, id, err)
 }
@@ -103,6 +121,17 @@ func newerFirst(id loops.ID, a, b loops.Head) int {
 }
 
 func (t *tools) person() bool { return t.opts.Approvals == "person" }
+
+// snapshot is the answer of a call that may have asked the person.
+func (c *call) snapshot(e engineAPI, s loops.State, o SnapshotOptions) Answer {
+	o.Asks = c.person.reach != nobody
+	a := c.tools.snapshot(e, s, o)
+	if c.person.silent && asks(s) {
+		a.Next = nextSilent(s)
+	}
+	a.Next = c.person.heard + a.Next
+	return a
+}
 
 func (t *tools) snapshot(e engineAPI, s loops.State, o SnapshotOptions) Answer {
 	o.Person = t.person()

@@ -105,7 +105,7 @@ func offer[A any, P interface {
 		if err := decode(raw, P(&args)); err != nil {
 			return nil, err
 		}
-		answer, err := handle(ctx, &call{tools: t, notify: notifier(ctx, r)}, args)
+		answer, err := handle(ctx, &call{tools: t, notify: notifier(ctx, r), person: newPerson(ctx, e.name, raw, r)}, args)
 		if err != nil {
 			return nil, err
 		}

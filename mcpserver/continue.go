@@ -74,8 +74,9 @@ func (t *tools) resume(ctx context.Context, c *call, a continueArgs) (any, error
 		otherwise = 20 * time.Second
 	}
 	d, note := c.patience(a.WaitSeconds, otherwise)
+	c.person.attends = true
 	s, timedOut := c.follow(ctx, e, out.State, loops.ForAttention, d)
-	answer := t.snapshot(e, s, SnapshotOptions{})
+	answer := c.snapshot(e, s, SnapshotOptions{})
 	answer.Reused, answer.TimedOut = &out.Reused, timedOut
 	answer.Next = note + answer.Next
 	return answer, nil

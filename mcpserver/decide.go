@@ -29,10 +29,11 @@ func (a *approveArgs) check() error {
 }
 
 func (t *tools) approve(ctx context.Context, c *call, a approveArgs) (any, error) {
-	if t.person() {
+	asking := c.person.reach != nobody
+	if t.person() && !asking {
 		return nil, &loops.RefusedError{
 			Code:    "person_required",
-			Problem: "this server is configured with approvals: person, so a decision through this tool does not count",
+			Problem: "this server is configured with approvals: person, and this client can't ask the user (it does not offer elicitation), so a decision through this tool does not count",
 			Remedy:  fmt.Sprintf("ask the user to run: loop-mcp approve %s", a.LoopID),
 		}
 	}
@@ -43,13 +44,19 @@ func (t *tools) approve(ctx context.Context, c *call, a approveArgs) (any, error
 	if a.Decision != string(loops.SetLimits) && a.AttentionID == "" {
 		return nil, t.noAttentionID(ctx, e, a.LoopID, a.Decision)
 	}
-	out, err := c.do(ctx, e, loops.ID(a.LoopID), loops.Request{
-		Action: loops.Action(a.Decision), AttentionID: a.AttentionID, Message: a.Message, Limits: loops.Limits(a.Limits),
-	})
+	r := loops.Request{Action: loops.Action(a.Decision), AttentionID: a.AttentionID, Message: a.Message, Limits: loops.Limits(a.Limits)}
+	if asking {
+		return c.letDecide(ctx, e, loops.ID(a.LoopID), r)
+	}
+	return c.decide(ctx, e, loops.ID(a.LoopID), r)
+}
+
+func (c *call) decide(ctx context.Context, e engineAPI, id loops.ID, r loops.Request) (any, error) {
+	out, err := c.do(ctx, e, id, r)
 	if err != nil {
 		return nil, err
 	}
-	return t.snapshot(e, out.State, SnapshotOptions{Limits: true, Warnings: out.Warnings}), nil
+	return c.snapshot(e, out.State, SnapshotOptions{Limits: true, Warnings: out.Warnings}), nil
 }
 
 // noAttentionID says which id is missing. It is never filled in: it is what

@@ -8,8 +8,12 @@ import (
 	"github.com/mark3labs/mcp-go/mcp"
 )
 
-// result puts an answer into both halves of a tool result.
+// result puts an answer into both halves of a tool result; a question to the
+// person is one already.
 func result(answer any) (*mcp.CallToolResult, error) {
+	if round, ok := answer.(*mcp.CallToolResult); ok {
+		return round, nil
+	}
 	data, err := encode(answer)
 	if err != nil {
 		return nil, fmt.Errorf("encode the answer: %w", err)

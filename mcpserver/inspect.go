@@ -22,12 +22,13 @@ const (
 	viewUsage      = "usage"
 	viewSpec       = "spec"
 	viewWhy        = "why"
+	viewTranscript = "transcript"
 	viewLive       = "live"
 )
 
 var (
-	views      = []string{viewSummary, viewOutput, viewIterations, viewIteration, viewVerdicts, viewEvents, viewUsage, viewSpec, viewWhy, viewLive}
-	pagedViews = []string{viewOutput, viewIterations, viewVerdicts, viewEvents}
+	views      = []string{viewSummary, viewOutput, viewIterations, viewIteration, viewVerdicts, viewEvents, viewUsage, viewSpec, viewWhy, viewTranscript, viewLive}
+	pagedViews = []string{viewOutput, viewIterations, viewVerdicts, viewEvents, viewTranscript}
 )
 
 // The sizes of what the views show, in bytes of JSON: a list of items, one
@@ -47,8 +48,8 @@ func (a *inspectArgs) check() error {
 	p.between("limit", a.Limit, 1, maxItems)
 	p.between("max_chars", a.MaxChars, leastChars, mostChars)
 	known := a.View == "" || slices.Contains(views, a.View)
-	if known && a.Iteration != nil && !slices.Contains([]string{viewOutput, viewIteration, viewVerdicts}, a.View) {
-		p.add("iteration", "has a meaning for the views output, iteration and verdicts, not for %s", orElse(a.View, viewSummary))
+	if known && a.Iteration != nil && !slices.Contains([]string{viewOutput, viewIteration, viewVerdicts, viewTranscript}, a.View) {
+		p.add("iteration", "has a meaning for the views output, iteration, verdicts and transcript, not for %s", orElse(a.View, viewSummary))
 	}
 	if a.CompareTo != nil {
 		p.add("compare_to", "has no meaning here: no view compares two loops; inspect them one after the other")
@@ -120,7 +121,7 @@ func (t *tools) inspect(ctx context.Context, _ *call, a inspectArgs) (any, error
 func (a *inspectArgs) window() window {
 	w := window{limit: 20, chars: maxItemsText}
 	w.start, _ = pageStart(a.View, a.Page)
-	if a.View == viewOutput || a.View == viewIteration || a.View == viewSpec {
+	if a.View == viewOutput || a.View == viewIteration || a.View == viewSpec || a.View == viewTranscript {
 		w.chars = maxSpec
 	}
 	if a.MaxChars != nil {
@@ -151,6 +152,8 @@ func (t *tools) view(ctx context.Context, e engineAPI, s loops.State, a inspectA
 		return page{items: items}, err
 	case viewOutput:
 		return outputPage(ctx, e, s, w)
+	case viewTranscript:
+		return transcriptPage(ctx, e, s, w)
 	}
 	l, err := e.History(ctx, s.ID)
 	if err != nil {

@@ -7,13 +7,12 @@ import (
 )
 
 // nextCall names the call that makes sense now, with everything that it needs.
-// person says that only a person's own decision counts for approvals.
-func nextCall(s loops.State, a Answer, person bool) string {
+func nextCall(s loops.State, a Answer, o SnapshotOptions) string {
 	switch s.Status {
 	case loops.YourTurn:
 		return fmt.Sprintf("Your turn: do what attention.prompt says with your own tools, then call loop_continue with loop_id %s%s and output.", s.ID, attentionID(s))
 	case loops.NeedsInput:
-		return nextInput(s, a, person)
+		return nextInput(s, a, o)
 	case loops.Paused:
 		return fmt.Sprintf("Paused until someone resumes it: call loop_continue with loop_id %s and action resume.", s.ID)
 	case loops.Cancelling:
@@ -21,7 +20,7 @@ func nextCall(s loops.State, a Answer, person bool) string {
 	case loops.Completed:
 		return nextCompleted(s, a)
 	case loops.Capped:
-		return nextCapped(s, person)
+		return nextCapped(s, o.Person && !o.Asks)
 	case loops.Stalled, loops.Blocked, loops.Failed:
 		return nextStuck(s)
 	case loops.Cancelled:
@@ -38,11 +37,13 @@ func attentionID(s loops.State) string {
 	return ", attention_id " + s.Attention.ID
 }
 
-func nextInput(s loops.State, a Answer, person bool) string {
+func nextInput(s loops.State, a Answer, o SnapshotOptions) string {
 	switch {
+	case o.Asks && asks(s):
+		return fmt.Sprintf("A person owes this: call loop_wait with loop_id %s and cursor %d, which asks the user.", s.ID, s.Cursor)
 	case s.Attention != nil && s.Attention.Kind == loops.AttentionQuestion:
 		return fmt.Sprintf("Ask the user what attention.prompt asks, then call loop_continue with loop_id %s%s and their answer as message.", s.ID, attentionID(s))
-	case person:
+	case o.Person:
 		return fmt.Sprintf("A person must decide: ask the user to run loop-mcp approve %s, then call loop_wait with loop_id %s and cursor %d.", s.ID, s.ID, s.Cursor)
 	}
 	what := "attention.prompt"
@@ -50,6 +51,15 @@ func nextInput(s loops.State, a Answer, person bool) string {
 		what = "the output and attention.prompt"
 	}
 	return fmt.Sprintf("Show the user %s and let them decide, then call loop_approve with loop_id %s%s and decision approve or deny.", what, s.ID, attentionID(s))
+}
+
+// nextSilent is for a client whose user was asked and gave no answer: asking
+// again at once would not be polite, and no way on where nobody sits.
+func nextSilent(s loops.State) string {
+	if s.Attention.Kind == loops.AttentionQuestion {
+		return fmt.Sprintf("The loop keeps waiting. Ask the user in the conversation, then call loop_continue with loop_id %s%s and their answer as message.", s.ID, attentionID(s))
+	}
+	return fmt.Sprintf("The loop keeps waiting. Tell the user: they can run loop-mcp approve %s, or decide when loop_wait or loop_approve asks again.", s.ID)
 }
 
 func nextCompleted(s loops.State, a Answer) string {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"time"
 
@@ -20,14 +21,23 @@ const defaultMaxWait = 50 * time.Second
 // it changes only with the program.
 const toolsTTL = time.Hour
 
+// loopsTTL and filesTTL are how long they may keep what is made of loops, which
+// move, and of the user's loop files.
+const (
+	loopsTTL = time.Second
+	filesTTL = 5 * time.Second
+)
+
 // Options of a server. The zero value is useful.
 type Options struct {
-	Name      string        // of the server; empty: "loop"
-	Version   string        // of the program; empty: "dev"
-	MaxWait   time.Duration // that no call outlasts; 0: 50s
-	Files     Files         // where loop files are looked up; nil: loop_file is refused
-	Approvals string        // "auto" (default) or "person": whether loop_approve counts as a decision
-	Logger    *slog.Logger  // for internal errors; nil: discards
+	Name      string               // of the server; empty: "loop"
+	Version   string               // of the program; empty: "dev"
+	MaxWait   time.Duration        // that no call outlasts; 0: 50s
+	Files     Files                // where loop files are looked up; nil: loop_file is refused
+	HasStore  func() (bool, error) // whether there is a store to look at; resources make none. nil: there is
+	Approvals string               // "auto" (default) or "person": whether loop_approve counts without asking the person
+	Retention time.Duration        // how long settled loops are kept, which tasks tell their clients; 0: for ever
+	Logger    *slog.Logger         // for internal errors; nil: discards
 }
 
 // Files finds loop files by name. It must be safe for concurrent use.
@@ -36,10 +46,16 @@ type Files interface {
 	// never a path). Every error is shown to the client as it is, so it should
 	// be a sentence; joined [loops.FieldError]s tell what is wrong in the file.
 	Find(ctx context.Context, name string) (FoundFile, error)
+
+	// List returns the loop files that Find finds and their owner trusts, by
+	// name. The error joins what is wrong with the files left out; those returned
+	// are good all the same.
+	List(ctx context.Context) ([]FoundFile, error)
 }
 
 // FoundFile is a loop file.
 type FoundFile struct {
+	Name    string // that Find takes
 	Spec    loops.Spec
 	Dir     string // absolute: what the file's relative paths refer to
 	Path    string // for messages
@@ -55,6 +71,32 @@ func New(engine func(context.Context) (*loops.Engine, error), opts *Options) *se
 }
 
 func newServer(open func(context.Context) (engineAPI, error), opts *Options) *server.MCPServer {
+	t := toolsFor(open, opts)
+	hooks := &server.Hooks{}
+	s := server.NewMCPServer(orElse(t.opts.Name, "loop"), orElse(t.opts.Version, "dev"),
+		server.WithHooks(hooks),
+		server.WithToolCapabilities(false),
+		server.WithResourceCapabilities(true, true),
+		server.WithPromptCapabilities(true),
+		server.WithCompletions(),
+		server.WithPromptCompletionProvider(t),
+		server.WithResourceCompletionProvider(t),
+		server.WithInstructions(instructions),
+		server.WithMethodCacheHints(mcp.MethodServerDiscover, toolsTTL.Milliseconds(), mcp.CacheScopePublic),
+		server.WithMethodCacheHints(mcp.MethodToolsList, toolsTTL.Milliseconds(), mcp.CacheScopePublic),
+		server.WithMethodCacheHints(mcp.MethodResourcesTemplatesList, toolsTTL.Milliseconds(), mcp.CacheScopePublic),
+		server.WithMethodCacheHints(mcp.MethodResourcesList, loopsTTL.Milliseconds(), mcp.CacheScopePrivate),
+		server.WithMethodCacheHints(mcp.MethodResourcesRead, loopsTTL.Milliseconds(), mcp.CacheScopePrivate),
+		server.WithMethodCacheHints(mcp.MethodPromptsList, filesTTL.Milliseconds(), mcp.CacheScopePrivate),
+	)
+	s.AddTools(t.all()...)
+	t.offerResources(s, hooks)
+	t.offerPrompts(s, hooks)
+	t.offerSubscriptions(s, hooks)
+	return s
+}
+
+func toolsFor(open func(context.Context) (engineAPI, error), opts *Options) *tools {
 	t := &tools{open: open, opening: make(chan struct{}, 1)}
 	if opts != nil {
 		t.opts = *opts
@@ -65,14 +107,8 @@ func newServer(open func(context.Context) (engineAPI, error), opts *Options) *se
 	if t.opts.Logger == nil {
 		t.opts.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := server.NewMCPServer(orElse(t.opts.Name, "loop"), orElse(t.opts.Version, "dev"),
-		server.WithToolCapabilities(false),
-		server.WithInstructions(instructions),
-		server.WithMethodCacheHints(mcp.MethodServerDiscover, toolsTTL.Milliseconds(), mcp.CacheScopePublic),
-		server.WithMethodCacheHints(mcp.MethodToolsList, toolsTTL.Milliseconds(), mcp.CacheScopePublic),
-	)
-	s.AddTools(t.all()...)
-	return s
+	t.hub = newHub(t)
+	return t
 }
 
 // instructions reach the model of every client that was tried, in some of them
@@ -92,11 +128,15 @@ type engineAPI interface {
 	Get(context.Context, loops.ID) (loops.State, error)
 	History(context.Context, loops.ID) (loops.Loop, error)
 	Output(context.Context, loops.ID, loops.Text) (string, error)
+	Transcript(ctx context.Context, id loops.ID, from int) iter.Seq2[loops.Utterance, error]
 	List(context.Context, loops.Filter) ([]loops.Head, string, error)
+	Scan(context.Context, func(*loops.Head)) error
 	Wait(context.Context, loops.ID, uint64, loops.WaitFor, time.Duration, func(loops.Head)) (loops.State, bool, error)
+	Watch(context.Context, loops.ID) iter.Seq2[loops.Head, error]
 	Live(loops.ID) (loops.Live, time.Time, bool)
 	Recent(context.Context, loops.ID) ([]loops.LiveLine, error)
 	RunsWhile(s loops.State) string
+	Key(ctx context.Context, name string) ([]byte, error)
 }
 
 var _ engineAPI = (*loops.Engine)(nil)
@@ -107,6 +147,8 @@ type tools struct {
 	open    func(context.Context) (engineAPI, error)
 	opening chan struct{} // held while opened is read or written
 	opened  engineAPI
+	seen    seenFiles
+	hub     *hub
 }
 
 // engine opens the engine, or returns the one that is open.
@@ -125,6 +167,7 @@ func (t *tools) engine(ctx context.Context) (engineAPI, error) {
 		return nil, &openError{err: err}
 	}
 	t.opened = e
+	signal(t.hub.kick)
 	return e, nil
 }
 

@@ -18,6 +18,7 @@ type SnapshotOptions struct {
 	MaxText  int      // bytes of JSON for the output; 0: 500. The other texts go with it
 	MaxBrief int      // bytes of JSON for attention.prompt; 0: 16 KiB
 	Person   bool     // only a person's decision counts: next names the command line instead of loop_approve
+	Asks     bool     // loop_wait and loop_approve can ask the person at this client
 }
 
 // The sizes of the texts in a snapshot, in bytes of JSON.
@@ -62,7 +63,7 @@ func Snapshot(e Keeper, s loops.State, opts *SnapshotOptions) Answer {
 	if e != nil {
 		a.RunsWhile = e.RunsWhile(s)
 	}
-	a.Next = nextCall(s, a, o.Person)
+	a.Next = nextCall(s, a, o)
 	return a
 }
 

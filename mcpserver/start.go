@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"time"
 
 	"example.com/loop-mcp/loops"
+	"example.com/loop-mcp/mcpserver/tasks"
 )
 
 func (a *startArgs) check() error {
@@ -73,16 +75,33 @@ func (t *tools) start(ctx context.Context, c *call, a startArgs) (any, error) {
 	if a.DryRun {
 		return dryRun(ctx, e, r)
 	}
+	r.SecretID = t.asTask(ctx, a, r)
 	out, err := e.Start(ctx, r)
 	if err != nil {
 		return nil, err
 	}
+	if r.SecretID && out.ID.Secret() { // a request_id may give a loop that is no task
+		task, err := t.task(e, out.State)
+		if err != nil {
+			return nil, err
+		}
+		tasks.Accept(ctx, task)
+		return t.snapshot(e, out.State, SnapshotOptions{}), nil
+	}
 	d, note := c.patience(a.WaitSeconds, 0)
+	c.person.attends = true
 	s, timedOut := c.follow(ctx, e, out.State, loops.ForAttention, d)
-	answer := t.snapshot(e, s, SnapshotOptions{Limits: true, Warnings: out.Warnings})
+	answer := c.snapshot(e, s, SnapshotOptions{Limits: true, Warnings: out.Warnings})
 	answer.Reused, answer.TimedOut = &out.Reused, timedOut
 	answer.Next = note + answer.Next
 	return answer, nil
+}
+
+// asTask reports whether a loop is started as a task: the client takes one for
+// an answer and would wait longer than a call may, and the work is not its own.
+func (t *tools) asTask(ctx context.Context, a startArgs, r loops.StartRequest) bool {
+	return tasks.Offered(ctx) && a.WaitSeconds != nil && *a.WaitSeconds > int(t.opts.MaxWait/time.Second) &&
+		r.Spec.Body.Kind != loops.BodyClient
 }
 
 func (t *tools) startRequest(ctx context.Context, a startArgs) (loops.StartRequest, error) {
@@ -98,15 +117,19 @@ func (t *tools) startRequest(ctx context.Context, a startArgs) (loops.StartReque
 		return r, fileError(a.LoopFile, err)
 	}
 	if !f.Trusted {
-		return r, &loops.RefusedError{
-			Code:    "not_trusted",
-			Problem: fmt.Sprintf("the loop file %s is not trusted, or has changed since it was", f.Path),
-			Remedy:  fmt.Sprintf("ask the user to read it and run: loop-mcp trust %s", f.Path),
-		}
+		return r, notTrusted(f)
 	}
 	r.Spec, r.Dir, r.Source, r.Inputs = f.Spec, f.Dir, loops.SourceTrustedFile, a.Inputs
 	r.Spec.Limits = override(f.Spec.Limits, a.Limits)
 	return r, nil
+}
+
+func notTrusted(f FoundFile) error {
+	return &loops.RefusedError{
+		Code:    "not_trusted",
+		Problem: fmt.Sprintf("the loop file %s is not trusted, or has changed since it was", f.Path),
+		Remedy:  fmt.Sprintf("ask the user to read it and run: loop-mcp trust %s", f.Path),
+	}
 }
 
 // fileError puts what is wrong with a loop file under the argument that named

@@ -29,6 +29,44 @@ func (t *tools) wait(ctx context.Context, c *call, a waitArgs) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	s, err := t.waitable(ctx, e, a)
+	if err != nil {
+		return nil, err
+	}
+	d, note := c.patience(a.WaitSeconds, 20*time.Second)
+	what := a.For
+	if what == "" {
+		what = loops.ForAttention
+	}
+	c.person.attends, c.person.rounds = true, true
+	s, done, err := c.bringAt(ctx, e, s)
+	if err != nil {
+		return nil, err
+	}
+	if done {
+		d = 0
+	}
+	now, timedOut, err := c.wait(ctx, e, s, a.Cursor, what, d)
+	switch {
+	case c.person.round != nil:
+		return c.person.round, nil
+	case err == nil:
+		s = now
+	case ctx.Err() == nil:
+		return nil, err
+	default:
+		// The call was cut short, by a client that closed its end: what is known is worth more than
+		// an error. To a client that cancelled the call, nothing is sent anyway.
+		ctx, timedOut = context.WithoutCancel(ctx), true
+		s = latest(ctx, e, s)
+	}
+	return c.waited(ctx, e, s, a.Cursor, timedOut, note)
+}
+
+// waitable returns the loop that a call asks to wait for.
+//
+//go:noinline
+func (t *tools) waitable(ctx context.Context, e engineAPI, a waitArgs) (*loops.State, error) {
 	s, err := t.get(ctx, e, a.LoopID)
 	if err != nil {
 		return nil, err
@@ -38,29 +76,34 @@ func (t *tools) wait(ctx context.Context, c *call, a waitArgs) (any, error) {
 		p.add("cursor", "must come from an answer about this loop, whose last event is %d; got %d", s.Cursor, a.Cursor)
 		return nil, p.err()
 	}
-	d, note := c.patience(a.WaitSeconds, 20*time.Second)
-	what := a.For
-	if what == "" {
-		what = loops.ForAttention
+	return &s, nil
+}
+
+// bringAt is bring without a State on the stack of who calls it.
+//
+//go:noinline
+func (c *call) bringAt(ctx context.Context, e engineAPI, s *loops.State) (*loops.State, bool, error) {
+	return kept(c.bring(ctx, e, *s))
+}
+
+// latest returns how the loop stands, or s where that can't be told.
+//
+//go:noinline
+func latest(ctx context.Context, e engineAPI, s *loops.State) *loops.State {
+	if now, err := e.Get(ctx, s.ID); err == nil {
+		return &now
 	}
-	now, timedOut, err := c.wait(ctx, e, s, a.Cursor, what, d)
-	switch {
-	case err == nil:
-		s = now
-	case ctx.Err() == nil:
-		return nil, err
-	default:
-		// The call was cut short, by a client that closed its end: what is known is worth more than
-		// an error. To a client that cancelled the call, nothing is sent anyway.
-		ctx, timedOut = context.WithoutCancel(ctx), true
-		if now, err := e.Get(ctx, s.ID); err == nil {
-			s = now
-		}
-	}
-	answer := t.snapshot(e, s, SnapshotOptions{})
+	return s
+}
+
+// waited is the answer of a wait that ended with s.
+//
+//go:noinline
+func (c *call) waited(ctx context.Context, e engineAPI, s *loops.State, cursor uint64, timedOut bool, note string) (any, error) {
+	answer := c.snapshot(e, *s, SnapshotOptions{})
 	answer.TimedOut = &timedOut
 	answer.Next = note + answer.Next
-	if err := addEvents(ctx, e, &answer, a.Cursor); err != nil {
+	if err := addEvents(ctx, e, &answer, cursor); err != nil {
 		return nil, err
 	}
 	return answer, nil

@@ -25,7 +25,7 @@ func why(s loops.State, person bool) whyItem {
 	}
 	w.Evidence = evidence(s)
 	if len(w.Actions) == 0 {
-		w.Actions = []string{nextCall(s, Answer{Output: s.Output.Text}, person)}
+		w.Actions = []string{nextCall(s, Answer{Output: s.Output.Text}, SnapshotOptions{Person: person})}
 	}
 	return w
 }

@@ -76,6 +76,12 @@ func (f files) Find(_ context.Context, name string) (FoundFile, error) {
 	return f.found, nil
 }
 
+func (f files) List(context.Context) ([]FoundFile, error) {
+	found := f.found
+	found.Name = f.name
+	return []FoundFile{found}, f.err
+}
+
 // TestStartFromALoopFile: only a trusted one, from its folder, with the call's
 // limits before the file's.
 func TestStartFromALoopFile(t *testing.T) {

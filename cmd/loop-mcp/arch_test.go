@@ -53,10 +53,13 @@ var importRules = []importRule{
 	{path: "kvstate/embed", ours: []string{"internal/bugs"}, others: []string{"github.com/nats-io", "github.com/gofrs/flock", "github.com/minio/highwayhash", "golang.org/x/sys"}, why: "the embedded server knows nothing of loops, so that it can be replaced by a cluster"},
 	{path: "kvstate/cluster", others: []string{"github.com/nats-io/nats.go"}, why: "the way to servers that run already knows nothing of loops and brings no server"},
 	{path: "kvstate/cluster/clustertest", others: []string{"github.com/nats-io"}, why: "servers for tests of any package know nothing of what is kept in them"},
-	{path: "mcpserver", ours: []string{"loops"}, others: []string{"github.com/mark3labs/mcp-go", "github.com/invopop/jsonschema"}, why: "the tools talk to the engine alone: the same for every store and body"},
+	{path: "mcpserver", ours: []string{"loops", "mcpserver/tasks"}, others: []string{"github.com/mark3labs/mcp-go", "github.com/invopop/jsonschema"}, why: "the tools talk to the engine alone: the same for every store and body; tasks is a form of answer"},
+	{path: "mcpserver/tasks", others: []string{"github.com/mark3labs/mcp-go"}, why: "an extension of the protocol for any MCP server: what a task is, its backend decides"},
+	{path: "mcpserver/tasks/taskstest", ours: []string{"mcpserver/tasks"}, others: []string{"github.com/mark3labs/mcp-go"}, why: "tasks without loops: the layer is tested, and shown to the conformance suite, without an engine"},
 	{path: "internal/leaktest", why: "a look at what tests leave behind, for any package"},
 	{path: "internal/disktest", others: []string{"golang.org/x/sys"}, why: "a small disk for tests of any package"},
-	{path: "mcpserver/stdio", others: []string{"github.com/mark3labs/mcp-go"}, why: "a transport serves any MCP server"},
+	{path: "mcpserver/stdio", ours: []string{"mcpserver/internal/rpc"}, others: []string{"github.com/mark3labs/mcp-go"}, why: "a transport serves any MCP server"},
+	{path: "mcpserver/streamhttp", ours: []string{"mcpserver/internal/rpc"}, others: []string{"github.com/mark3labs/mcp-go"}, why: "a transport serves any MCP server"},
 }
 
 type goPackage struct {

@@ -38,6 +38,7 @@ type config struct {
 	MCPServers map[string]mcptools.Server `json:"mcp_servers"`
 
 	NATS natsConfig `json:"nats"`
+	HTTP httpConfig `json:"http"`
 
 	later
 }
@@ -50,7 +51,6 @@ type limitsConfig struct {
 // later are words that this version knows and has no feature for. They are
 // refused: a setting that does nothing would be believed in.
 type later struct {
-	HTTP      laterWord `json:"http"`
 	Telemetry laterWord `json:"telemetry"`
 }
 
@@ -109,6 +109,7 @@ func (c *config) check() error {
 		between("max_wait", time.Duration(c.MaxWait), time.Second, maxWait),
 		between("retention", time.Duration(c.Retention), time.Minute, 100*365*24*time.Hour),
 		c.NATS.check(),
+		c.HTTP.check(),
 		checkNotify(c.Notify),
 		c.checkModels(),
 		mcptools.Config{Servers: c.MCPServers}.Validate(),

@@ -16,7 +16,7 @@ import (
 func (c *config) overlay(env func(string) string) error {
 	lists := map[string]*[]string{
 		"allow_commands": &c.AllowCommands, "roots": &c.Roots, "pass_env": &c.PassEnv, "loop_dirs": &c.LoopDirs,
-		"notify": &c.Notify,
+		"notify": &c.Notify, "http_allowed_origins": &c.HTTP.AllowedOrigins,
 	}
 	for key, into := range lists {
 		if text := env(variable(key)); text != "" {
@@ -30,6 +30,7 @@ func (c *config) overlay(env func(string) string) error {
 		{"workers", &c.Workers}, {"live_loops", &c.LiveLoops}, {"approvals", &c.Approvals},
 		{"durability", &c.Durability}, {"network_store", &c.NetworkStore}, {"retention", &c.Retention}, {"max_wait", &c.MaxWait}, {"daily_cost_usd", &c.DailyCostUSD},
 		{"nats_url", &c.NATS.URL}, {"nats_creds_file", &c.NATS.CredsFile}, {"nats_replicas", &c.NATS.Replicas},
+		{"http_listen", &c.HTTP.Listen}, {"http_token_env", &c.HTTP.TokenEnv},
 	}
 	for _, v := range values {
 		text := env(variable(v.key))

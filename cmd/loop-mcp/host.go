@@ -84,7 +84,7 @@ func hostText(dir string, h embed.Hosting, ok bool) string {
 
 // roleTexts say what a process of a role is there for.
 var roleTexts = map[string]string{
-	roleServer: "serves a client", roleCommand: "a command", roleBackground: "works in the background", roleWorker: "a worker", roleHandler: "serves a handler",
+	roleServer: "serves a client", roleCommand: "a command", roleBackground: "works in the background", roleWorker: "a worker", roleHTTP: "serves clients over HTTP", roleHandler: "serves a handler",
 }
 
 // peersText lists the processes that share a store.

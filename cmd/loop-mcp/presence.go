@@ -10,6 +10,7 @@ import (
 // The roles of the processes that share a store.
 const (
 	roleServer     = "server"     // an MCP server: there as long as its client is connected
+	roleHTTP       = "http"       // an MCP server over HTTP: there until it is told to end
 	roleCommand    = "command"    // a command line that works on one loop, or on none
 	roleBackground = "background" // serve --detach: there until nothing is left to do
 	roleWorker     = "worker"     // works on loops in the foreground until it is told to end
@@ -43,7 +44,7 @@ func keptBy(peers []embed.Peer, self, role string, works bool, owner string) str
 		switch {
 		case p.Role == roleBackground:
 			return fmt.Sprintf("until it settles: a background server is running (process %d)", p.PID)
-		case p.Role == roleWorker:
+		case p.Role == roleWorker, p.Role == roleHTTP && p.Runner != self:
 			worker = &peers[i]
 		case p.Runner == self:
 		case p.Role == roleServer:
@@ -55,6 +56,10 @@ func keptBy(peers []embed.Peer, self, role string, works bool, owner string) str
 	switch {
 	case role == roleWorker && works:
 		return "this worker runs"
+	case role == roleHTTP && works:
+		return "this server runs"
+	case worker != nil && worker.Role == roleHTTP:
+		return fmt.Sprintf("a server is running (process %d)", worker.PID)
 	case worker != nil:
 		return fmt.Sprintf("a worker is running (process %d)", worker.PID)
 	case role == roleServer && works && server != nil:

@@ -11,6 +11,7 @@ import (
 
 	"example.com/loop-mcp/kvstate/embed"
 	"example.com/loop-mcp/loops"
+	"example.com/loop-mcp/loops/loopfile"
 	"example.com/loop-mcp/mcpserver"
 	"example.com/loop-mcp/mcpserver/stdio"
 	"github.com/spf13/cobra"
@@ -18,21 +19,36 @@ import (
 
 func (a *app) serveCommand() *cobra.Command {
 	var overStdio, detach, background bool
+	var overHTTP string
 	var idle time.Duration
 	cmd := &cobra.Command{
 		Use:   "serve",
-		Short: "Be an MCP server on standard input and output, or work on loops in the background",
+		Short: "Be an MCP server on standard input and output or over HTTP, or work on loops in the background",
 		Long: "Be an MCP server on standard input and output. The same as loop-mcp with a pipe on\n" +
 			"standard input. The store is opened by the first call that needs it; loops that rest\n" +
 			"go on a second after the client's first message.\n\n" +
+			"With --http: be an MCP server over HTTP until SIGTERM, at http://ADDR/mcp, for any number of\n" +
+			"clients; loops go on without one. ADDR is host:port or a port (default: http.listen of the\n" +
+			"configuration, else " + defaultListen + "); without a host it is this machine only. Any other address needs a\n" +
+			"token (http.token_env of the configuration).\n\n" +
 			"With --detach: start a process in the background that keeps loops going without a client, and\n" +
 			"return. It ends itself when no loop has run, waited for time or wanted a worker for a while\n" +
 			"(--idle); one that waits for its client or a person does not count. When one is running already,\n" +
 			"it says so. Its log is background.log in the folder of the store, at most 8 MiB with the one\n" +
 			"before. When it is told to end (SIGTERM), loops rest at their last checkpoint.",
-		Example: "  loop-mcp serve\n  loop-mcp serve --detach\n  loop-mcp serve --detach --idle 8h\n  {\"mcpServers\": {\"loop\": {\"command\": \"loop-mcp\", \"args\": [\"serve\"]}}}",
-		Args:    args(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		Example: "  loop-mcp serve\n  loop-mcp serve --http\n  loop-mcp serve --http :8080\n  loop-mcp serve --detach\n  loop-mcp serve --detach --idle 8h\n  {\"mcpServers\": {\"loop\": {\"command\": \"loop-mcp\", \"args\": [\"serve\"]}}}",
+		Args: args(func(cmd *cobra.Command, args []string) error {
+			if cmd.Flags().Changed("http") {
+				return cobra.MaximumNArgs(1)(cmd, args)
+			}
+			return cobra.NoArgs(cmd, args)
+		}),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 1 && overHTTP != configured {
+				return usagef("serve: --http has two addresses, %s and %s", clip(overHTTP, 60), clip(args[0], 60))
+			} else if len(args) == 1 {
+				overHTTP = args[0]
+			}
 			switch {
 			case idle != 0 && idle < time.Second:
 				return usagef("--idle: must be at least 1s, or 0 for a server that stays, got %s", idle)
@@ -42,20 +58,24 @@ func (a *app) serveCommand() *cobra.Command {
 				return a.detached(cmd.Context(), idle, cmd.Flags().Changed("log-level"))
 			case cmd.Flags().Changed("idle") || a.json:
 				return usagef("serve: --idle and --json belong to --detach")
+			case cmd.Flags().Changed("http"):
+				return a.serveHTTP(cmd.Context(), overHTTP)
 			case !overStdio:
-				return usagef("serve: standard input and output are the only transport of this version; leave --stdio=false out")
+				return usagef("serve: --stdio=false needs --http")
 			}
 			return a.serve(cmd.Context())
 		},
 	}
 	flags := cmd.Flags()
 	flags.BoolVar(&overStdio, "stdio", true, "serve on standard input and output")
+	flags.StringVar(&overHTTP, "http", "", "serve over HTTP at `ADDR`, or at the configured address")
+	flags.Lookup("http").NoOptDefVal = configured
 	flags.BoolVar(&detach, "detach", false, "keep loops going in the background, without a client")
 	flags.DurationVar(&idle, "idle", defaultIdle, "with --detach: how long without work until it ends; 0: never")
 	flags.BoolVar(&background, "background", false, "be what --detach starts")
 	_ = flags.MarkHidden("background") // the error says that the flag is unknown; it was defined a line before
 	a.jsonFlag(cmd)
-	cmd.MarkFlagsMutuallyExclusive("stdio", "detach")
+	cmd.MarkFlagsMutuallyExclusive("stdio", "detach", "http")
 	return cmd
 }
 
@@ -84,15 +104,11 @@ func (a *app) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	lazy := &lazyHost{settings: s, options: engineOptions{log: log, parent: a.parent(), role: roleServer}}
-	lazy.waking, lazy.stopWaking = context.WithCancel(context.Background())
+	lazy := newLazyHost(s, engineOptions{log: log, parent: a.parent(), role: roleServer})
 	defer lazy.close()
-	version, _ := build()
-	server := mcpserver.New(lazy.engine, &mcpserver.Options{
-		Version: version, MaxWait: time.Duration(s.MaxWait), Files: files{s.library()}, Approvals: s.Approvals, Logger: log,
-	})
-	err = stdio.Serve(ctx, server, a.stdin, protocol, &stdio.Options{
-		Before: mcpserver.KeepArguments, FirstMessage: lazy.wake, Logger: log,
+	what := lazy.service()
+	err = stdio.Serve(ctx, what.server, a.stdin, protocol, &stdio.Options{
+		Before: what.before, Around: what.around, FirstMessage: lazy.wake, Logger: log,
 	})
 	if errors.Is(err, context.Canceled) {
 		return &exitError{code: exitInterrupted}
@@ -114,6 +130,12 @@ type lazyHost struct {
 
 	waking     context.Context // of opening the store without a call
 	stopWaking context.CancelFunc
+}
+
+func newLazyHost(s settings, o engineOptions) *lazyHost {
+	l := &lazyHost{settings: s, options: o}
+	l.waking, l.stopWaking = context.WithCancel(context.Background())
+	return l
 }
 
 // engine opens the store, or returns the engine that is there.
@@ -224,5 +246,25 @@ func (f files) Find(_ context.Context, name string) (mcpserver.FoundFile, error)
 	if err != nil {
 		return mcpserver.FoundFile{}, err
 	}
-	return mcpserver.FoundFile{Spec: file.Spec, Dir: file.Dir, Path: file.Path, Trusted: true}, nil
+	return found(name, file), nil
+}
+
+// List returns the trusted loop files.
+func (f files) List(context.Context) ([]mcpserver.FoundFile, error) {
+	var all []mcpserver.FoundFile
+	var broken []error
+	for _, name := range f.library.names() {
+		file, err := f.library.load(name)
+		switch {
+		case err == nil:
+			all = append(all, found(name, file))
+		case !errors.Is(err, loops.ErrRefused): // an untrusted one is nobody's business yet
+			broken = append(broken, fmt.Errorf("%s: %w", name, err))
+		}
+	}
+	return all, errors.Join(broken...)
+}
+
+func found(name string, file loopfile.File) mcpserver.FoundFile {
+	return mcpserver.FoundFile{Name: name, Spec: file.Spec, Dir: file.Dir, Path: file.Path, Trusted: true}
 }

@@ -16,7 +16,6 @@ import (
 const (
 	grace     = 1500 * time.Millisecond // between SIGTERM and SIGKILL
 	pollEvery = 20 * time.Millisecond   // how often the grace period looks whether all are gone
-	drainTime = 250 * time.Millisecond  // for a pipe that an unreachable process still holds
 )
 
 // Command is one program to run.
@@ -140,7 +139,7 @@ type process struct {
 	served  chan struct{} // closed when all pipe goroutines are done
 
 	stdin  *os.File // nil: none
-	reads  []*os.File
+	reads  []*source
 	stdout *capture
 	merged *headTail
 	stderr *headTail
@@ -206,21 +205,16 @@ func (p *process) await(patience time.Duration) {
 	}
 }
 
-// closePipes waits for the last bytes. Everybody who could write is gone, so
-// that only a process out of reach makes it wait for drainTime.
+// closePipes waits for the last bytes and for those who read them.
 func (p *process) closePipes() {
 	if p.stdin != nil {
 		p.stdin.Close()
 	}
-	timer := time.NewTimer(drainTime)
-	defer timer.Stop()
-	select {
-	case <-p.served:
-	case <-timer.C:
+	latest := time.Now().Add(drainMost)
+	for _, s := range p.reads {
+		s.drain(latest)
 	}
-	for _, f := range p.reads {
-		f.Close()
-	}
+	closeSources(p.reads)
 	<-p.served
 	p.live.close()
 }

@@ -3,7 +3,6 @@ package command
 import (
 	"errors"
 	"io"
-	"os"
 	"sync"
 	"time"
 )
@@ -22,7 +21,6 @@ type Service struct {
 	Stdout io.Reader
 
 	p      *process
-	out    *serviceOutput
 	stderr *recent
 	end    chan struct{}
 	asked  sync.Once
@@ -46,10 +44,9 @@ func (r *Runner) Start(c Command) (*Service, error) {
 		return nil, err
 	}
 	s := &Service{
-		Stdin: p.stdin, p: p, stderr: &recent{}, out: &serviceOutput{file: outRead, ended: make(chan struct{})},
+		Stdin: p.stdin, Stdout: serviceOutput{outRead}, p: p, stderr: &recent{},
 		end: make(chan struct{}), done: make(chan struct{}),
 	}
-	s.Stdout = s.out
 	p.reap()
 	go func() {
 		defer close(p.served)
@@ -102,7 +99,6 @@ func (s *Service) keep() {
 		<-p.exited
 	}
 	p.tree.sweep()
-	s.out.drain()
 	p.closePipes()
 	p.tree.close()
 }
@@ -118,31 +114,16 @@ func (s *Service) exitsWithin(patience time.Duration) bool {
 	}
 }
 
-// serviceOutput is a service's stdout. It tells when it has been read to its
-// end.
-type serviceOutput struct {
-	file  *os.File
-	once  sync.Once
-	ended chan struct{}
-}
+// serviceOutput is a service's stdout for whoever reads it: however it ends, no
+// more will come.
+type serviceOutput struct{ *source }
 
-func (o *serviceOutput) Read(b []byte) (int, error) {
-	n, err := o.file.Read(b)
+func (o serviceOutput) Read(b []byte) (int, error) {
+	n, err := o.source.Read(b)
 	if err != nil {
-		o.once.Do(func() { close(o.ended) })
-		err = io.EOF // whatever it was, no more will come
+		err = io.EOF
 	}
 	return n, err
-}
-
-// drain leaves the reader a moment for the last bytes.
-func (o *serviceOutput) drain() {
-	timer := time.NewTimer(drainTime)
-	defer timer.Stop()
-	select {
-	case <-o.ended:
-	case <-timer.C:
-	}
 }
 
 // recent keeps the tail of a stream. Safe for concurrent use.

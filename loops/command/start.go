@@ -24,7 +24,7 @@ func start(c Command) (*process, error) {
 
 // launch starts c with pipes of our own: exec's would make Wait depend on who
 // else holds them. errRead is nil when both streams are one.
-func launch(c Command, stdin bool) (p *process, outRead, errRead *os.File, err error) {
+func launch(c Command, stdin bool) (p *process, outRead, errRead *source, err error) {
 	p = &process{
 		exited:  make(chan struct{}),
 		flooded: make(chan struct{}),
@@ -32,9 +32,9 @@ func launch(c Command, stdin bool) (p *process, outRead, errRead *os.File, err e
 		live:    newLiveLines(c.Emit),
 	}
 	var theirs []*os.File
-	fail := func(err error) (*process, *os.File, *os.File, error) {
+	fail := func(err error) (*process, *source, *source, error) {
 		closeAll(theirs)
-		closeAll(p.reads)
+		closeSources(p.reads)
 		closeAll([]*os.File{p.stdin})
 		p.live.close()
 		return nil, nil, nil, &StartError{Program: c.Argv[0], Err: err, Passing: passing(err)}
@@ -49,9 +49,10 @@ func launch(c Command, stdin bool) (p *process, outRead, errRead *os.File, err e
 		path = found
 	}
 	mark := newMark(c.Owner)
-	output := func() (ours, child *os.File, err error) {
-		ours, child, err = os.Pipe()
+	output := func() (ours *source, child *os.File, err error) {
+		end, child, err := os.Pipe()
 		if err == nil {
+			ours = newSource(end)
 			p.reads, theirs = append(p.reads, ours), append(theirs, child)
 		}
 		return ours, child, err
@@ -104,7 +105,7 @@ func startTree(p *process, mark string, build func() *exec.Cmd) error {
 
 // serve starts the goroutines that feed and empty the pipes and the one that
 // reaps the program. closePipes waits for them.
-func (p *process) serve(c Command, outRead, errRead *os.File) {
+func (p *process) serve(c Command, outRead, errRead *source) {
 	var serving sync.WaitGroup
 	if c.Merge {
 		p.merged = &headTail{}

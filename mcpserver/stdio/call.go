@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"sync"
+
+	"example.com/loop-mcp/mcpserver/internal/rpc"
 )
 
 var (
@@ -14,7 +16,7 @@ var (
 
 // call is one request or notification of the client's being served.
 type call struct {
-	message
+	rpc.Message
 	size   int // bytes of the message
 	stream int // the number of a subscriptions/listen stream; 0: not one
 	cancel context.CancelFunc
@@ -24,9 +26,9 @@ type call struct {
 	done    chan struct{} // closed when its answer is queued and its goroutine ends
 }
 
-func newCall(m message, size int, cancel context.CancelFunc) *call {
+func newCall(m rpc.Message, size int, cancel context.CancelFunc) *call {
 	return &call{
-		message: m,
+		Message: m,
 		size:    size,
 		cancel:  cancel,
 		gone:    make(chan struct{}),
@@ -64,15 +66,15 @@ func (t *table) add(k *call) error {
 	switch {
 	case t.closed:
 		return errClosed
-	case k.id != nil && t.byID[k.key] != nil:
+	case k.ID != nil && t.byID[k.Key] != nil:
 		return errDuplicate
 	case len(t.all) >= t.maxCalls, len(t.all) > 0 && t.bytes+k.size > t.maxBytes:
 		return errBusy
 	}
 	t.all[k] = struct{}{}
 	t.bytes += k.size
-	if k.id != nil {
-		t.byID[k.key] = k
+	if k.ID != nil {
+		t.byID[k.Key] = k
 	}
 	return nil
 }
@@ -83,8 +85,8 @@ func (t *table) remove(k *call) {
 	t.mu.Lock()
 	delete(t.all, k)
 	t.bytes -= k.size
-	if t.byID[k.key] == k {
-		delete(t.byID, k.key)
+	if t.byID[k.Key] == k {
+		delete(t.byID, k.Key)
 	}
 	t.mu.Unlock()
 	close(k.done)
@@ -99,7 +101,7 @@ func (t *table) remove(k *call) {
 func (t *table) cancel(key string) bool {
 	t.mu.Lock()
 	k := t.byID[key]
-	if k == nil || k.method == methodInitialize {
+	if k == nil || k.Method == rpc.MethodInitialize {
 		t.mu.Unlock()
 		return false
 	}
@@ -120,13 +122,4 @@ func (t *table) close() []*call {
 		calls = append(calls, k)
 	}
 	return calls
-}
-
-func isClosed(c <-chan struct{}) bool {
-	select {
-	case <-c:
-		return true
-	default:
-		return false
-	}
 }

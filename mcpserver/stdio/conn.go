@@ -8,16 +8,14 @@ import (
 	"io"
 	"time"
 
+	"example.com/loop-mcp/mcpserver/internal/rpc"
 	"github.com/mark3labs/mcp-go/mcp"
 	"github.com/mark3labs/mcp-go/server"
 )
 
-const (
-	methodInitialize  = string(mcp.MethodInitialize)
-	methodListen      = string(mcp.MethodSubscriptionsListen)
-	methodInitialized = "notifications/initialized"
-	methodCancelled   = string(mcp.MethodNotificationCancelled)
-)
+// CodeBusy is the JSON-RPC error code of a request refused because too many are in flight. The same
+// request may succeed later.
+const CodeBusy = rpc.CodeBusy
 
 // conn is one Serve call.
 type conn struct {
@@ -26,6 +24,7 @@ type conn struct {
 	table  *table
 	out    *outbox
 	client *clientSession
+	asks   rpc.Asks // what the client is asked
 
 	// Used by the reading goroutine only.
 	greeted bool            // FirstMessage was called
@@ -71,9 +70,9 @@ func (c *conn) accept(ctx context.Context, line []byte) {
 	if len(bytes.TrimSpace(line)) == 0 {
 		return
 	}
-	m, bad := parse(line)
+	m, bad := rpc.Parse(line)
 	if bad != nil {
-		c.refuse(bad.id, bad.code, bad.text)
+		c.refuse(bad.ID, bad.Code, bad.Text)
 		return
 	}
 	if !c.greeted {
@@ -83,9 +82,10 @@ func (c *conn) accept(ctx context.Context, line []byte) {
 		}
 	}
 	switch {
-	case m.method == "": // a response; nothing of ours waits for one
-	case m.method == methodCancelled && m.id == nil:
-		if c.table.cancel(m.cancels) {
+	case m.Method == "":
+		c.asks.Resolve(m.Key, line)
+	case m.Method == rpc.MethodCancelled && m.ID == nil:
+		if c.table.cancel(m.Cancels) {
 			c.busy = false // its place is about to get free
 		}
 	default:
@@ -94,10 +94,10 @@ func (c *conn) accept(ctx context.Context, line []byte) {
 }
 
 // start serves m on its own goroutine, or refuses it.
-func (c *conn) start(ctx context.Context, m message, line []byte) {
+func (c *conn) start(ctx context.Context, m rpc.Message, line []byte) {
 	ctx, cancel := context.WithCancel(ctx)
 	k := newCall(m, len(line), cancel)
-	if m.method == methodListen {
+	if m.Method == rpc.MethodListen {
 		c.streams++
 		k.stream = c.streams
 	}
@@ -107,7 +107,7 @@ func (c *conn) start(ctx context.Context, m message, line []byte) {
 		return
 	}
 	after := c.barrier
-	if m.method == methodInitialize {
+	if m.Method == rpc.MethodInitialize {
 		c.barrier = k.done
 	}
 	go c.serve(ctx, k, line, after)
@@ -141,18 +141,18 @@ func (c *conn) admit(k *call) error {
 func (c *conn) refuseCall(k *call, err error) {
 	switch {
 	case errors.Is(err, errClosed): // read after the end; nobody waits any more
-	case k.id == nil:
-		c.opts.Logger.Debug("notification dropped", "method", k.method, "reason", err)
+	case k.ID == nil:
+		c.opts.Logger.Debug("notification dropped", "method", k.Method, "reason", err)
 	case errors.Is(err, errBusy):
-		c.refuse(k.id, CodeBusy, err.Error())
+		c.refuse(k.ID, CodeBusy, err.Error())
 	default:
-		c.refuse(k.id, mcp.INVALID_REQUEST, err.Error())
+		c.refuse(k.ID, mcp.INVALID_REQUEST, err.Error())
 	}
 }
 
 // refuse queues an error reply without waiting for a client that doesn't read.
 func (c *conn) refuse(id []byte, code int, text string) {
-	data := errorLine(id, code, text)
+	data := rpc.ErrorLine(id, code, text)
 	wait := patience
 	if c.unread {
 		wait = 0

@@ -41,12 +41,20 @@
 // implement [server.SessionWithResourceSubscriptions], so that hooks can find subscribers. Such
 // notifications are dropped while 128 of them wait for a client that doesn't read.
 //
+// # Questions to the client
+//
+// A request's session can ask the person at a legacy client ([server.SessionWithElicitation]): only
+// one that declared the mode, at most 64 questions at a time. The reader hands a response to whoever
+// waits for its id; the first one counts, others answer nothing. A question ends with its context,
+// and so with its call: the client gets notifications/cancelled for it. At the end of input all of
+// them end at once. Modern requests have no such questions: their tools answer input_required.
+//
 // # What is refused
 //
 // Not JSON: -32700 with id null. JSON that is no JSON-RPC 2.0 request, a batch, an id that is
 // neither string nor number, or an id still in flight: -32600, with the id where it has one. Blank
-// lines, a leading byte order mark, \r\n and responses (no server request is outstanding) are passed
-// over in silence. A line with invalid UTF-8 is dispatched: the tool layer can name the field, this
+// lines, a leading byte order mark, \r\n and responses that nobody waits for are passed over in
+// silence. A line with invalid UTF-8 is dispatched: the tool layer can name the field, this
 // one could not. Member names are matched as encoding/json matches them, so that this package and
 // mcp-go always read the same message.
 //
@@ -58,6 +66,6 @@
 //
 // # Locks
 //
-// table.mu, outbox.mu, mailbox.mu, requestSession.mu and uris.mu are each held for a few lines, never
+// table.mu, outbox.mu, mailbox.mu, asks.mu, requestSession.mu and uris.mu are each held for a few lines, never
 // across I/O, a wait or another package's code, and never one under another.
 package stdio

@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"example.com/loop-mcp/mcpserver/internal/rpc"
 	"github.com/mark3labs/mcp-go/mcp"
 	"github.com/mark3labs/mcp-go/server"
 )
@@ -194,7 +195,7 @@ func TestBroadcastNobodyReads(t *testing.T) {
 		synctest.Wait()
 		p.write(strings.Repeat("junk\n", 50_000)) // fills the output
 		synctest.Wait()
-		for range 3 * mailboxPlaces {
+		for range 3 * rpc.MailboxPlaces {
 			s.SendNotificationToAllClients("notifications/tools/list_changed", nil)
 		}
 		p.in.Close()

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"time"
+
+	"example.com/loop-mcp/mcpserver/internal/rpc"
 )
 
 var errUnread = errors.New("the client has stopped reading; answers were not written")
@@ -12,6 +14,7 @@ var errUnread = errors.New("the client has stopped reading; answers were not wri
 // finish ends all calls, giving them grace, and writes what they answer. It returns what broke the
 // output, if anything.
 func (c *conn) finish(ctx context.Context, cancelCalls context.CancelFunc, grace time.Duration, w io.Writer) error {
+	c.asks.Close()
 	calls := c.table.close()
 	for _, k := range calls {
 		if k.stream > 0 {
@@ -22,8 +25,8 @@ func (c *conn) finish(ctx context.Context, cancelCalls context.CancelFunc, grace
 	cancelCalls()
 	awaitHandlers(calls, lastWords, nil, nil)
 	for _, k := range calls {
-		if !isClosed(k.handled) {
-			c.opts.Logger.Warn("handler ignores the end of its context", "method", k.method)
+		if !rpc.IsClosed(k.handled) {
+			c.opts.Logger.Warn("handler ignores the end of its context", "method", k.Method)
 		}
 	}
 	return c.flush(calls, max(grace, lastWords), w)
@@ -50,11 +53,11 @@ func awaitHandlers(calls []*call, d time.Duration, ended, broken <-chan struct{}
 // flush writes what the handled calls have answered, as long as the client reads.
 func (c *conn) flush(calls []*call, stall time.Duration, w io.Writer) error {
 	for _, k := range calls {
-		if isClosed(k.handled) && !c.out.settle(k.done, stall) {
+		if rpc.IsClosed(k.handled) && !c.out.settle(k.done, stall) {
 			return c.giveUp(calls, w)
 		}
 	}
-	if !c.out.settle(c.client.box.shut(), stall) {
+	if !c.out.settle(c.client.box.Shut(), stall) {
 		return c.giveUp(calls, w)
 	}
 	c.out.close()
@@ -70,9 +73,9 @@ func (c *conn) giveUp(calls []*call, w io.Writer) error {
 	if d, ok := w.(interface{ SetWriteDeadline(time.Time) error }); !ok || d.SetWriteDeadline(time.Unix(1, 0)) != nil {
 		closeStream(w)
 	}
-	<-c.client.box.shut()
+	<-c.client.box.Shut()
 	for _, k := range calls {
-		if isClosed(k.handled) {
+		if rpc.IsClosed(k.handled) {
 			<-k.done // nothing holds it up any more
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"example.com/loop-mcp/mcpserver/internal/rpc"
 	"github.com/google/go-cmp/cmp"
 
 	"example.com/loop-mcp/internal/leaktest"
@@ -233,7 +234,7 @@ func feedChild(t *testing.T, feed func(io.Writer)) ([]string, int) {
 func TestDeepNestingIsFast(t *testing.T) {
 	start := time.Now()
 	for range 10 {
-		if _, bad := parse([]byte(strings.Repeat("[", 100_000))); bad == nil {
+		if _, bad := rpc.Parse([]byte(strings.Repeat("[", 100_000))); bad == nil {
 			t.Fatal("accepted")
 		}
 	}
@@ -251,7 +252,7 @@ func TestNumberKey(t *testing.T) {
 	seen := map[string]int{}
 	for i, group := range same {
 		for _, raw := range group {
-			id, key, ok := parseID([]byte(raw))
+			id, key, ok := rpc.ParseID([]byte(raw))
 			if !ok || string(id) != raw {
 				t.Errorf("parseID(%s) = %s, %t", raw, id, ok)
 			}

@@ -3,8 +3,12 @@ package stdio
 import (
 	"bufio"
 	"bytes"
+	"encoding/json"
 	"errors"
 	"io"
+	"strings"
+
+	"example.com/loop-mcp/mcpserver/internal/rpc"
 )
 
 // idPrefix is how much of an over-long line is kept to find its id in.
@@ -115,4 +119,28 @@ func (r *lineReader) trim(line []byte) ([]byte, error) {
 		return bytes.Clone(line[:min(len(line), idPrefix)]), errTooLong
 	}
 	return line, nil
+}
+
+// recoverID finds the id in the beginning of an over-long line, or returns nil.
+func recoverID(head []byte) []byte {
+	head = bytes.TrimPrefix(head, byteOrderMark)
+	dec := json.NewDecoder(bytes.NewReader(head))
+	if open, err := dec.Token(); err != nil || open != json.Delim('{') {
+		return nil
+	}
+	for {
+		name, err := dec.Token()
+		if err != nil {
+			return nil
+		}
+		var value json.RawMessage
+		// A value that ends where the beginning ends may be cut off.
+		if dec.Decode(&value) != nil || dec.InputOffset() >= int64(len(head)) {
+			return nil
+		}
+		if s, ok := name.(string); ok && strings.EqualFold(s, "id") {
+			id, _, _ := rpc.ParseID(value)
+			return id
+		}
+	}
 }

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"example.com/loop-mcp/mcpserver/internal/rpc"
 	"github.com/mark3labs/mcp-go/mcp"
 )
 
@@ -121,7 +122,7 @@ func TestClientStopsReading(t *testing.T) {
 		for _, n := range sent {
 			total += n
 		}
-		if most := outboxLimit/100 + calls*(2*mailboxPlaces+2); total > most || total == 0 {
+		if most := outboxLimit/100 + calls*(2*rpc.MailboxPlaces+2); total > most || total == 0 {
 			t.Errorf("%d notifications were taken from the senders, want at most %d", total, most)
 		}
 		p.write(cancelLine(`"until"`) + "\n")

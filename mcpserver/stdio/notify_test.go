@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"example.com/loop-mcp/mcpserver/internal/rpc"
 	"github.com/mark3labs/mcp-go/mcp"
 	"github.com/mark3labs/mcp-go/server"
 )
@@ -91,8 +92,8 @@ func TestTwoConnections(t *testing.T) {
 
 // TestSubscriptionsAreBounded: a client can't make a session remember without limit.
 func TestSubscriptionsAreBounded(t *testing.T) {
-	var u uris
-	half := strings.Repeat("x", urisLimit/2)
+	var u rpc.URIs
+	half := strings.Repeat("x", rpc.URIsLimit/2)
 	for _, step := range []struct {
 		uri string
 		ok  bool
@@ -115,7 +116,7 @@ func TestNotificationAfterTheAnswer(t *testing.T) {
 		s := newServer()
 		late := make(chan error, 1)
 		s.AddTool(mcp.NewTool("leave"), func(ctx context.Context, r mcp.CallToolRequest) (*mcp.CallToolResult, error) {
-			for range 3 * mailboxPlaces {
+			for range 3 * rpc.MailboxPlaces {
 				server.ClientSessionFromContext(ctx).NotificationChannel()
 			}
 			go func() {

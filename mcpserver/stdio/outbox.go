@@ -4,8 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"sync"
 	"time"
+
+	"example.com/loop-mcp/mcpserver/internal/rpc"
 )
 
 const (
@@ -50,6 +53,16 @@ func newOutbox(w io.Writer) *outbox {
 	}
 	o.abort = sync.OnceFunc(func() { close(o.aborted) })
 	return o
+}
+
+// mailbox returns one whose notifications are queued here; those of a call that is gone are dropped.
+func (o *outbox) mailbox(gone <-chan struct{}, log *slog.Logger) *rpc.Mailbox {
+	return &rpc.Mailbox{
+		Send:   func(data []byte) { _ = o.put(outLine{data, gone}, outboxLimit, gone) }, // fails only when nobody wants it
+		Closed: o.aborted,
+		Gone:   gone,
+		Log:    log,
+	}
 }
 
 // put queues l once fewer than limit bytes wait. It gives up with errUnwanted when stop is closed
@@ -141,7 +154,7 @@ func (o *outbox) take() ([]outLine, bool) {
 func (o *outbox) write(batch []outLine) error {
 	var buf []byte
 	for i, l := range batch {
-		if isClosed(l.gone) {
+		if rpc.IsClosed(l.gone) {
 			o.shrink(len(l.data))
 		} else {
 			buf = append(buf, l.data...)
@@ -159,7 +172,7 @@ func (o *outbox) write(batch []outLine) error {
 
 // writeAll writes in pieces, so that a slow client is seen to read.
 func (o *outbox) writeAll(buf []byte) error {
-	for len(buf) > 0 && !isClosed(o.aborted) {
+	for len(buf) > 0 && !rpc.IsClosed(o.aborted) {
 		n, err := o.w.Write(buf[:min(len(buf), writeSize)])
 		if err != nil {
 			return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"runtime/debug"
 
+	"example.com/loop-mcp/mcpserver/internal/rpc"
 	"github.com/mark3labs/mcp-go/mcp"
 	"github.com/mark3labs/mcp-go/server"
 )
@@ -17,14 +18,14 @@ func (c *conn) serve(ctx context.Context, k *call, msg []byte, after <-chan stru
 		case <-ctx.Done():
 		}
 	}
-	if k.method == methodInitialized {
+	if k.Method == rpc.MethodInitialized {
 		c.client.setReady()
 	}
 	session := c.newSession(k)
 	defer session.close()
 	answer := c.handle(ctx, k, session, msg)
 	session.close()
-	if k.id != nil {
+	if k.ID != nil {
 		_ = c.out.put(outLine{answer, k.gone}, outboxLimit, k.gone) // fails only when nobody wants it
 	}
 }
@@ -32,7 +33,7 @@ func (c *conn) serve(ctx context.Context, k *call, msg []byte, after <-chan stru
 // handle returns the encoded answer; a panic becomes an internal error.
 func (c *conn) handle(ctx context.Context, k *call, session callSession, msg []byte) []byte {
 	defer close(k.handled)
-	if isClosed(k.gone) {
+	if rpc.IsClosed(k.gone) {
 		return nil
 	}
 	if k.stream > 0 {
@@ -41,13 +42,13 @@ func (c *conn) handle(ctx context.Context, k *call, session callSession, msg []b
 		}
 	}
 	resp := c.dispatch(c.server.WithContext(ctx, session), k, msg)
-	if k.id == nil {
+	if k.ID == nil {
 		return nil
 	}
-	data, err := encode(withID(resp, k.id))
+	data, err := rpc.Encode(rpc.WithID(resp, k.ID))
 	if err != nil {
-		c.opts.Logger.Error("answer can't be written as JSON", "method", k.method, "error", err)
-		return errorLine(k.id, mcp.INTERNAL_ERROR, "the answer can't be written as JSON")
+		c.opts.Logger.Error("answer can't be written as JSON", "method", k.Method, "error", err)
+		return rpc.ErrorLine(k.ID, mcp.INTERNAL_ERROR, "the answer can't be written as JSON")
 	}
 	return data
 }
@@ -55,31 +56,38 @@ func (c *conn) handle(ctx context.Context, k *call, session callSession, msg []b
 func (c *conn) dispatch(ctx context.Context, k *call, msg []byte) (resp mcp.JSONRPCMessage) {
 	defer func() {
 		if r := recover(); r != nil {
-			c.opts.Logger.Error("handler panicked", "method", k.method, "panic", r, "stack", string(debug.Stack()))
+			c.opts.Logger.Error("handler panicked", "method", k.Method, "panic", r, "stack", string(debug.Stack()))
 			resp = nil
 		}
 	}()
-	if k.id != nil && c.opts.Before != nil {
-		ctx, msg = c.opts.Before(ctx, k.method, msg)
+	if k.ID != nil && c.opts.Before != nil {
+		ctx, msg = c.opts.Before(ctx, k.Method, msg)
 	}
-	if k.id != nil && c.opts.Around != nil {
-		return c.opts.Around(ctx, k.method, msg, c.server.HandleMessage)
+	if k.ID != nil && c.opts.Around != nil {
+		return c.opts.Around(ctx, k.Method, msg, c.server.HandleMessage)
 	}
 	return c.server.HandleMessage(ctx, msg)
 }
 
 // newSession returns the session mcp-go and the handlers see while serving k.
 func (c *conn) newSession(k *call) callSession {
-	box := &mailbox{out: c.out, log: c.opts.Logger, gone: k.gone}
-	request := &requestSession{client: c.client, uris: &c.client.uris, box: box}
+	box := c.out.mailbox(k.gone, c.opts.Logger)
+	request := &requestSession{client: c.client, URIs: &c.client.URIs, box: box, ask: c.ask}
 	if k.stream == 0 {
-		box.blocking = true
+		box.Blocking = true
 		return request
 	}
-	stream := &streamSession{requestSession: request, number: k.stream, id: k.id}
-	request.uris = &uris{}
-	box.prepare = stream.prepare
+	stream := &streamSession{requestSession: request, number: k.stream, id: k.ID}
+	request.URIs = &rpc.URIs{}
+	box.Prepare = stream.prepare
 	return stream
+}
+
+// ask asks the person at a client with those capabilities.
+func (c *conn) ask(ctx context.Context, caps mcp.ClientCapabilities, r mcp.ElicitationRequest) (*mcp.ElicitationResult, error) {
+	return c.asks.Elicit(ctx, caps, r, func(line []byte, stop <-chan struct{}) error {
+		return c.out.put(outLine{data: line}, outboxLimit, stop)
+	})
 }
 
 // callSession is a session that ends with its call.

@@ -1,16 +1,16 @@
 package stdio
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/json"
-	"errors"
 	"log/slog"
 	"maps"
-	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
 
+	"example.com/loop-mcp/mcpserver/internal/rpc"
 	"github.com/mark3labs/mcp-go/mcp"
 	"github.com/mark3labs/mcp-go/server"
 )
@@ -21,6 +21,7 @@ var (
 	_ server.SessionWithClientInfo               = (*requestSession)(nil)
 	_ server.SessionWithProtocolVersion          = (*requestSession)(nil)
 	_ server.SessionWithResourceSubscriptionsErr = (*requestSession)(nil)
+	_ server.SessionWithElicitation              = (*requestSession)(nil)
 	_ server.SessionWithSubscriptionFilter       = (*streamSession)(nil)
 )
 
@@ -34,15 +35,15 @@ type identity struct {
 // clientSession is what initialize established: the legacy client of the connection. It is
 // registered with the server for notifications outside a request.
 type clientSession struct {
-	uris
+	rpc.URIs
 	id    string
-	box   *mailbox
+	box   *rpc.Mailbox
 	who   atomic.Pointer[identity]
 	ready atomic.Bool
 }
 
 func newClientSession(out *outbox, log *slog.Logger) *clientSession {
-	s := &clientSession{id: "stdio-" + rand.Text(), box: &mailbox{out: out, log: log}}
+	s := &clientSession{id: "stdio-" + rand.Text(), box: out.mailbox(nil, log)}
 	s.who.Store(&identity{})
 	return s
 }
@@ -54,7 +55,7 @@ func (s *clientSession) Initialize()       {}
 func (s *clientSession) Initialized() bool { return s.ready.Load() }
 func (s *clientSession) SessionID() string { return s.id }
 func (s *clientSession) NotificationChannel() chan<- mcp.JSONRPCNotification {
-	return s.box.channel()
+	return s.box.Channel()
 }
 func (s *clientSession) GetClientInfo() mcp.Implementation { return s.who.Load().info }
 func (s *clientSession) GetClientCapabilities() mcp.ClientCapabilities {
@@ -69,9 +70,10 @@ func (s *clientSession) SetClientCapabilities(mcp.ClientCapabilities) {}
 // requestSession is the session of one request. mcp-go sets its identity for an initialize and for
 // modern requests; the others show the client's.
 type requestSession struct {
-	*uris
+	*rpc.URIs
 	client *clientSession
-	box    *mailbox
+	box    *rpc.Mailbox
+	ask    func(context.Context, mcp.ClientCapabilities, mcp.ElicitationRequest) (*mcp.ElicitationResult, error)
 
 	mu  sync.Mutex
 	own *identity
@@ -81,7 +83,7 @@ func (s *requestSession) Initialize()       {}
 func (s *requestSession) Initialized() bool { return true }
 func (s *requestSession) SessionID() string { return s.client.id }
 func (s *requestSession) NotificationChannel() chan<- mcp.JSONRPCNotification {
-	return s.box.channel()
+	return s.box.Channel()
 }
 func (s *requestSession) GetClientInfo() mcp.Implementation { return s.identity().info }
 func (s *requestSession) GetClientCapabilities() mcp.ClientCapabilities {
@@ -106,7 +108,13 @@ func (s *requestSession) SetProtocolVersion(version string) {
 	})
 }
 
-func (s *requestSession) close() { <-s.box.shut() }
+// RequestElicitation asks the person at the client until ctx ends; then the client is told that the
+// question is over. A client that did not declare the mode is asked nothing.
+func (s *requestSession) RequestElicitation(ctx context.Context, r mcp.ElicitationRequest) (*mcp.ElicitationResult, error) {
+	return s.ask(ctx, s.identity().caps, r)
+}
+
+func (s *requestSession) close() { <-s.box.Shut() }
 
 func (s *requestSession) edit(change func(*identity)) {
 	s.mu.Lock()
@@ -165,55 +173,4 @@ func (s *streamSession) prepare(n *mcp.JSONRPCNotification) {
 	if n.Method == mcp.MethodNotificationSubscriptionsAcknowledged {
 		s.acked.Store(true)
 	}
-}
-
-// urisLimit is how many bytes of subscribed URIs a session keeps.
-const urisLimit = 1 << 20
-
-// uris is a set of resource subscriptions.
-type uris struct {
-	mu   sync.Mutex
-	set  map[string]struct{}
-	size int
-}
-
-func (u *uris) SubscribeToResource(uri string) { _ = u.SubscribeToResourceErr(uri) }
-
-func (u *uris) SubscribeToResourceErr(uri string) error {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if _, ok := u.set[uri]; ok {
-		return nil
-	}
-	if u.size+len(uri) > urisLimit {
-		return errors.New("too many resources are subscribed; unsubscribe some first")
-	}
-	if u.set == nil {
-		u.set = make(map[string]struct{})
-	}
-	u.set[uri] = struct{}{}
-	u.size += len(uri)
-	return nil
-}
-
-func (u *uris) UnsubscribeFromResource(uri string) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if _, ok := u.set[uri]; ok {
-		delete(u.set, uri)
-		u.size -= len(uri)
-	}
-}
-
-func (u *uris) SubscribedResources() []string {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	return slices.Sorted(maps.Keys(u.set))
-}
-
-func (u *uris) IsSubscribedToResource(uri string) bool {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	_, ok := u.set[uri]
-	return ok
 }

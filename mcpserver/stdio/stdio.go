@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"time"
 
+	"example.com/loop-mcp/mcpserver/internal/rpc"
 	"github.com/mark3labs/mcp-go/mcp"
 	"github.com/mark3labs/mcp-go/server"
 )
@@ -122,7 +123,7 @@ func Serve(ctx context.Context, s *server.MCPServer, in io.Reader, out io.Writer
 
 // endRead waits for the reader, interrupting it if it still reads.
 func (c *conn) endRead(in io.Reader, read <-chan struct{}) {
-	if isClosed(read) {
+	if rpc.IsClosed(read) {
 		return
 	}
 	if d, ok := in.(interface{ SetReadDeadline(time.Time) error }); !ok || d.SetReadDeadline(time.Unix(1, 0)) != nil {

@@ -1,4 +1,4 @@
-package stdio
+package rpc
 
 import (
 	"bytes"
@@ -12,8 +12,8 @@ import (
 // request may succeed later.
 const CodeBusy = -32000
 
-// errorLine returns an error reply with its newline. A nil id is null.
-func errorLine(id []byte, code int, text string) []byte {
+// ErrorLine returns an error reply with its newline. A nil id is null.
+func ErrorLine(id []byte, code int, text string) []byte {
 	reply := mcp.JSONRPCError{
 		JSONRPC: mcp.JSONRPC_VERSION,
 		ID:      mcp.NewRequestId(nil),
@@ -22,16 +22,16 @@ func errorLine(id []byte, code int, text string) []byte {
 	if id != nil {
 		reply.ID = mcp.NewRequestId(json.RawMessage(id))
 	}
-	data, err := encode(reply)
+	data, err := Encode(reply)
 	if err != nil {
 		panic(fmt.Sprintf("a valid id and a text are always JSON: %v", err))
 	}
 	return data
 }
 
-// withID puts the id as the client wrote it into mcp-go's answer, which has it as a float64 or not
+// WithID puts the id as the client wrote it into mcp-go's answer, which has it as a float64 or not
 // at all. No answer at all is an internal error.
-func withID(resp mcp.JSONRPCMessage, id []byte) mcp.JSONRPCMessage {
+func WithID(resp mcp.JSONRPCMessage, id []byte) mcp.JSONRPCMessage {
 	raw := mcp.NewRequestId(json.RawMessage(id))
 	switch r := resp.(type) {
 	case mcp.JSONRPCResponse:
@@ -49,8 +49,8 @@ func withID(resp mcp.JSONRPCMessage, id []byte) mcp.JSONRPCMessage {
 	}
 }
 
-// encode returns v as one line of JSON with its newline.
-func encode(v any) (data []byte, err error) {
+// Encode returns v as one line of JSON with its newline.
+func Encode(v any) (data []byte, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("encode: %v", r)

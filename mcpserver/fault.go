@@ -1,0 +1,121 @@
+package mcpserver
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"example.com/loop-mcp/loops"
+	"github.com/mark3labs/mcp-go/mcp"
+	"github.com/mark3labs/mcp-go/server"
+)
+
+// fault is the JSON-RPC error that answers a request. Tools have none: what
+// goes wrong there is a result, because a model reads it. Resources, prompts
+// and completion are asked for by programs.
+type fault struct {
+	code    int
+	message string
+	data    map[string]any
+}
+
+func (f *fault) Error() string { return f.message }
+
+// faultKey is where a context has the place for the fault of its request.
+type faultKey struct{}
+
+// Around lets resources, prompts and completion answer with the JSON-RPC errors
+// that the protocol asks for: mcp-go makes an internal error (-32603) of
+// whatever a handler returns. It fits the Around of the transports; without it
+// the codes are mcp-go's and the texts the same.
+func Around(ctx context.Context, method string, msg json.RawMessage, next func(context.Context, json.RawMessage) mcp.JSONRPCMessage) mcp.JSONRPCMessage {
+	switch mcp.MCPMethod(method) {
+	case mcp.MethodResourcesList, mcp.MethodResourcesRead, mcp.MethodResourcesSubscribe,
+		mcp.MethodPromptsList, mcp.MethodPromptsGet, mcp.MethodCompletionComplete:
+	default:
+		return next(ctx, msg)
+	}
+	place := new(*fault)
+	answer := next(context.WithValue(ctx, faultKey{}, place), msg)
+	id, refused := answered(answer)
+	f := *place
+	if f == nil && refused != nil && refused.Code == mcp.INVALID_REQUEST {
+		// The transport has checked the request itself: what mcp-go could not read
+		// are its params.
+		f = &fault{code: mcp.INVALID_PARAMS, message: clip(refused.Message, maxProblem)}
+	}
+	if f == nil {
+		return answer
+	}
+	details := mcp.JSONRPCErrorDetails{Code: f.code, Message: f.message}
+	if f.data != nil {
+		details.Data = f.data
+	}
+	return mcp.JSONRPCError{JSONRPC: mcp.JSONRPC_VERSION, ID: id, Error: details}
+}
+
+// answered returns the id of an answer, and its error when it is one.
+func answered(answer mcp.JSONRPCMessage) (mcp.RequestId, *mcp.JSONRPCErrorDetails) {
+	switch a := answer.(type) {
+	case mcp.JSONRPCResponse:
+		return a.ID, nil
+	case mcp.JSONRPCError:
+		return a.ID, &a.Error
+	}
+	return mcp.RequestId{}, nil
+}
+
+// put makes f the answer to the request of ctx.
+func (f *fault) put(ctx context.Context) {
+	if place, ok := ctx.Value(faultKey{}).(**fault); ok {
+		*place = f
+	}
+}
+
+// fail makes err the answer to the request of ctx and returns it in the words
+// for the client. what was to be done is for the log; about becomes part of the
+// error's data.
+func (t *tools) fail(ctx context.Context, what string, err error, about map[string]any) error {
+	if errors.Is(err, loops.ErrClosed) {
+		err = t.reopen(ctx, err)
+	}
+	d, ok := explain(err)
+	if !ok {
+		d = ErrorDetail{Code: "internal", ID: strings.ToLower(rand.Text()[:6])}
+		d.Message = fmt.Sprintf("internal error %s: the server could not %s; its log says more", d.ID, what)
+		t.opts.Logger.ErrorContext(ctx, "request", "error_id", d.ID, "asked", what, "error", err)
+	}
+	f := &fault{code: faultCode(ctx, d.Code, about), message: d.Message, data: map[string]any{"code": d.Code}}
+	for key, value := range about {
+		f.data[key] = value
+	}
+	if len(d.Fields) > 0 {
+		f.data["fields"] = d.Fields
+	}
+	f.put(ctx)
+	return f
+}
+
+// faultCode is the JSON-RPC code for an error: what is not there is -32602
+// since 2026-07-28 and was -32002 for a resource before.
+func faultCode(ctx context.Context, code string, about map[string]any) int {
+	switch code {
+	case "not_found":
+		if _, resource := about["uri"]; resource && !modern(ctx) {
+			return mcp.RESOURCE_NOT_FOUND
+		}
+		return mcp.INVALID_PARAMS
+	case "damaged", "unavailable", "cancelled", "internal":
+		return mcp.INTERNAL_ERROR
+	}
+	return mcp.INVALID_PARAMS
+}
+
+// modern reports whether the request of ctx is of the era of 2026-07-28.
+func modern(ctx context.Context) bool {
+	info := server.RequestProtocolInfoFromContext(ctx)
+	return info != nil && info.Modern
+}
