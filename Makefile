@@ -71,6 +71,10 @@ demo: ## The main job
 clients: ## Real MCP clients against the built server
 	.ci/clients/run
 
+.PHONY: agents
+agents: ## The real claude and codex use the loop tools, with a scripted model (installs 770 MB)
+	.ci/agents/run
+
 .PHONY: cli-agents
 cli-agents: ## The real claude, codex, gemini and opencode against a mock (installs 1.3 GB)
 	.ci/cli-agents/run

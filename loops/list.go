@@ -150,14 +150,14 @@ const (
 	ForSettled   WaitFor = "settled"
 )
 
-func (f WaitFor) holds(h Head, cursor uint64) bool {
+func (f WaitFor) holds(now Status, at, cursor uint64) bool {
 	switch f {
 	case ForChange:
-		return h.Cursor > cursor
+		return at > cursor
 	case ForSettled:
-		return h.Status.Settled()
+		return now.Settled()
 	default:
-		return h.Status.Settled() || h.Status == YourTurn || h.Status == NeedsInput || h.Status == Paused
+		return now.Settled() || now == YourTurn || now == NeedsInput || now == Paused
 	}
 }
 
@@ -165,30 +165,56 @@ func (f WaitFor) holds(h Head, cursor uint64) bool {
 // level-triggered: a condition that holds already returns at once. onChange,
 // when not nil, is called with each newer head that is seen meanwhile.
 func (e *Engine) Wait(ctx context.Context, id ID, cursor uint64, f WaitFor, d time.Duration, onChange func(Head)) (s State, timedOut bool, err error) {
-	s, err = e.Get(ctx, id)
-	if err != nil || f.holds(s.Head(), cursor) || d <= 0 {
-		return s, err == nil && !f.holds(s.Head(), cursor), err
+	timedOut, err = e.wait(ctx, &s, cursor, f, d, id, onChange)
+	return s, timedOut, err
+}
+
+// wait is Wait into s. Hundreds of calls wait at a time and a State is large, so
+// none is on the stack meanwhile.
+func (e *Engine) wait(ctx context.Context, s *State, cursor uint64, f WaitFor, d time.Duration, id ID, onChange func(Head)) (timedOut bool, err error) {
+	if err := e.fill(ctx, id, s); err != nil {
+		return false, err
 	}
+	if f.holds(s.Status, s.Cursor, cursor) {
+		return false, nil
+	}
+	if d <= 0 {
+		return true, nil
+	}
+	held, err := e.watch(ctx, id, s.Rev, cursor, f, d, onChange)
+	if err != nil {
+		return false, err
+	}
+	if !held && ctx.Err() != nil {
+		return true, ctx.Err()
+	}
+	err = e.fill(ctx, id, s)
+	return err == nil && !held && !f.holds(s.Status, s.Cursor, cursor), err
+}
+
+//go:noinline
+func (e *Engine) fill(ctx context.Context, id ID, s *State) (err error) {
+	*s, err = e.Get(ctx, id)
+	return err
+}
+
+// watch waits until a head newer than rev is as wanted, d is over or ctx ends.
+func (e *Engine) watch(ctx context.Context, id ID, rev, cursor uint64, f WaitFor, d time.Duration, onChange func(Head)) (held bool, err error) {
 	waiting, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
-	for h, err := range e.store.Watch(waiting, id, s.Rev) {
+	for h, err := range e.store.Watch(waiting, id, rev) {
 		if err != nil && waiting.Err() == nil {
-			return s, false, fmt.Errorf("wait for %s: %w", id, err)
+			return false, fmt.Errorf("wait for %s: %w", id, err)
 		}
 		if err != nil {
-			break
+			return false, nil
 		}
 		if onChange != nil {
 			onChange(h)
 		}
-		if f.holds(h, cursor) {
-			s, err = e.Get(ctx, id)
-			return s, false, err
+		if f.holds(h.Status, h.Cursor, cursor) {
+			return true, nil
 		}
 	}
-	if ctx.Err() != nil {
-		return s, true, ctx.Err()
-	}
-	s, err = e.Get(ctx, id)
-	return s, err == nil && !f.holds(s.Head(), cursor), err
+	return false, nil
 }

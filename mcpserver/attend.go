@@ -11,11 +11,11 @@ import (
 
 // attend waits as [loops.Engine.Wait] does, and asks the person what the loop
 // asks meanwhile, where the client can ask.
-func (c *call) attend(ctx context.Context, e engineAPI, s loops.State, cursor uint64, what loops.WaitFor, d time.Duration, see func(loops.Head)) (loops.State, bool, error) {
+func (c *call) attend(ctx context.Context, e engineAPI, s *loops.State, cursor uint64, what loops.WaitFor, d time.Duration, see func(loops.Head)) (*loops.State, bool, error) {
 	until := time.Now().Add(d)
 	for {
 		if c.person.mustAsk(s) && (what != loops.ForChange || s.Cursor <= cursor) {
-			now, goOn, err := c.consult(ctx, e, s, until, see)
+			now, goOn, err := c.consultAt(ctx, e, s, until, see)
 			if !goOn || err != nil {
 				return now, !meets(what, now, cursor) || !time.Now().Before(until), err
 			}
@@ -30,25 +30,25 @@ func (c *call) attend(ctx context.Context, e engineAPI, s loops.State, cursor ui
 }
 
 // untilAsked waits until what is waited for has come or the person must be asked.
-func (c *call) untilAsked(ctx context.Context, e engineAPI, s loops.State, cursor uint64, what loops.WaitFor, d time.Duration, see func(loops.Head)) (loops.State, bool, error) {
+func (c *call) untilAsked(ctx context.Context, e engineAPI, s *loops.State, cursor uint64, what loops.WaitFor, d time.Duration, see func(loops.Head)) (*loops.State, bool, error) {
 	if what != loops.ForSettled || !c.person.attends || c.person.reach == nobody {
-		return e.Wait(ctx, s.ID, cursor, what, d, see)
+		return waitFor(ctx, e, s.ID, cursor, what, d, see)
 	}
 	until := time.Now().Add(d)
 	for {
-		now, timedOut, err := e.Wait(ctx, s.ID, cursor, loops.ForAttention, time.Until(until), see)
+		now, timedOut, err := waitFor(ctx, e, s.ID, cursor, loops.ForAttention, time.Until(until), see)
 		if err != nil || timedOut || now.Status.Settled() || c.person.mustAsk(now) {
 			return now, timedOut, err
 		}
 		// It owes something that is not to be asked here: on to the next change.
-		if now, timedOut, err = e.Wait(ctx, s.ID, now.Cursor, loops.ForChange, time.Until(until), see); err != nil || timedOut {
+		if now, timedOut, err = waitFor(ctx, e, s.ID, now.Cursor, loops.ForChange, time.Until(until), see); err != nil || timedOut {
 			return now, timedOut, err
 		}
 	}
 }
 
 // meets reports whether a wait would end at s.
-func meets(what loops.WaitFor, s loops.State, cursor uint64) bool {
+func meets(what loops.WaitFor, s *loops.State, cursor uint64) bool {
 	switch what {
 	case loops.ForSettled:
 		return s.Status.Settled()
@@ -59,6 +59,13 @@ func meets(what loops.WaitFor, s loops.State, cursor uint64) bool {
 	}
 }
 
+// consultAt is consult without a State on the stack of who calls it.
+//
+//go:noinline
+func (c *call) consultAt(ctx context.Context, e engineAPI, s *loops.State, until time.Time, see func(loops.Head)) (*loops.State, bool, error) {
+	return kept(c.consult(ctx, e, *s, until, see))
+}
+
 // consult asks the person what the loop at s asks and carries the answer out.
 // goOn is false when the call is to be answered with the returned state.
 func (c *call) consult(ctx context.Context, e engineAPI, s loops.State, until time.Time, see func(loops.Head)) (now loops.State, goOn bool, err error) {
@@ -67,7 +74,6 @@ func (c *call) consult(ctx context.Context, e engineAPI, s loops.State, until ti
 	if p.reach == between {
 		return s, false, p.putOff(ctx, e, s.ID, s.Attention.ID, q)
 	}
-	p.answered[s.Attention.ID] = true
 	result, err := p.ask(ctx, e, s, q, until, see)
 	switch {
 	case err == nil:
@@ -109,9 +115,9 @@ func (c *call) take(ctx context.Context, e engineAPI, s loops.State, reply func(
 
 var said = map[loops.Action]string{loops.AnswerIt: "answered", loops.Approve: "approved", loops.Deny: "denied"}
 
-// elsewhere is for a question that somebody else has settled.
+// elsewhere is for a question that the loop does not ask any more.
 func (c *call) elsewhere(ctx context.Context, e engineAPI, id loops.ID) (loops.State, bool, error) {
-	c.person.heard = "The user was asked, but the question was settled elsewhere first; an answer given here was not used. "
+	c.person.heard = "The user was asked, but the loop moved on before they answered: what they said here was not used. "
 	now, err := e.Get(ctx, id)
 	return now, true, err
 }
@@ -123,7 +129,6 @@ func (c *call) bring(ctx context.Context, e engineAPI, s loops.State) (now loops
 	if err != nil || result == nil {
 		return s, false, err
 	}
-	c.person.answered[about] = true
 	if c.person.recorded(s) {
 		return s, false, nil
 	}

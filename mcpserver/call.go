@@ -33,22 +33,34 @@ func (c *call) patience(asked *int, otherwise time.Duration) (d time.Duration, n
 }
 
 // wait waits for the loop, which stood at s when the call began, and reports
-// progress meanwhile.
-func (c *call) wait(ctx context.Context, e engineAPI, s loops.State, cursor uint64, what loops.WaitFor, d time.Duration) (loops.State, bool, error) {
+// progress meanwhile. Hundreds of calls wait at a time: what is kept of a loop
+// meanwhile is not on the stack, which would be twice as large.
+func (c *call) wait(ctx context.Context, e engineAPI, s *loops.State, cursor uint64, what loops.WaitFor, d time.Duration) (now *loops.State, timedOut bool, err error) {
 	if d == 0 {
-		return e.Wait(ctx, s.ID, cursor, what, d, nil)
+		return waitFor(ctx, e, s.ID, cursor, what, d, nil)
 	}
 	if c.notify == nil {
 		return c.attend(ctx, e, s, cursor, what, d, nil)
 	}
-	m := newMeter(c.notify, s.Head())
-	now, timedOut, err := c.attend(ctx, e, s, cursor, what, d, m.see)
+	m := meterOf(c.notify, s)
+	now, timedOut, err = c.attend(ctx, e, s, cursor, what, d, m.see)
 	if err != nil {
-		m.stop(ctx, s.Head())
-		return s, true, err
+		now, timedOut = s, true
 	}
-	m.stop(ctx, now.Head())
-	return now, timedOut, nil
+	m.end(ctx, now)
+	return now, timedOut, err
+}
+
+// waitFor is e.Wait with one copy of a State on the stack instead of two.
+//
+//go:noinline
+func waitFor(ctx context.Context, e engineAPI, id loops.ID, cursor uint64, what loops.WaitFor, d time.Duration, onChange func(loops.Head)) (*loops.State, bool, error) {
+	return kept(e.Wait(ctx, id, cursor, what, d, onChange))
+}
+
+//go:noinline
+func kept(s loops.State, timedOut bool, err error) (*loops.State, bool, error) {
+	return &s, timedOut, err
 }
 
 // follow waits after something has been done. What was done stands, so a wait
@@ -57,11 +69,11 @@ func (c *call) follow(ctx context.Context, e engineAPI, s loops.State, what loop
 	if d == 0 {
 		return s, nil
 	}
-	now, out, err := c.wait(ctx, e, s, s.Cursor, what, d)
+	after, out, err := c.wait(ctx, e, &s, s.Cursor, what, d)
 	if err != nil {
-		now, out = s, true
+		after, out = &s, true
 	}
-	return now, &out
+	return *after, &out
 }
 
 // do carries out a request and waits for what it leads to.

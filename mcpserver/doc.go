@@ -49,4 +49,32 @@
 // A call that waits never outlasts Options.MaxWait, and its end, whatever the
 // cause, never touches the loop. When it carries a progress token, one [meter]
 // turns the changes of the loop into notifications: see there.
+//
+// # Asking the person
+//
+// Where the client of a request declares forms (elicitation), loop_approve and
+// the waits ask its user: see [Question] and [Reply]. The user's word is what
+// the engine gets, By "person", whatever the model's arguments say. Everything
+// but a plain answer (a closed form, an error, one that nothing was filled in)
+// means that nobody is there: nothing is recorded, the loop keeps waiting, and
+// the answer is a normal one. The form ends with the wait, with the call, and
+// when somebody else was faster.
+//
+// Before 2026-07-28 the request's session asks while the call goes on
+// ([server.SessionWithElicitation]). From then on the call is answered with
+// input_required and the client repeats it. mcp-go can turn such an answer into
+// requests for older clients by itself; that is not used, because it asks
+// clients that never declared forms, knows no time limit, calls the handler
+// from its beginning and can't withdraw a question that was answered elsewhere.
+// In the new era loop_start and loop_continue do not ask: they have changed
+// something by then, which their answer has to tell even if the client never
+// comes back. The loop_wait that follows asks.
+//
+// requestState comes from outside. It says which question of which loop is
+// answered and until when (24 hours: people sleep), and is signed with a key
+// that the store keeps ([loops.Engine.Key]), because the repeated call may reach
+// another process, or this one after a restart. The signature covers tool, owner
+// and arguments, too; these are not in the text. An attention id is answered
+// once; the repeated request has an id made of the state, so that an answer that
+// is brought again changes nothing.
 package mcpserver

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"iter"
+	"sync"
 	"time"
 
 	"example.com/loop-mcp/loops"
@@ -90,5 +91,70 @@ func (f *fakeEngine) Recent(context.Context, loops.ID) ([]loops.LiveLine, error)
 }
 
 func (f *fakeEngine) RunsWhile(loops.State) string { return "the test runs" }
+
+// countingEngine is an engine whose watches are counted and can break, and
+// whose loops can go.
+type countingEngine struct {
+	engineAPI
+	add func(all, open int)
+
+	mu     sync.Mutex
+	err    error
+	broken context.CancelCauseFunc
+	hidden loops.ID
+}
+
+// fail ends the watch and lets no other begin while err is not nil.
+func (e *countingEngine) fail(err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.err = err
+	if e.broken != nil {
+		e.broken(err)
+	}
+}
+
+func (e *countingEngine) hide(id loops.ID) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.hidden = id
+}
+
+func (e *countingEngine) Scan(ctx context.Context, each func(*loops.Head)) error {
+	e.mu.Lock()
+	err, hidden := e.err, e.hidden
+	e.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	return e.engineAPI.Scan(ctx, func(h *loops.Head) {
+		if h.ID != hidden {
+			each(h)
+		}
+	})
+}
+
+func (e *countingEngine) Watch(ctx context.Context, id loops.ID) iter.Seq2[loops.Head, error] {
+	return func(yield func(loops.Head, error) bool) {
+		e.add(1, 1)
+		defer e.add(0, -1)
+		breaking, broken := context.WithCancelCause(ctx)
+		defer broken(nil)
+		e.mu.Lock()
+		e.broken = broken
+		e.mu.Unlock()
+		for h, err := range e.engineAPI.Watch(breaking, id) {
+			e.mu.Lock()
+			hidden := h.ID == e.hidden
+			e.mu.Unlock()
+			if !hidden && !yield(h, err) {
+				return
+			}
+		}
+		if ctx.Err() == nil {
+			yield(loops.Head{}, context.Cause(breaking))
+		}
+	}
+}
 
 func (f *fakeEngine) Key(context.Context, string) ([]byte, error) { return []byte("fake"), f.err }

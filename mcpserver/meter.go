@@ -79,6 +79,12 @@ func newMeter(send notify, now loops.Head) *meter {
 	return m
 }
 
+//go:noinline
+func meterOf(send notify, s *loops.State) *meter { return newMeter(send, s.Head()) }
+
+//go:noinline
+func (m *meter) end(ctx context.Context, s *loops.State) { m.stop(ctx, s.Head()) }
+
 // see tells the meter of a newer head. It never blocks.
 func (m *meter) see(h loops.Head) {
 	m.mu.Lock()

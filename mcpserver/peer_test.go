@@ -26,8 +26,17 @@ type peer struct {
 	done   chan struct{}
 	log    strings.Builder
 
-	mu  sync.Mutex
-	got []string
+	mu   sync.Mutex
+	got  []string
+	told []told // all notifications
+}
+
+// told is a notification and when it came, since the peer dialled.
+type told struct {
+	at     time.Duration
+	method string
+	uri    string
+	stream string // subscriptionId
 }
 
 // dial serves s to a new client until hangUp or the end of the test.
@@ -36,6 +45,7 @@ func dial(t *testing.T, s *server.MCPServer, modern bool) *peer {
 	inR, inW := io.Pipe()
 	outR, outW := io.Pipe()
 	p := &peer{t: t, in: inW, modern: modern, done: make(chan struct{})}
+	began := time.Now()
 	var served sync.WaitGroup
 	served.Go(func() {
 		err := stdio.Serve(t.Context(), s, inR, outW, &stdio.Options{Before: KeepArguments, Around: Around, Grace: -1})
@@ -50,6 +60,19 @@ func dial(t *testing.T, s *server.MCPServer, modern bool) *peer {
 		for lines.Scan() {
 			p.mu.Lock()
 			p.got = append(p.got, lines.Text())
+			var n struct {
+				Method string
+				Params struct {
+					URI  string
+					Meta map[string]json.RawMessage `json:"_meta"`
+				}
+			}
+			if err := json.Unmarshal(lines.Bytes(), &n); err != nil {
+				t.Errorf("the server wrote %q", lines.Text())
+			}
+			if n.Method != "" {
+				p.told = append(p.told, told{time.Since(began), n.Method, n.Params.URI, string(n.Params.Meta["io.modelcontextprotocol/subscriptionId"])})
+			}
 			p.mu.Unlock()
 		}
 	})
@@ -158,6 +181,54 @@ func (p *peer) refused(code int, method, params string, want ...string) answer {
 		}
 	}
 	return a
+}
+
+// updates are the times at which the peer was told that a resource changed.
+func (p *peer) updates(uri string) (times []time.Duration) {
+	p.heard()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, n := range p.told {
+		if n.method == "notifications/resources/updated" && n.uri == uri {
+			times = append(times, n.at)
+		}
+	}
+	return times
+}
+
+// times are when notifications of a method came.
+func (p *peer) times(method string) (times []time.Duration) {
+	p.heard()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, n := range p.told {
+		if n.method == method {
+			times = append(times, n.at)
+		}
+	}
+	return times
+}
+
+// follow subscribes to resources, in the way of the peer's era, and returns the
+// id of the stream of a modern one.
+func (p *peer) follow(uris ...string) int {
+	p.t.Helper()
+	if !p.modern {
+		for _, uri := range uris {
+			p.read("resources/subscribe", fmt.Sprintf(`{"uri":%q}`, uri), &struct{}{})
+		}
+		return 0
+	}
+	list, _ := json.Marshal(uris)
+	return p.listen(fmt.Sprintf(`{"resourceSubscriptions":%s}`, list))
+}
+
+// listen opens a stream and returns its id.
+func (p *peer) listen(filter string) int {
+	p.t.Helper()
+	id := p.post("subscriptions/listen", fmt.Sprintf(`{"notifications":%s}`, filter))
+	p.heard()
+	return id
 }
 
 // sleep lets time pass and notes it in the transcript.

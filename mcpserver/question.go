@@ -92,7 +92,7 @@ func about(s loops.State) string {
 	if s.Ledger.CostUSD == 0 && s.Enforcements().MaxCostUSD == loops.NotMetered {
 		spent = "not metered"
 	}
-	return fmt.Sprintf("Goal: %s\nCost: %s, %d iterations, pass %d.", line(s.Goal()), spent, s.Iteration, s.Pass)
+	return fmt.Sprintf("Goal: %s\nCost: %s. Iteration %d, pass %d.", line(s.Goal()), spent, s.Iteration, s.Pass)
 }
 
 // line is a text from a loop or a client within a sentence of ours.
@@ -124,7 +124,7 @@ func printable(text string) string {
 }
 
 // errNobody is why a person's answer is none: they closed the question.
-var errNobody = errors.New("the user closed the question without an answer")
+var errNobody = errors.New("they closed the question without an answer")
 
 // Reply reads what a person answered to [Question] about the loop at s as a
 // request to it. Everything but a plain answer is an error that says what it was:

@@ -76,8 +76,8 @@ func newServer(open func(context.Context) (engineAPI, error), opts *Options) *se
 	s := server.NewMCPServer(orElse(t.opts.Name, "loop"), orElse(t.opts.Version, "dev"),
 		server.WithHooks(hooks),
 		server.WithToolCapabilities(false),
-		server.WithResourceCapabilities(false, false),
-		server.WithPromptCapabilities(false),
+		server.WithResourceCapabilities(true, true),
+		server.WithPromptCapabilities(true),
 		server.WithCompletions(),
 		server.WithPromptCompletionProvider(t),
 		server.WithResourceCompletionProvider(t),
@@ -92,6 +92,7 @@ func newServer(open func(context.Context) (engineAPI, error), opts *Options) *se
 	s.AddTools(t.all()...)
 	t.offerResources(s, hooks)
 	t.offerPrompts(s, hooks)
+	t.offerSubscriptions(s, hooks)
 	return s
 }
 
@@ -106,6 +107,7 @@ func toolsFor(open func(context.Context) (engineAPI, error), opts *Options) *too
 	if t.opts.Logger == nil {
 		t.opts.Logger = slog.New(slog.DiscardHandler)
 	}
+	t.hub = newHub(t)
 	return t
 }
 
@@ -146,6 +148,7 @@ type tools struct {
 	opening chan struct{} // held while opened is read or written
 	opened  engineAPI
 	seen    seenFiles
+	hub     *hub
 }
 
 // engine opens the engine, or returns the one that is open: as much of it as
@@ -174,6 +177,7 @@ func (t *tools) whole(ctx context.Context) (engineAPI, error) {
 		return nil, &openError{err: err}
 	}
 	t.opened = e
+	signal(t.hub.kick)
 	return e, nil
 }
 

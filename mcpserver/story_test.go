@@ -344,5 +344,5 @@ func TestAStoreThatWasGivenUp(t *testing.T) {
 }
 
 func newTools(open func(context.Context) (engineAPI, error)) *tools {
-	return &tools{open: open, opening: make(chan struct{}, 1)}
+	return toolsFor(open, nil)
 }

@@ -29,14 +29,9 @@ func (t *tools) wait(ctx context.Context, c *call, a waitArgs) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := t.get(ctx, e, a.LoopID)
+	s, err := t.waitable(ctx, e, a)
 	if err != nil {
 		return nil, err
-	}
-	if a.Cursor > s.Cursor {
-		var p problems
-		p.add("cursor", "must come from an answer about this loop, whose last event is %d; got %d", s.Cursor, a.Cursor)
-		return nil, p.err()
 	}
 	d, note := c.patience(a.WaitSeconds, 20*time.Second)
 	what := a.For
@@ -44,7 +39,7 @@ func (t *tools) wait(ctx context.Context, c *call, a waitArgs) (any, error) {
 		what = loops.ForAttention
 	}
 	c.person.attends, c.person.rounds = true, true
-	s, done, err := c.bring(ctx, e, s)
+	s, done, err := c.bringAt(ctx, e, s)
 	if err != nil {
 		return nil, err
 	}
@@ -63,14 +58,52 @@ func (t *tools) wait(ctx context.Context, c *call, a waitArgs) (any, error) {
 		// The call was cut short, by a client that closed its end: what is known is worth more than
 		// an error. To a client that cancelled the call, nothing is sent anyway.
 		ctx, timedOut = context.WithoutCancel(ctx), true
-		if now, err := e.Get(ctx, s.ID); err == nil {
-			s = now
-		}
+		s = latest(ctx, e, s)
 	}
-	answer := c.snapshot(e, s, SnapshotOptions{})
+	return c.waited(ctx, e, s, a.Cursor, timedOut, note)
+}
+
+// waitable returns the loop that a call asks to wait for.
+//
+//go:noinline
+func (t *tools) waitable(ctx context.Context, e engineAPI, a waitArgs) (*loops.State, error) {
+	s, err := t.get(ctx, e, a.LoopID)
+	if err != nil {
+		return nil, err
+	}
+	if a.Cursor > s.Cursor {
+		var p problems
+		p.add("cursor", "must come from an answer about this loop, whose last event is %d; got %d", s.Cursor, a.Cursor)
+		return nil, p.err()
+	}
+	return &s, nil
+}
+
+// bringAt is bring without a State on the stack of who calls it.
+//
+//go:noinline
+func (c *call) bringAt(ctx context.Context, e engineAPI, s *loops.State) (*loops.State, bool, error) {
+	return kept(c.bring(ctx, e, *s))
+}
+
+// latest returns how the loop stands, or s where that can't be told.
+//
+//go:noinline
+func latest(ctx context.Context, e engineAPI, s *loops.State) *loops.State {
+	if now, err := e.Get(ctx, s.ID); err == nil {
+		return &now
+	}
+	return s
+}
+
+// waited is the answer of a wait that ended with s.
+//
+//go:noinline
+func (c *call) waited(ctx context.Context, e engineAPI, s *loops.State, cursor uint64, timedOut bool, note string) (any, error) {
+	answer := c.snapshot(e, *s, SnapshotOptions{})
 	answer.TimedOut = &timedOut
 	answer.Next = note + answer.Next
-	if err := addEvents(ctx, e, &answer, a.Cursor); err != nil {
+	if err := addEvents(ctx, e, &answer, cursor); err != nil {
 		return nil, err
 	}
 	return answer, nil

@@ -47,6 +47,7 @@ func TestModernRequests(t *testing.T) {
 		"no _meta":          {request{body: callBody("1", "echo", `{}`, ""), header: modernHeader("tools/call", "echo")}, 400, "1: error -32602"},
 		"no capabilities":   {request{body: callBody("1", "echo", `{}`, `"io.modelcontextprotocol/protocolVersion":"2026-07-28"`), header: modernHeader("tools/call", "echo")}, 400, "1: error -32602"},
 		"task without name": {method(`{"jsonrpc":"2.0","id":1,"method":"tasks/get","params":{"taskId":"t","_meta":{`+modernMeta+`}}}`, "tasks/get"), 400, "1: error -32020"},
+		"task of old":       {method(`{"jsonrpc":"2.0","id":1,"method":"tasks/result","params":{"taskId":"t","_meta":{`+modernMeta+`}}}`, "tasks/result"), 404, "1: error -32601"},
 		"response":          {method(`{"jsonrpc":"2.0","id":1,"result":{}}`, ""), 400, "null: error -32600"},
 		"notification":      {method(`{"jsonrpc":"2.0","method":"notifications/x","params":{"_meta":{`+modernMeta+`}}}`, ""), 202, ""},
 		"GET":               {request{http: "GET", header: modernHeader("", "")}, 405, ""},
