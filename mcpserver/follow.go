@@ -3,6 +3,7 @@ package mcpserver
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"example.com/loop-mcp/loops"
@@ -25,7 +26,9 @@ type change struct {
 	id        loops.ID
 	rev       uint64
 	iteration int
-	fresh     bool // the loop was not there before
+	fresh     bool   // the loop was not there before, or is no more
+	owner     string // of the loop
+	gone      bool   // nobody knows any more whose it was
 }
 
 // follow watches the engine until ctx ends.
@@ -102,22 +105,20 @@ func (h *hub) compare(ctx context.Context, e engineAPI, known *map[loops.ID]uint
 		now[head.ID] = head.Rev
 		rev, old := (*known)[head.ID]
 		if rev != head.Rev {
-			changes = append(changes, change{id: head.ID, rev: head.Rev, iteration: head.Iteration, fresh: !old})
+			changes = append(changes, change{id: head.ID, rev: head.Rev, iteration: head.Iteration, fresh: !old, owner: head.Owner})
 		}
 	})
 	if err != nil {
 		return err
 	}
 	first := *known == nil
-	gone := false
 	for id := range *known {
 		if _, there := now[id]; !there {
-			gone = true
-			changes = append(changes, change{id: id, rev: ^uint64(0)})
+			changes = append(changes, change{id: id, rev: ^uint64(0), fresh: true, gone: true})
 		}
 	}
 	*known = now
-	h.changed(changes, !first, gone)
+	h.changed(changes, !first)
 	return nil
 }
 
@@ -137,21 +138,19 @@ func (h *hub) watch(ctx context.Context, e engineAPI, known map[loops.ID]uint64)
 			continue
 		}
 		known[head.ID] = head.Rev
-		h.changed([]change{{id: head.ID, rev: head.Rev, iteration: head.Iteration, fresh: !old}}, true, false)
+		h.changed([]change{{id: head.ID, rev: head.Rev, iteration: head.Iteration, fresh: !old, owner: head.Owner}}, true)
 	}
 	return nil
 }
 
 // changed marks the topics that changes concern; lists: also those that are no
-// loop; gone: a loop is no more.
-func (h *hub) changed(changes []change, lists, gone bool) {
+// loop.
+func (h *hub) changed(changes []change, lists bool) {
 	if len(changes) == 0 {
 		return
 	}
 	h.mu.Lock()
-	fresh := gone
 	for _, c := range changes {
-		fresh = fresh || c.fresh
 		for t := range h.topics[string(c.id)] {
 			for _, i := range t.wants {
 				if i.concerns(c) {
@@ -162,16 +161,25 @@ func (h *hub) changed(changes []change, lists, gone bool) {
 	}
 	if lists {
 		for t := range h.topics[topicRecent] {
-			h.mark(t, t.wants[0])
+			h.markList(t, changes, func(change) bool { return true })
 		}
-	}
-	if lists && fresh {
 		for t := range h.topics[topicList] {
-			h.mark(t, t.wants[0])
+			h.markList(t, changes, func(c change) bool { return c.fresh })
 		}
 	}
 	h.mu.Unlock()
 	signal(h.wake)
+}
+
+// markList marks a list if one of the changes is of a kind that concerns it and
+// of a loop that its subscriber may see; mu is held.
+func (h *hub) markList(t *topic, changes []change, concerned func(change) bool) {
+	i := t.wants[0]
+	if slices.ContainsFunc(changes, func(c change) bool {
+		return concerned(c) && (c.gone || i.owner == "" || i.owner == c.owner)
+	}) {
+		h.mark(t, i)
+	}
 }
 
 // concerns reports whether a change is one of the resource: an iteration

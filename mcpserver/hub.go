@@ -77,6 +77,7 @@ type interest struct {
 	after  uint64 // changes up to this revision are known
 	only   int    // the iteration that it is about; 0: all
 	seen   int    // for only: the last iteration there was
+	owner  string // of a list: whose loops are in it; empty: everybody's
 	dirty  bool   // in waiting
 }
 

@@ -62,7 +62,7 @@ func (t *tools) listen(ctx context.Context, _ any, r *mcp.SubscriptionsListenReq
 	wanted.ResourceSubscriptions = kept
 	session := sessionID(ctx)
 	if wanted.ResourcesListChanged {
-		wanted.ResourcesListChanged = t.hub.add(session, topicList, listChanged) == nil
+		wanted.ResourcesListChanged = t.hub.add(session, topicList, listChanged.of(ctx)) == nil
 	}
 	if wanted.PromptsListChanged {
 		wanted.PromptsListChanged = t.hub.add(session, topicPrompts, promptsChanged) == nil
@@ -90,8 +90,14 @@ func (t *tools) followAll(ctx context.Context, uris []string) (kept []string, fi
 // list that it is about to read has become another one.
 func (t *tools) followList(ctx context.Context, name string, want interest) {
 	if !modern(ctx) {
-		_ = t.hub.add(sessionID(ctx), name, want) // a client without notifications reads again
+		_ = t.hub.add(sessionID(ctx), name, want.of(ctx)) // a client without notifications reads again
 	}
+}
+
+// of is i for the owner of the call.
+func (i interest) of(ctx context.Context) interest {
+	i.owner, _ = ctx.Value(ownerKey{}).(string)
+	return i
 }
 
 // topic is the name of the topic that a resource belongs to.
@@ -108,7 +114,7 @@ func (t *tools) follow(ctx context.Context, uri string) error {
 	if !ok {
 		return &unknownResource{uri}
 	}
-	want := interest{method: mcp.MethodNotificationResourceUpdated, uri: uri}
+	want := interest{method: mcp.MethodNotificationResourceUpdated, uri: uri}.of(ctx)
 	e, err := t.peek(ctx)
 	switch {
 	case errors.Is(err, errNoLoops) && r.kind == kindRecent:
