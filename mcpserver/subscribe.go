@@ -1,6 +1,7 @@
 package mcpserver
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -52,16 +53,11 @@ func (t *tools) unsubscribe(ctx context.Context, _ any, r *mcp.UnsubscribeReques
 // client is told to have subscribed to.
 func (t *tools) listen(ctx context.Context, _ any, r *mcp.SubscriptionsListenRequest) {
 	wanted := &r.Params.Notifications
-	var kept []string
-	for _, uri := range wanted.ResourceSubscriptions {
-		if slices.Contains(kept, uri) {
-			continue
-		}
-		if err := t.follow(ctx, uri); err != nil {
-			t.opts.Logger.DebugContext(ctx, "a resource can't be followed", "uri", clip(uri, maxLine), "cause", err)
-			continue
-		}
-		kept = append(kept, uri)
+	kept, err := t.followAll(ctx, wanted.ResourceSubscriptions)
+	if _, alone := server.ClientSessionFromContext(ctx).(*refusing); alone && err != nil && len(kept) == 0 {
+		uri := wanted.ResourceSubscriptions[0]
+		_ = t.failURI(ctx, uri, err)
+		kept = []string{uri} // for mcp-go to ask the session
 	}
 	wanted.ResourceSubscriptions = kept
 	session := sessionID(ctx)
@@ -71,6 +67,23 @@ func (t *tools) listen(ctx context.Context, _ any, r *mcp.SubscriptionsListenReq
 	if wanted.PromptsListChanged {
 		wanted.PromptsListChanged = t.hub.add(session, topicPrompts, promptsChanged) == nil
 	}
+}
+
+// followAll returns those of the resources that the session of ctx follows now,
+// and what is wrong with the first of the others.
+func (t *tools) followAll(ctx context.Context, uris []string) (kept []string, first error) {
+	for _, uri := range uris {
+		if slices.Contains(kept, uri) {
+			continue
+		}
+		if err := t.follow(ctx, uri); err != nil {
+			t.opts.Logger.DebugContext(ctx, "a resource can't be followed", "uri", clip(uri, maxLine), "cause", err)
+			first = cmp.Or(first, err)
+			continue
+		}
+		kept = append(kept, uri)
+	}
+	return kept, first
 }
 
 // followList tells a client of the older era, which can't ask for it, when a

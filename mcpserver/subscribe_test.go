@@ -198,6 +198,14 @@ func TestSubscriptionsThatAreRefused(t *testing.T) {
 		if !strings.Contains(got, fmt.Sprintf(`"notifications":{"resourceSubscriptions":["loop://%s"]}`, id)) {
 			t.Errorf("acknowledged %s", got)
 		}
+		a := m.refused(-32602, "subscriptions/listen", `{"notifications":{"resourceSubscriptions":["loop://draft-9999","loop://x"]}}`, "no loop")
+		if a.Error.Data["uri"] != "loop://draft-9999" || strings.Count(m.log.String(), "acknowledged") != 1 {
+			t.Errorf("refused %v", m.log.String())
+		}
+		m.listen(`{"resourceSubscriptions":["loop://draft-9999"],"promptsListChanged":true}`)
+		if got := m.log.String(); !strings.Contains(got, `"notifications":{"promptsListChanged":true}`) {
+			t.Errorf("acknowledged %s", got)
+		}
 	})
 }
 

@@ -68,7 +68,7 @@ func newRoot(a *app) *cobra.Command {
 		a.serveCommand(), a.runCommand(), a.startCommand(), a.lsCommand(), a.showCommand(), a.watchCommand(),
 		a.continueCommand(), a.approveCommand(), a.pauseCommand(), a.cancelCommand(),
 		a.workerCommand(), a.handlerCommand(), a.verifyCommand(), a.backupCommand(), a.restoreCommand(), a.hostCommand(),
-		a.validateCommand(), a.schemaCommand(), a.allowCommand(), a.trustCommand(), a.setupCommand(), a.judgeEvalCommand(), a.versionCommand(),
+		a.validateCommand(), a.schemaCommand(), a.allowCommand(), a.trustCommand(), a.setupCommand(), a.doctorCommand(), a.judgeEvalCommand(), a.versionCommand(),
 	)
 	for _, cmd := range root.Commands() {
 		cmd.DisableFlagsInUseLine = true
