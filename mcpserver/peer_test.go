@@ -43,19 +43,18 @@ type told struct {
 // dial serves s to a new client until hangUp or the end of the test.
 func dial(t *testing.T, s *server.MCPServer, modern bool) *peer {
 	t.Helper()
-	return dialWith(t, s, modern, KeepArguments)
+	return dialAs(t, s, modern, "")
 }
 
-// dialAs is dial for an owner.
+// dialAs is dial for a client with the token of an owner.
 func dialAs(t *testing.T, s *server.MCPServer, modern bool, owner string) *peer {
 	t.Helper()
-	return dialWith(t, s, modern, func(ctx context.Context, method string, msg json.RawMessage) (context.Context, json.RawMessage) {
-		return KeepArguments(WithOwner(ctx, owner), method, msg)
-	})
-}
-
-func dialWith(t *testing.T, s *server.MCPServer, modern bool, before func(context.Context, string, json.RawMessage) (context.Context, json.RawMessage)) *peer {
-	t.Helper()
+	before := KeepArguments
+	if owner != "" {
+		before = func(ctx context.Context, method string, msg json.RawMessage) (context.Context, json.RawMessage) {
+			return KeepArguments(WithOwner(ctx, owner), method, msg)
+		}
+	}
 	inR, inW := io.Pipe()
 	outR, outW := io.Pipe()
 	p := &peer{t: t, in: inW, modern: modern, done: make(chan struct{})}
