@@ -373,6 +373,20 @@ func TestAFileThatChangesMeanwhileIsLeftAlone(t *testing.T) {
 	}
 }
 
+// TestAFileThatChangesAtTheLastMoment, while its copy is made.
+func TestAFileThatChangesAtTheLastMoment(t *testing.T) {
+	b := newBox(t)
+	path := b.write(".cursor/mcp.json", "{}")
+	change, err := b.Plan(Find("cursor"), loop, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Now = func() time.Time { b.write(".cursor/mcp.json", `{"new": 1}`); return time.Unix(0, 0) }
+	if err := b.Apply(t.Context(), change); err == nil || !strings.Contains(err.Error(), "changed meanwhile") || b.read(path) != `{"new": 1}` {
+		t.Error(err, b.read(path))
+	}
+}
+
 // TestLinksAndModesAreKept: people keep such files in a repository of dotfiles.
 func TestLinksAndModesAreKept(t *testing.T) {
 	b := newBox(t)
