@@ -68,6 +68,7 @@ func (h *Handler) Handle(pattern string, handler http.Handler) { h.mux.Handle(pa
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	owner, ok := h.door.admit(w, r)
 	if !ok {
+		h.opts.Logger.Debug("request not let in", "from", r.RemoteAddr, "host", r.Host, "origin", r.Header.Get("Origin"), "path", r.URL.Path)
 		return
 	}
 	ctx := context.WithValue(r.Context(), ownerKey{}, owner)

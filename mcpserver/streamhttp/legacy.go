@@ -135,6 +135,10 @@ func (h *Handler) get(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer client.leave(h.opts.SessionIdle)
+	if rpc.IsClosed(h.ending) {
+		h.busy(p, nil, errEnding)
+		return
+	}
 	done := h.load.stream(owner)
 	if done == nil {
 		h.busy(p, nil, errBusy)
