@@ -19,8 +19,8 @@ type Handler struct {
 	load     load
 	greet    func()
 
-	ending chan struct{} // closed when Shutdown begins
-	end    func()        // closes ending
+	ending context.Context // of long streams
+	end    context.CancelFunc
 	ctx    context.Context
 	cancel context.CancelFunc // of all calls
 
@@ -43,10 +43,9 @@ func New(s *server.MCPServer, opts *Options) *Handler {
 		mux:      http.NewServeMux(),
 		sessions: newSessions(s, o),
 		load:     newLoad(o),
-		ending:   make(chan struct{}),
 		silent:   make(chan struct{}),
 	}
-	h.end = sync.OnceFunc(func() { close(h.ending) })
+	h.ending, h.end = context.WithCancel(context.Background())
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	h.quiet, h.silence = context.WithCancel(context.Background())
 	h.greet = sync.OnceFunc(func() {

@@ -123,6 +123,31 @@ func TestOlderClientsAreToldOutsideRequests(t *testing.T) {
 	}
 }
 
+// TestAStuckConnectionIsTakenOver: a client that came back need not wait until the old one is given up.
+func TestAStuckConnectionIsTakenOver(t *testing.T) {
+	s := newServer()
+	w := live(t, s, &Options{WriteTimeout: time.Hour})
+	w.greet()
+	stuck := w.raw(request{http: "GET"})
+	w.until("nobody listens", func() bool { return w.users() == 1 })
+	large := map[string]any{"text": strings.Repeat("x", 1<<20)}
+	for range 100 { // more than the buffers of a connection and of the session hold
+		s.SendNotificationToAllClients(mcp.MethodNotificationToolsListChanged, large)
+	}
+	next, _, _ := w.open(request{http: "GET"})
+	s.SendNotificationToAllClients(mcp.MethodNotificationToolsListChanged, nil)
+	for {
+		e, more := next()
+		if !more {
+			t.Fatal("the new connection ended")
+		}
+		if strings.Contains(e.data, "list_changed") {
+			break
+		}
+	}
+	stuck.Close()
+}
+
 // users are the requests and streams of the session.
 func (w *world) users() int {
 	w.handler.sessions.mu.Lock()
