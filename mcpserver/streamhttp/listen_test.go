@@ -129,11 +129,19 @@ func TestAStuckConnectionIsTakenOver(t *testing.T) {
 	w := live(t, s, &Options{WriteTimeout: time.Hour})
 	w.greet()
 	stuck := w.raw(request{http: "GET"})
-	w.until("nobody listens", func() bool { return w.users() == 1 })
+	w.until("nobody listens", func() bool { return w.known().outside.live.Load() != nil })
 	large := map[string]any{"text": strings.Repeat("x", 1<<20)}
 	for range 100 { // more than the buffers of a connection and of the session hold
 		s.SendNotificationToAllClients(mcp.MethodNotificationToolsListChanged, large)
 	}
+	locked := 0
+	w.until("the connection takes everything", func() bool {
+		if locked++; w.known().outside.mu.TryLock() {
+			w.known().outside.mu.Unlock()
+			locked = 0
+		}
+		return locked == 300 // looks in a row, a millisecond apart
+	})
 	next, _, _ := w.open(request{http: "GET"})
 	s.SendNotificationToAllClients(mcp.MethodNotificationToolsListChanged, nil)
 	for {
@@ -148,11 +156,16 @@ func TestAStuckConnectionIsTakenOver(t *testing.T) {
 	stuck.Close()
 }
 
+// known is the session as the handler has it.
+func (w *world) known() *clientSession {
+	w.handler.sessions.mu.Lock()
+	defer w.handler.sessions.mu.Unlock()
+	return w.handler.sessions.all[w.session]
+}
+
 // users are the requests and streams of the session.
 func (w *world) users() int {
-	w.handler.sessions.mu.Lock()
-	s := w.handler.sessions.all[w.session]
-	w.handler.sessions.mu.Unlock()
+	s := w.known()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.users
