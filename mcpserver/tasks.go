@@ -106,7 +106,11 @@ func (b *taskBackend) with(ctx context.Context, f func(engineAPI) error) error {
 		return tasks.ErrNotFound
 	}
 	if d, known := explain(err); known {
-		return &tasks.Error{Code: mcp.INTERNAL_ERROR, Message: d.Message, Data: detailMap(d)}
+		code := mcp.INTERNAL_ERROR
+		if refused := (*loops.RefusedError)(nil); errors.As(err, &refused) {
+			code = mcp.INVALID_REQUEST
+		}
+		return &tasks.Error{Code: code, Message: d.Message, Data: detailMap(d)}
 	}
 	return err
 }
