@@ -40,6 +40,7 @@ type ForkRequest struct {
 	Message   string    // guidance for the first start
 	RequestID string    // the same id and request give the same fork
 	Source    Source    // who asks; empty: library
+	SecretID  bool      // as in [StartRequest]; a fork of a loop with such an id has one, too
 	Owner     string    // on whose behalf; empty: the original's owner
 }
 
@@ -85,7 +86,7 @@ func (e *Engine) Fork(ctx context.Context, r ForkRequest) (Outcome, error) {
 		origin.Warnings = append(origin.Warnings, warning)
 	}
 	origin.Base = then.base(memory)
-	out, err := e.found(ctx, origin, e.names(l.ID.Secret()), func(id ID) State { return branched(id, origin) })
+	out, err := e.found(ctx, origin, e.names(r.SecretID || l.ID.Secret()), func(id ID) State { return branched(id, origin) })
 	if err == nil && out.Reused && r.Iteration != nil && *r.Iteration != out.Origin.Forked.Iteration {
 		return Outcome{}, requestConflict(out.State)
 	}
@@ -220,7 +221,7 @@ func (e *Engine) forkedBefore(ctx context.Context, r ForkRequest, missing error)
 	if at := strings.LastIndexByte(name, '-'); at > 0 {
 		name = name[:at]
 	}
-	id, err := e.freeID(ctx, name, e.opts.NewID)
+	id, err := e.freeID(ctx, name, e.names(r.SecretID || r.Loop.Secret()))
 	if err != nil {
 		return Outcome{}, err
 	}
