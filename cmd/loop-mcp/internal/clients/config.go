@@ -18,6 +18,7 @@ type config interface {
 	Set(container, name string, fields []Field) ([]byte, error)
 	SetField(container, name, key, text string) ([]byte, bool, error)
 	Remove(container, name string) ([]byte, bool, error)
+	HasComments() bool
 }
 
 func (c *Client) parse(data []byte) (config, error) {
@@ -28,13 +29,6 @@ func (c *Client) parse(data []byte) (config, error) {
 		return jsonedit.Parse(data, jsonedit.Comments)
 	}
 	return jsonedit.Parse(data, jsonedit.Plain)
-}
-
-// hasComments reports whether something would be lost when the file is written
-// anew from what it means.
-func hasComments(conf config) bool {
-	d, ok := conf.(*jsonedit.Document)
-	return ok && d.HasComments()
 }
 
 // Snippet is what a person writes into an empty file.

@@ -193,7 +193,7 @@ func (e *Entry) changeable(s Server, o Options) bool {
 // choose decides between the client's own command and an edit of the file.
 func (m *Machine) choose(c *Change, conf config, old *Entry) {
 	own := c.Client.own
-	if c.Action == Nothing || own == nil || !slices.Contains(own.scopes, c.Scope) || own.lossy && hasComments(conf) {
+	if c.Action == Nothing || own == nil || !slices.Contains(own.scopes, c.Scope) || own.lossy && conf.HasComments() {
 		return
 	}
 	program := own.find(m)

@@ -165,6 +165,21 @@ func TestDiffs(t *testing.T) {
 	}
 }
 
+// TestSecretsAreNotShown in whatever way they are written.
+func TestSecretsAreNotShown(t *testing.T) {
+	for text, want := range map[string]string{
+		`{"env": {"GITHUB_TOKEN": "s3cret \" s3cret", "A": "b"}}`:           `{"env": {"GITHUB_TOKEN": "…", "A": "b"}}`,
+		`"Authorization": "Bearer s3cret"`:                                  `"Authorization": "…"`,
+		"api_key = 's3cret'\nmodel = 'x'":                                   "api_key = \"…\"\nmodel = 'x'",
+		"PRIVATE_KEY = \"\"\"\ns3cret\ns3cret\"\"\"\nb = \"x\"":             "PRIVATE_KEY = …\n…\n…\nb = \"x\"",
+		`"keyboard": "qwerty", "tokens": 5, "bearer_token_env_var": "NAME"`: `"keyboard": "qwerty", "tokens": 5, "bearer_token_env_var": "…"`,
+	} {
+		if diff := cmp.Diff(want, Masked(text)); diff != "" {
+			t.Error(diff)
+		}
+	}
+}
+
 // TestAForeignEntryIsShownAndKept unless the person insists.
 func TestAForeignEntryIsShownAndKept(t *testing.T) {
 	text := "{\n  \"mcpServers\": {\n    \"loop\": {\"command\": \"ralph-loop\", \"env\": {\"TOKEN\": \"s3cret\"}}\n  }\n}"
@@ -307,6 +322,8 @@ func TestTheFileIsEditedWhereTheCommandWouldHarm(t *testing.T) {
 	}
 	b.write(".claude.json", `{"mcpServers": {"loop": {"command": "/old/loop-mcp", "env": {"A": "b"}}}}`)
 	b.must("claude-code", loop, Options{}, Update)
+	b.write(".codex/config.toml", "# the others' comments\n[mcp_servers.a]\ncommand = \"a\" # go as well\n")
+	b.must("codex", loop, Options{}, Add)
 	b.must("codex", loop, Options{Scope: Project}, Add) // it knows no such scope
 
 	m := elsewhere("windows", nil)

@@ -50,7 +50,7 @@ type own struct {
 	add      func(scope string, s Server) []string
 	remove   func(scope, name string) []string // nil: it can't
 	replaces bool                              // add replaces an entry with that name
-	lossy    bool                              // it writes the file without its comments
+	lossy    bool                              // it drops comments: of the file, or of the other servers
 }
 
 // Server is what is put into a configuration: a program or an address.
@@ -184,7 +184,7 @@ func codex() *Client {
 		stdio: plainStdio,
 		http:  func(url string) []Field { return []Field{{"url", url}} },
 		own: &own{
-			program: "codex", scopes: []string{User}, replaces: true,
+			program: "codex", scopes: []string{User}, replaces: true, lossy: true,
 			add: func(_ string, s Server) []string {
 				if s.URL != "" {
 					return []string{"mcp", "add", s.Name, "--url", s.URL}
