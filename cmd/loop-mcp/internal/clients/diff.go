@@ -26,6 +26,10 @@ func Masked(text string) string {
 	return secret.ReplaceAllString(text, `${1}"…"`)
 }
 
+// maxShown is how many lines are shown: a client that writes its whole file in
+// another way changes them all.
+const maxShown = 120
+
 // maxColumns is how much of a line is shown.
 const maxColumns = 200
 
@@ -48,8 +52,12 @@ func Diff(before, after []byte) string {
 	from, to := max(head-around, 0), min(around, tail)
 	var out strings.Builder
 	fmt.Fprintf(&out, "@@ -%s +%s @@\n", span(from, len(a)-tail+to), span(from, len(b)-tail+to))
+	shown := 0
 	put := func(mark string, lines []string) {
 		for _, line := range lines {
+			if shown++; shown > maxShown {
+				continue
+			}
 			line = strings.TrimSuffix(line, "\r")
 			if len(line) > maxColumns {
 				line = strings.ToValidUTF8(line[:maxColumns], "") + "…"
@@ -62,6 +70,9 @@ func Diff(before, after []byte) string {
 		put(step.mark, []string{step.line})
 	}
 	put(" ", a[len(a)-tail:len(a)-tail+to])
+	if shown > maxShown {
+		fmt.Fprintf(&out, " … and %d lines more\n", shown-maxShown)
+	}
 	return out.String()
 }
 

@@ -40,6 +40,7 @@ type Client struct {
 	urlKey    string
 	own       *own
 	next      string // what the person does now
+	local     bool   // the person's file has servers of single folders as well
 	window    bool   // it is started from a window, with another PATH than the shell's
 }
 
@@ -124,7 +125,7 @@ func claudeCode() *Client {
 		path: func(m *Machine) (string, error) {
 			return m.variableOr("CLAUDE_CONFIG_DIR", nil, ".claude.json")
 		},
-		project: ".mcp.json", urlKey: "url",
+		project: ".mcp.json", urlKey: "url", local: true,
 		stdio: func(command string) []Field { return typed("stdio", plainStdio(command)...) },
 		http:  func(url string) []Field { return typed("http", Field{"url", url}) },
 		own: &own{
