@@ -46,6 +46,10 @@ var everyTool = []struct{ tool, args string }{
 	{"loop_approve", `{"loop_id":%q,"decision":"approve","attention_id":"a-1"}`},
 	{"loop_pause", `{"loop_id":%q}`},
 	{"loop_cancel", `{"loop_id":%q}`},
+	{"loop_fork", `{"loop_id":%q}`},
+	{"loop_fork", `{"loop_id":%q,"request_id":"again","message":"mine"}`},
+	{"loop_inspect", `{"loop_id":%q,"view":"transcript"}`},
+	{"loop_inspect", `{"loop_id":%q,"view":"diff"}`},
 }
 
 // TestLoopsOfAnotherTokenAreUnknown to every tool: the answer is that for an id
