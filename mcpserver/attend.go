@@ -72,7 +72,11 @@ func (c *call) consult(ctx context.Context, e engineAPI, s loops.State, until ti
 	p := c.person
 	q, _ := Question(s)
 	if p.reach == between {
-		return s, false, p.putOff(ctx, e, s.ID, s.Attention.ID, q)
+		if err := p.putOff(ctx, e, s.ID, s.Attention.ID, q); err != nil { // a store that is full can still be read
+			c.tools.opts.Logger.WarnContext(ctx, "the person can't be asked", "loop", s.ID, "error", err)
+			p.nobodyAnswered(errors.New("the server can't ask now"))
+		}
+		return s, false, nil
 	}
 	result, err := p.ask(ctx, e, s, q, until, see)
 	switch {

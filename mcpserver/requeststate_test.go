@@ -212,3 +212,21 @@ func TestAStateOfAnotherOwner(t *testing.T) {
 		call(ann, "loop_wait", args("loop_id", id), again).want(t, "result.structuredContent.stop.detail", "approved by person")
 	})
 }
+
+// keyless is an engine whose store takes nothing.
+type keyless struct{ engineAPI }
+
+func (keyless) Key(context.Context, string) ([]byte, error) { return nil, loops.ErrUnwritable }
+
+// TestAFullStoreCannotAsk, and a wait says how the loop stands all the same.
+func TestAFullStoreCannotAsk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil, nil)
+		full := newServer(func(context.Context) (engineAPI, error) { return keyless{w.e}, nil }, nil)
+		p := &asker{newTalker(t, full, "modern", forms)}
+		id, attention := submitted(w, p.talker, "")
+		p.ask("loop_wait", args("loop_id", id)).want(t, "result.structuredContent.status", "needs_input", "result.structuredContent.next", "~nothing was recorded: the server can't ask now")
+		p.ask("loop_approve", args("loop_id", id, "attention_id", attention, "decision", "approve")).want(t, "result.isError", true, "result.content.0.text", "~can't be written to now")
+		p.ask("loop_wait", args("loop_id", id), `"requestState":"x.y"`).want(t, "result.isError", true, "result.content.0.text", "~can't be written to now")
+	})
+}

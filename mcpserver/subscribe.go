@@ -34,6 +34,12 @@ func sessionID(ctx context.Context) string {
 	return ""
 }
 
+// ownerOf is whose loops a call shows; empty: all.
+func ownerOf(ctx context.Context) string {
+	owner, _ := ctx.Value(ownerKey{}).(string)
+	return owner
+}
+
 // subscribe serves resources/subscribe. A hook can't refuse, but mcp-go refuses
 // an empty URI, and [Around] says why.
 func (t *tools) subscribe(ctx context.Context, _ any, r *mcp.SubscribeRequest) {
@@ -60,12 +66,12 @@ func (t *tools) listen(ctx context.Context, _ any, r *mcp.SubscriptionsListenReq
 		kept = []string{uri} // for mcp-go to ask the session
 	}
 	wanted.ResourceSubscriptions = kept
-	session := sessionID(ctx)
+	session, owner := sessionID(ctx), ownerOf(ctx)
 	if wanted.ResourcesListChanged {
-		wanted.ResourcesListChanged = t.hub.add(session, topicList, listChanged) == nil
+		wanted.ResourcesListChanged = t.hub.add(session, owner, topicList, listChanged) == nil
 	}
 	if wanted.PromptsListChanged {
-		wanted.PromptsListChanged = t.hub.add(session, topicPrompts, promptsChanged) == nil
+		wanted.PromptsListChanged = t.hub.add(session, owner, topicPrompts, promptsChanged) == nil
 	}
 }
 
@@ -90,7 +96,7 @@ func (t *tools) followAll(ctx context.Context, uris []string) (kept []string, fi
 // list that it is about to read has become another one.
 func (t *tools) followList(ctx context.Context, name string, want interest) {
 	if !modern(ctx) {
-		_ = t.hub.add(sessionID(ctx), name, want) // a client without notifications reads again
+		_ = t.hub.add(sessionID(ctx), ownerOf(ctx), name, want) // a client without notifications reads again
 	}
 }
 
@@ -126,7 +132,7 @@ func (t *tools) follow(ctx context.Context, uri string) error {
 	if err != nil {
 		return err
 	}
-	if err := t.hub.add(sessionID(ctx), r.topic(), want); err != nil {
+	if err := t.hub.add(sessionID(ctx), ownerOf(ctx), r.topic(), want); err != nil {
 		return err
 	}
 	t.hub.ready(ctx)
