@@ -19,7 +19,7 @@ import (
 // one of an embedded store can be restored into a cluster and the other way round:
 //
 //	loops/ID.json        {"origin": …, "state": …, "journal": …}
-//	blobs/ID/SHA256      what a loop keeps beside its records
+//	blobs/ID/SHA256      what a loop keeps beside its records; ID may be gone when a fork of it is there
 //	records.json         the records of Update, by key, in base64
 //	requests.json        SHA-256 of a request id → loop
 //	manifest.json        format, version, when, how many, and what was left out
@@ -66,7 +66,7 @@ type saved struct {
 // is damaged is an error. Without an error w is complete.
 func (s *Store) Backup(ctx context.Context, w io.Writer) (Manifest, error) {
 	m := Manifest{Format: backupFormat, Version: backupVersion, At: time.Now().UTC().Truncate(time.Second)}
-	out := &packer{zip: zip.NewWriter(w), at: m.At}
+	out := &packer{zip: zip.NewWriter(w), at: m.At, blobs: map[string]bool{}}
 	if err := s.backup(ctx, out, &m); err != nil {
 		return m, fmt.Errorf("back up the store: %w", err)
 	}
@@ -112,27 +112,35 @@ func (s *Store) backupLoop(ctx context.Context, out *packer, id loops.ID, index 
 	if err := s.refresh(ctx, index); err != nil {
 		return 0, err
 	}
-	refs := append(texts(w.loop), index.all[id]...)
-	slices.Sort(refs)
-	refs = slices.Compact(refs)
-	for _, ref := range refs {
-		if _, err := s.Blob(ctx, id, ref); errors.Is(err, loops.ErrNotFound) {
+	added, err := s.backupBlobs(ctx, out, index.namesFor(w.loop))
+	if err != nil {
+		return 0, err
+	}
+	return added, out.json(loopsDir+string(id)+".json", saved{Origin: w.origin.raw, State: w.loop.State, Journal: w.journal})
+}
+
+// backupBlobs adds those that are not in the backup yet and returns how many.
+func (s *Store) backupBlobs(ctx context.Context, out *packer, names []blobKey) (int, error) {
+	names = slices.DeleteFunc(names, func(b blobKey) bool { return out.blobs[b.name()] })
+	for _, b := range names {
+		if _, err := s.Blob(ctx, b.id, b.ref); errors.Is(err, loops.ErrNotFound) {
 			return 0, fmt.Errorf("%w: %w", loops.ErrDamaged, err)
 		} else if err != nil {
 			return 0, err
 		}
 	}
-	for _, ref := range refs { // again, rather than to hold all of them
-		data, err := s.Blob(ctx, id, ref)
+	for _, b := range names { // again, rather than to hold all of them
+		data, err := s.Blob(ctx, b.id, b.ref)
 		if err == nil {
-			err = out.add(blobsDir+string(id)+"/"+ref, data)
+			err = out.add(blobsDir+b.name(), data)
 		}
 		if err != nil {
 			// Not ErrDamaged: half a loop is in the file.
-			return 0, errors.New("blob " + ref + " was whole a moment ago: " + err.Error())
+			return 0, errors.New("blob " + b.ref + " was whole a moment ago: " + err.Error())
 		}
+		out.blobs[b.name()] = true
 	}
-	return len(refs), out.json(loopsDir+string(id)+".json", saved{Origin: w.origin.raw, State: w.loop.State, Journal: w.journal})
+	return len(names), nil
 }
 
 func (s *Store) backupBeside(ctx context.Context, out *packer) error {
@@ -165,9 +173,10 @@ func (s *Store) backupBeside(ctx context.Context, out *packer) error {
 
 // packer writes the members of a backup and their checksums.
 type packer struct {
-	zip  *zip.Writer
-	at   time.Time
-	sums strings.Builder
+	zip   *zip.Writer
+	at    time.Time
+	sums  strings.Builder
+	blobs map[string]bool // that are in it
 }
 
 func (p *packer) json(name string, v any) error {

@@ -105,14 +105,14 @@ func (b *blobs) write(ctx context.Context, meta jetstream.ObjectMeta, data []byt
 	return err
 }
 
-// get returns what put stored. errNoObject when there is none, errBroken when it
-// does not verify. Servers in trouble are asked again, and of several that have
+// get returns what put stored under the first of the names that there is.
+// errNoObject when there is none, errBroken when it does not verify. Servers in trouble are asked again, and of several that have
 // each record one may be behind, so that it takes b.doubt tries to believe either.
-func (b *blobs) get(ctx context.Context, name string) ([]byte, error) {
+func (b *blobs) get(ctx context.Context, names ...string) ([]byte, error) {
 	ctx, cancel := patient(ctx)
 	defer cancel()
 	for try := 0; ; try++ {
-		data, err := b.getOnce(ctx, name)
+		data, err := b.getFirst(ctx, names)
 		final := errors.Is(err, errNoObject) || spoilt(err)
 		if err == nil || ctx.Err() != nil || final && try >= b.doubt {
 			return data, err
@@ -121,6 +121,16 @@ func (b *blobs) get(ctx context.Context, name string) ([]byte, error) {
 			return nil, err
 		}
 	}
+}
+
+func (b *blobs) getFirst(ctx context.Context, names []string) (data []byte, err error) {
+	err = errNoObject
+	for _, name := range names {
+		if data, err = b.getOnce(ctx, name); !errors.Is(err, errNoObject) {
+			return data, err
+		}
+	}
+	return nil, err
 }
 
 // getOnce reads the chunks itself: an [jetstream.ObjectStore] waits for those that

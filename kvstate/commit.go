@@ -61,7 +61,11 @@ func (s *Store) Create(ctx context.Context, st loops.State) (loops.State, error)
 
 func (s *Store) create(ctx context.Context, st loops.State) (loops.State, error) {
 	st.Rev = 0
-	if err := s.checkMemory(st, values{}); err != nil {
+	err := s.checkMemory(st, values{})
+	if err == nil {
+		st.Origin.Pins, err = s.pin(ctx, st.ID, st.Origin.Pins)
+	}
+	if err != nil {
 		return st, err
 	}
 	raw, err := json.Marshal(st.Origin)
@@ -246,4 +250,5 @@ func (s *Store) identify(w *write, st loops.State, prev header) {
 	}
 	w.header.Origin = prev.Origin
 	w.Head.Name, w.Head.Labels, w.Head.Parent, w.Head.CreatedAt = prev.Head.Name, prev.Head.Labels, prev.Head.Parent, prev.Head.CreatedAt
+	w.Head.Pins = prev.Head.Pins
 }

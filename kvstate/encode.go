@@ -153,6 +153,9 @@ func (w *writer) head(h *loops.Head) {
 	}
 	w.text("owner", h.Owner)
 	w.text("parent", string(h.Parent))
+	if len(h.Pins) > 0 {
+		w.other("pins", h.Pins)
+	}
 	w.number("iteration", int64(h.Iteration))
 	w.number("pass", int64(h.Pass))
 	w.number("epoch", int64(h.Epoch))

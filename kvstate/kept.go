@@ -46,16 +46,20 @@ func (s *Store) PutBlob(ctx context.Context, id loops.ID, data []byte) (string, 
 		return "", fmt.Errorf("store a blob of %q: %w", id, loops.ErrNotFound)
 	}
 	ref := reference(data)
-	if len(data) <= maxInline {
-		err = s.keep(ctx, id, ref, data)
-	} else {
-		err = s.blobs.put(ctx, string(id)+"/"+ref, data)
-	}
-	if err != nil {
+	if err := s.putBlob(ctx, id, ref, data); err != nil {
 		return "", fmt.Errorf("store a blob of %s: %w", id, err)
 	}
 	return ref, nil
 }
+
+func (s *Store) putBlob(ctx context.Context, id loops.ID, ref string, data []byte) error {
+	if len(data) <= maxInline {
+		return s.keep(ctx, id, ref, data)
+	}
+	return s.blobs.put(ctx, blobName(id, ref), data)
+}
+
+func blobName(id loops.ID, ref string) string { return string(id) + "/" + ref }
 
 // keep stores a small blob unless it is there.
 func (s *Store) keep(ctx context.Context, id loops.ID, ref string, data []byte) error {
@@ -102,7 +106,11 @@ func (s *Store) Blob(ctx context.Context, id loops.ID, ref string) ([]byte, erro
 	if !valid(id) || !isReference(ref) {
 		return nil, fmt.Errorf("blob %q of loop %q: %w", ref, id, loops.ErrNotFound)
 	}
-	data, err := s.fetch(ctx, id, ref)
+	shelves, err := s.shelves(ctx, id)
+	var data []byte
+	if err == nil {
+		data, err = s.fetch(ctx, shelves, ref)
+	}
 	switch {
 	case errors.Is(err, errNoObject):
 		return nil, fmt.Errorf("blob %s of loop %s: %w", ref, id, loops.ErrNotFound)
@@ -114,21 +122,26 @@ func (s *Store) Blob(ctx context.Context, id loops.ID, ref string) ([]byte, erro
 	return data, nil
 }
 
-// fetch reads a blob from where it is.
-func (s *Store) fetch(ctx context.Context, id loops.ID, ref string) ([]byte, error) {
+// fetch reads a blob of the first of the loops that has it.
+func (s *Store) fetch(ctx context.Context, ids []loops.ID, ref string) ([]byte, error) {
 	if err := s.kept.ensure(ctx); err != nil {
 		return nil, err
 	}
-	m, err := s.direct(ctx, streamKept, getRequest{LastFor: keptSubject(id, ref)})
-	switch {
-	case errors.Is(err, errNoRecord):
-		return s.blobs.get(ctx, string(id)+"/"+ref)
-	case err != nil:
-		return nil, err
-	case m.header.Get(packedMark) != "":
-		return s2.Decode(nil, m.data)
+	names := make([]string, len(ids))
+	for i, id := range ids {
+		names[i] = blobName(id, ref)
+		m, err := s.direct(ctx, streamKept, getRequest{LastFor: keptSubject(id, ref)})
+		switch {
+		case errors.Is(err, errNoRecord):
+			continue
+		case err != nil:
+			return nil, err
+		case m.header.Get(packedMark) != "":
+			return s2.Decode(nil, m.data)
+		}
+		return m.data, nil
 	}
-	return m.data, nil
+	return s.blobs.get(ctx, names...)
 }
 
 // keptLost returns an error when the newest small blob of a loop is gone.
@@ -153,8 +166,8 @@ func (s *Store) keptLost(ctx context.Context, id loops.ID) error {
 	return nil
 }
 
-// sweepKept removes the small blobs of loops that are gone.
-func (s *Store) sweepKept(ctx context.Context, floors map[loops.ID]uint64) error {
+// sweepKept removes the small blobs of loops that are gone and that none pins.
+func (s *Store) sweepKept(ctx context.Context, floors map[loops.ID]uint64, pinned map[loops.ID]bool) error {
 	stream, err := s.js.Stream(ctx, streamKept)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return nil // there was never one
@@ -169,7 +182,7 @@ func (s *Store) sweepKept(ctx context.Context, floors map[loops.ID]uint64) error
 	gone := map[loops.ID]bool{}
 	for subject := range info.State.Subjects {
 		id, _, _ := strings.Cut(strings.TrimPrefix(subject, keptPrefix), ".")
-		if _, there := floors[loops.ID(id)]; !there {
+		if _, there := floors[loops.ID(id)]; !there && !pinned[loops.ID(id)] {
 			gone[loops.ID(id)] = true
 		}
 	}

@@ -1,8 +1,10 @@
 package kvstate
 
 import (
+	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -68,7 +70,11 @@ func (p *projection) received(id loops.ID, rev uint64, read func() (header, erro
 		err = fmt.Errorf("a record before it is damaged")
 	}
 	if err != nil {
-		p.put(broken(id, rev, at, old, err))
+		e := broken(id, rev, at, old, err)
+		if errors.Is(err, loops.ErrNewer) {
+			e.Head.Pins = h.Head.Pins // the program that can read it will want them
+		}
+		p.put(e)
 		return
 	}
 	p.put(&entry{header: h, rev: rev})
@@ -269,7 +275,7 @@ func (p *projection) scan(now time.Time, each func(*loops.Head)) {
 const goneGrace = 5 * time.Second
 
 func copyHead(h loops.Head) loops.Head {
-	h.Labels = maps.Clone(h.Labels)
+	h.Labels, h.Pins = maps.Clone(h.Labels), slices.Clone(h.Pins)
 	if h.Cancel != nil {
 		wish := *h.Cancel
 		h.Cancel = &wish

@@ -200,7 +200,7 @@ func (b *backup) loop(id loops.ID) (saved, *knownOrigin, error) {
 		return one, nil, fmt.Errorf("%s: %w", name, err)
 	}
 	for _, ref := range texts(l) {
-		if !slices.Contains(b.blobs[id], ref) {
+		if !slices.ContainsFunc(append([]loops.ID{id}, l.Origin.Pins...), func(of loops.ID) bool { return slices.Contains(b.blobs[of], ref) }) {
 			return one, nil, fmt.Errorf("%s refers to %s, which is missing", name, blobsDir+string(id)+"/"+ref)
 		}
 	}
@@ -208,15 +208,10 @@ func (b *backup) loop(id loops.ID) (saved, *knownOrigin, error) {
 }
 
 func (s *Store) restore(ctx context.Context, b *backup) error {
+	restored := map[loops.ID]bool{} // the blobs of these
 	for _, id := range b.loops {
-		for _, ref := range b.blobs[id] {
-			data, err := b.read(blobsDir + string(id) + "/" + ref)
-			if err == nil {
-				_, err = s.PutBlob(ctx, id, data)
-			}
-			if err != nil {
-				return err
-			}
+		if err := s.restoreBlobs(ctx, b, id, restored); err != nil {
+			return err
 		}
 		if err := s.restoreLoop(ctx, b, id); err != nil {
 			return fmt.Errorf("loop %s: %w", id, err)
@@ -234,6 +229,30 @@ func (s *Store) restore(ctx context.Context, b *backup) error {
 		if _, err := s.reserve(ctx, requestSubject(key), b.requests[key]); err != nil {
 			return fmt.Errorf("the request of %s: %w", b.requests[key], err)
 		}
+	}
+	return nil
+}
+
+// restoreBlobs writes the blobs that a loop may refer to, unless they are there.
+func (s *Store) restoreBlobs(ctx context.Context, b *backup, id loops.ID, restored map[loops.ID]bool) error {
+	one, _, err := b.loop(id)
+	if err != nil {
+		return err
+	}
+	for _, of := range append([]loops.ID{id}, one.State.Origin.Pins...) {
+		if restored[of] {
+			continue
+		}
+		for _, ref := range b.blobs[of] {
+			data, err := b.read(blobsDir + blobName(of, ref))
+			if err == nil {
+				_, err = s.PutBlob(ctx, of, data)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		restored[of] = true
 	}
 	return nil
 }

@@ -144,6 +144,20 @@ func (r *scanner) float() float64 {
 	return f
 }
 
+// ids reads a list that is not empty.
+func (r *scanner) ids() (ids []loops.ID) {
+	for r.skip('['); !r.gone; r.skip(',') {
+		start, end := r.quoted()
+		r.gone = r.gone || !utf8.ValidString(r.text[start:end])
+		ids = append(ids, loops.ID(strings.Clone(r.text[start:end])))
+		if r.next() == ']' {
+			r.at++
+			return ids
+		}
+	}
+	return nil
+}
+
 func (r *scanner) time() (t time.Time) {
 	start, end := r.quoted()
 	if !r.gone && t.UnmarshalText([]byte(r.text[start:end])) != nil {
@@ -266,6 +280,8 @@ func (r *scanner) head(key string, h *loops.Head, id, status, phase, parent *str
 			r.gone = r.gone || !utf8.ValidString(key) || !utf8.ValidString(r.text[start:end])
 			h.Labels[strings.Clone(key)] = strings.Clone(r.text[start:end])
 		})
+	case "pins":
+		h.Pins = r.ids()
 	case "iteration":
 		h.Iteration = r.int()
 	case "pass":

@@ -55,7 +55,8 @@ func (s *Store) sweep(ctx context.Context) error {
 		return err
 	}
 	floors := s.projection.floors(time.Now())
-	return errors.Join(s.sweepReplaced(ctx), s.sweepBlobs(ctx, floors), s.sweepKept(ctx, floors), s.sweepRequests(ctx, floors))
+	pinned := s.projection.pinned()
+	return errors.Join(s.sweepReplaced(ctx), s.sweepBlobs(ctx, floors, pinned), s.sweepKept(ctx, floors, pinned), s.sweepRequests(ctx, floors))
 }
 
 // sweepReplaced removes records that the last snapshot of a settled loop has
@@ -116,7 +117,7 @@ func (p *projection) floors(now time.Time) map[loops.ID]uint64 {
 	return floors
 }
 
-func (s *Store) sweepBlobs(ctx context.Context, floors map[loops.ID]uint64) error {
+func (s *Store) sweepBlobs(ctx context.Context, floors map[loops.ID]uint64, pinned map[loops.ID]bool) error {
 	if _, err := s.js.Stream(ctx, s.blobs.stream.config.Name); err != nil {
 		if errors.Is(err, jetstream.ErrStreamNotFound) {
 			return nil // there was never a blob
@@ -135,7 +136,7 @@ func (s *Store) sweepBlobs(ctx context.Context, floors map[loops.ID]uint64) erro
 		return fmt.Errorf("sweep the object store: %w", err)
 	}
 	for _, o := range all {
-		if time.Since(o.ModTime) < sweepAge || needed(o.Name, floors) {
+		if time.Since(o.ModTime) < sweepAge || needed(o.Name, floors, pinned) {
 			continue
 		}
 		if err := s.blobs.remove(ctx, o.Name); err != nil {
@@ -174,12 +175,15 @@ func (s *Store) sweepChunks(ctx context.Context, all []*jetstream.ObjectInfo) er
 }
 
 // needed reports whether an object's loop, and for a part of a record the
-// record, is still there.
-func needed(name string, floors map[loops.ID]uint64) bool {
+// record, is still there. Of a loop that others pin the blobs stay.
+func needed(name string, floors map[loops.ID]uint64, pinned map[loops.ID]bool) bool {
 	id, what, _ := strings.Cut(name, "/")
 	floor, there := floors[loops.ID(id)]
-	if !there || isReference(what) {
-		return there
+	if isReference(what) {
+		return there || pinned[loops.ID(id)]
+	}
+	if !there {
+		return false
 	}
 	prev, _, _ := strings.Cut(strings.TrimPrefix(what, "r"), "-")
 	rev, err := strconv.ParseUint(prev, 10, 64)

@@ -55,7 +55,7 @@ func (s *Store) Verify(ctx context.Context) (Verification, error) {
 		return v, fmt.Errorf("verify the store: %w", err)
 	}
 	for _, id := range ids {
-		c, err := s.verifyLoop(ctx, id, blobs[id])
+		c, err := s.verifyLoop(ctx, id, &blobIndex{all: blobs}, ids)
 		if errors.Is(err, loops.ErrNotFound) {
 			continue // its time has come
 		}
@@ -75,37 +75,56 @@ func (s *Store) Verify(ctx context.Context) (Verification, error) {
 	return v, nil
 }
 
-func (s *Store) verifyLoop(ctx context.Context, id loops.ID, blobs []string) (Checked, error) {
-	c := Checked{ID: id, Status: loops.Failed, Blobs: len(blobs)}
+// verifyLoop verifies a loop and its blobs, and those that a loop left that is gone
+// and that this one pins.
+func (s *Store) verifyLoop(ctx context.Context, id loops.ID, index *blobIndex, ids []loops.ID) (Checked, error) {
+	c := Checked{ID: id, Status: loops.Failed}
 	w, err := s.whole(ctx, id)
-	if errors.Is(err, loops.ErrDamaged) {
+	shelves := []loops.ID{id}
+	switch {
+	case errors.Is(err, loops.ErrDamaged):
 		c.Problems = append(c.Problems, err.Error())
-	} else if err != nil {
+	case err != nil:
 		return c, err
-	}
-	if err == nil {
+	default:
 		c.Status, c.Rev, c.Iterations, c.Records = w.loop.Status, w.loop.Rev, w.loop.Iteration, w.records
-		for _, ref := range texts(w.loop) {
-			if !slices.Contains(blobs, ref) {
-				c.Problems = append(c.Problems, fmt.Sprintf("the blob %s of an output is missing", ref))
+		for _, b := range index.namesFor(w.loop) {
+			if !slices.Contains(index.all[b.id], b.ref) {
+				c.Problems = append(c.Problems, fmt.Sprintf("the blob %s of an output is missing", b.ref))
+			}
+		}
+		for _, pin := range w.loop.Origin.Pins {
+			if _, there := slices.BinarySearch(ids, pin); !there {
+				shelves = append(shelves, pin)
 			}
 		}
 	}
+	for _, shelf := range shelves {
+		if err := s.verifyBlobs(ctx, shelf, index.all[shelf], &c); err != nil {
+			return c, err
+		}
+	}
+	return c, nil
+}
+
+// verifyBlobs verifies what was stored for one loop.
+func (s *Store) verifyBlobs(ctx context.Context, id loops.ID, refs []string, c *Checked) error {
+	c.Blobs += len(refs)
 	if err := s.keptLost(ctx, id); errors.Is(err, loops.ErrDamaged) {
 		c.Problems = append(c.Problems, err.Error())
 	} else if err != nil {
-		return c, err
+		return err
 	}
-	for _, ref := range blobs {
+	for _, ref := range refs {
 		_, err := s.Blob(ctx, id, ref)
 		switch {
 		case errors.Is(err, loops.ErrDamaged) || errors.Is(err, loops.ErrNotFound):
 			c.Problems = append(c.Problems, err.Error())
 		case err != nil:
-			return c, err
+			return err
 		}
 	}
-	return c, nil
+	return nil
 }
 
 // verifyBeside verifies the records of Update, the request ids and their marks.

@@ -47,8 +47,14 @@ func (s *Store) whole(ctx context.Context, id loops.ID) (whole, error) {
 // texts returns the blobs that the texts of a loop refer to.
 func texts(l loops.Loop) []string {
 	refs := []string{l.Output.Blob}
-	if l.Best != nil {
-		refs = append(refs, l.Best.Output.Blob)
+	best := []*loops.Best{l.Best}
+	if base := l.Origin.Base; base != nil {
+		refs, best = append(refs, base.Output.Blob), append(best, base.Best)
+	}
+	for _, b := range best {
+		if b != nil {
+			refs = append(refs, b.Output.Blob)
+		}
 	}
 	for i := range l.Iterations {
 		refs = append(refs, l.Iterations[i].Output.Blob)
@@ -137,6 +143,33 @@ func (s *Store) besides(ctx context.Context, stream, subject string, each func(s
 type blobIndex struct {
 	seqs [2]uint64 // of the streams at that moment
 	all  map[loops.ID][]string
+}
+
+// blobKey names a blob: the loop that it was stored for, and its reference.
+type blobKey struct {
+	id  loops.ID
+	ref string
+}
+
+func (b blobKey) name() string { return blobName(b.id, b.ref) }
+
+// namesFor returns the blobs that a loop may refer to: its own and those of the
+// loops that it pins. What its texts refer to is among them, be it there or not.
+func (index *blobIndex) namesFor(l loops.Loop) []blobKey {
+	var names []blobKey
+	there := map[string]bool{}
+	for _, id := range append([]loops.ID{l.ID}, l.Origin.Pins...) {
+		for _, ref := range index.all[id] {
+			names = append(names, blobKey{id, ref})
+			there[ref] = true
+		}
+	}
+	for _, ref := range texts(l) {
+		if !there[ref] {
+			names = append(names, blobKey{l.ID, ref})
+		}
+	}
+	return names
 }
 
 // refresh lists the blobs anew if there may be others.

@@ -77,7 +77,7 @@ func (o outcome) blame(usual StopReason) StopReason {
 func (s State) account(o outcome) State {
 	s = s.writeOff()
 	if o.it.Memory != nil {
-		s.Memory = o.it.Memory
+		s.Memory, s.Unkept = o.it.Memory, true
 	}
 	s.Ledger.ActiveSeconds += o.active.Seconds()
 	s.spend(RoleWorker, "", o.it.Usage)
@@ -174,6 +174,10 @@ func (s State) record(o outcome, now time.Time) State {
 	}
 	it.Iteration, it.Pass, it.Epoch, it.EndedAt = s.Iteration, s.Pass, s.Epoch, now
 	it.Done = it.Done && o.ask == nil
+	if it.Memory == nil && s.Unkept { // saved before: the journal says what each iteration left
+		it.Memory = s.Memory
+	}
+	s.Unkept = false
 	s.Feedback = s.standing()
 	if it.OK {
 		s.Ledger.Failures = 0

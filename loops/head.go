@@ -19,6 +19,7 @@ type Head struct {
 	Labels    map[string]string `json:"labels,omitempty"`
 	Owner     string            `json:"owner,omitempty"`
 	Parent    ID                `json:"parent,omitempty"`
+	Pins      []ID              `json:"pins,omitempty"` // see Origin.Pins
 	Iteration int               `json:"iteration"`
 	Pass      int               `json:"pass"`
 	Epoch     uint64            `json:"epoch"`
@@ -41,7 +42,7 @@ const maxSummary = 240
 func (s State) Head() Head {
 	h := Head{
 		ID: s.ID, Name: s.Origin.Spec.Name, Status: s.Status, Phase: s.Phase,
-		Summary: clipJSON(s.Summary(), 2*maxSummary), Labels: s.Origin.Labels, Owner: s.Origin.Owner, Parent: s.Origin.Parent,
+		Summary: clipJSON(s.Summary(), 2*maxSummary), Labels: s.Origin.Labels, Owner: s.Origin.Owner, Parent: s.Origin.Parent, Pins: s.Origin.Pins,
 		Iteration: s.Iteration, Pass: s.Pass, Epoch: s.Epoch, Cursor: s.Cursor,
 		Ledger: s.Ledger, Limits: s.Limits, Claim: s.Claim, Cancel: s.Intent.Cancel,
 		WakeAt: s.WakeAt, Tell: s.Tell, CreatedAt: s.Origin.CreatedAt, UpdatedAt: s.UpdatedAt, Rev: s.Rev,

@@ -138,7 +138,7 @@ func (s State) saved(path string, data json.RawMessage) State {
 	case data == nil:
 		return s
 	case path == "":
-		s.Memory = data
+		s.Memory, s.Unkept = data, true
 		return s
 	}
 	s.Notes = maps.Clone(s.Notes)

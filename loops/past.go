@@ -20,7 +20,7 @@ func (l Loop) iteration(n int) (Iteration, bool) {
 
 // memoryAt is what the body kept after iteration n.
 func (l Loop) memoryAt(n int) json.RawMessage {
-	var memory json.RawMessage
+	memory := l.Origin.base().Memory
 	for _, it := range l.Iterations {
 		if it.Iteration > n {
 			break
@@ -34,7 +34,7 @@ func (l Loop) memoryAt(n int) json.RawMessage {
 
 // at is the loop's checkpoint after iteration n as far as the next start depends
 // on it: output and score, the best one, memory, verdict and feedback. 0 is the
-// loop as it was started. The ledger counts iterations and passes alone.
+// loop as it began. The ledger counts iterations and passes alone.
 func (l Loop) at(n int) (State, error) {
 	first := l.Iteration - len(l.Iterations) + 1
 	switch {
@@ -45,7 +45,7 @@ func (l Loop) at(n int) (State, error) {
 	case n < first-1:
 		return State{}, &FieldError{Field: "iteration", Problem: fmt.Sprintf("the journal of %s begins with iteration %d, got %d: what was before is not kept", l.ID, first, n)}
 	}
-	s := State{ID: l.ID, Origin: l.Origin, Limits: l.Limits, Pass: 1, Epoch: 1, UpdatedAt: l.Origin.CreatedAt}
+	s := unborn(l.ID, l.Origin)
 	for _, it := range l.Iterations {
 		if it.Iteration > n {
 			break
@@ -53,6 +53,14 @@ func (l Loop) at(n int) (State, error) {
 		s = s.replayed(it)
 	}
 	return s, nil
+}
+
+// base is what the loop began with.
+func (o Origin) base() Base {
+	if o.Base == nil {
+		return Base{}
+	}
+	return *o.Base
 }
 
 // replayed is s after one more iteration: what record and endPass do, without

@@ -5,10 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 	"unicode/utf8"
 )
@@ -36,35 +33,34 @@ func (e *Engine) Start(ctx context.Context, r StartRequest) (Outcome, error) {
 	if origin.Owner, err = e.ownerBelow(ctx, r.Owner); err != nil {
 		return Outcome{}, err
 	}
-	var id ID
-	if r.RequestID == "" {
-		id = e.newID(r, origin.Spec.Name)
-	} else {
-		if id, err = e.freeID(ctx, r, origin.Spec.Name); err != nil {
-			return Outcome{}, err
-		}
-		bound, err := e.store.Reserve(ctx, requestKey(origin.Owner, r.RequestID), id)
-		if err != nil {
-			return Outcome{}, fmt.Errorf("reserve request_id %q: %w", r.RequestID, err)
-		}
-		if bound != id {
-			if out, err := e.reuse(ctx, bound, origin); !errors.Is(err, ErrNotFound) {
-				return out, err
-			}
-			id = bound // reserved by a process that died before it created the loop
-		}
+	return e.found(ctx, origin, e.names(r.SecretID), func(id ID) State { return born(id, origin) })
+}
+
+// names returns what makes ids, of which nobody can guess the secret ones.
+func (e *Engine) names(secret bool) func(name string) ID {
+	if secret {
+		return func(name string) ID { return randomID(name, secretSize) }
+	}
+	return e.opts.NewID
+}
+
+// found stores the first checkpoint of a loop, under an id that nobody has.
+func (e *Engine) found(ctx context.Context, origin Origin, newID func(string) ID, first func(ID) State) (Outcome, error) {
+	id, before, err := e.nameLoop(ctx, origin, newID)
+	if err != nil || before.Reused {
+		return before, err
 	}
 	if err := errors.Join(e.roomForLoop(ctx), e.mayNest(ctx)); err != nil {
 		return Outcome{}, err
 	}
 	// gofail: var beforeCreate struct{}
 	for {
-		s, err := e.create(ctx, born(id, origin))
+		s, err := e.create(ctx, first(id))
 		switch {
-		case errors.Is(err, ErrExists) && r.RequestID != "":
+		case errors.Is(err, ErrExists) && origin.RequestID != "":
 			return e.reuse(ctx, id, origin)
 		case errors.Is(err, ErrExists):
-			id = e.newID(r, origin.Spec.Name)
+			id = newID(origin.Spec.Name)
 			continue
 		case err != nil:
 			return Outcome{}, fmt.Errorf("create loop %s: %w", id, err)
@@ -83,19 +79,33 @@ func requestKey(owner, requestID string) string {
 	return owner + "\x00" + requestID
 }
 
-// newID returns an id of the kind that r asks for.
-func (e *Engine) newID(r StartRequest, name string) ID {
-	if r.SecretID {
-		return randomID(name, secretSize)
+// nameLoop returns the id of a loop that is to be created, or the loop that the
+// request id was used for before.
+func (e *Engine) nameLoop(ctx context.Context, o Origin, newID func(string) ID) (ID, Outcome, error) {
+	if o.RequestID == "" {
+		return newID(o.Spec.Name), Outcome{}, nil
 	}
-	return e.opts.NewID(name)
+	id, err := e.freeID(ctx, o.Spec.Name, newID)
+	if err != nil {
+		return "", Outcome{}, err
+	}
+	bound, err := e.store.Reserve(ctx, requestKey(o.Owner, o.RequestID), id)
+	if err != nil {
+		return "", Outcome{}, fmt.Errorf("reserve request_id %q: %w", o.RequestID, err)
+	}
+	if bound != id {
+		if out, err := e.reuse(ctx, bound, o); !errors.Is(err, ErrNotFound) {
+			return "", out, err
+		}
+	}
+	return bound, Outcome{}, nil // or reserved by a process that died before it created the loop
 }
 
 // freeID returns an id that no loop has: what a request id is bound to must not
 // turn out to be another loop.
-func (e *Engine) freeID(ctx context.Context, r StartRequest, name string) (ID, error) {
+func (e *Engine) freeID(ctx context.Context, name string, newID func(string) ID) (ID, error) {
 	for {
-		id := e.newID(r, name)
+		id := newID(name)
 		switch _, err := e.store.Load(ctx, id); {
 		case errors.Is(err, ErrNotFound):
 			return id, nil
@@ -107,10 +117,16 @@ func (e *Engine) freeID(ctx context.Context, r StartRequest, name string) (ID, e
 
 // born is the first checkpoint of a loop.
 func born(id ID, o Origin) State {
-	now := o.CreatedAt
-	s := State{ID: id, Origin: o, Status: Queued, Limits: o.Spec.Limits, Pass: 1, Epoch: 1, UpdatedAt: now}
+	s, now := unborn(id, o), o.CreatedAt
 	s.emit(now, EventCreated, firstOf(o.Spec.Description, firstWords(s.Goal())))
 	return s.begin(now)
+}
+
+// unborn is a loop to which nothing has happened yet.
+func unborn(id ID, o Origin) State {
+	b := o.base()
+	return State{ID: id, Origin: o, Status: Queued, Limits: o.Spec.Limits, Pass: 1, Epoch: 1, UpdatedAt: o.CreatedAt,
+		Output: b.Output, Score: b.Score, Best: b.Best, Memory: b.Memory, Verdict: b.Verdict, Feedback: b.Feedback}
 }
 
 // reuse answers a start whose request id was used before.
@@ -120,10 +136,14 @@ func (e *Engine) reuse(ctx context.Context, id ID, o Origin) (Outcome, error) {
 		return Outcome{}, err
 	}
 	if !sameRequest(s.Origin, o) {
-		return Outcome{}, &RefusedError{Code: "request_id_conflict", Problem: fmt.Sprintf("request_id %q started %s with another spec", s.Origin.RequestID, id),
-			Remedy: "use a new request_id for a new loop"}
+		return Outcome{}, requestConflict(s)
 	}
 	return Outcome{State: s, Reused: true, Warnings: s.Origin.Warnings}, nil
+}
+
+func requestConflict(s State) error {
+	return &RefusedError{Code: "request_id_conflict", Problem: fmt.Sprintf("request_id %q started %s with another spec", s.Origin.RequestID, s.ID),
+		Remedy: "use a new request_id for a new loop"}
 }
 
 func sameRequest(a, b Origin) bool {
@@ -132,7 +152,7 @@ func sameRequest(a, b Origin) bool {
 		data, _ := json.Marshal(Origin{Spec: o.Spec, Inputs: o.Inputs, Labels: o.Labels}) // plain data: can't fail
 		return string(data)
 	}
-	return text(a) == text(b)
+	return text(a) == text(b) && sameFork(a.Forked, b.Forked)
 }
 
 func (e *Engine) roomForLoop(ctx context.Context) error {
@@ -160,7 +180,10 @@ func (e *Engine) DryRun(_ context.Context, r StartRequest) (Spec, []string, erro
 }
 
 // plan turns a request into what is stored, or says all that is wrong with it.
-func (e *Engine) plan(r StartRequest) (Origin, error) {
+func (e *Engine) plan(r StartRequest) (Origin, error) { return e.planWith(r, r.Spec.Limits) }
+
+// planWith is plan where the request itself names only the limits explicit.
+func (e *Engine) planWith(r StartRequest, explicit Limits) (Origin, error) {
 	o := Origin{Source: r.Source, Labels: r.Labels, Owner: r.Owner, RequestID: r.RequestID, Parent: e.opts.Parent, CreatedAt: time.Now()}
 	if o.Source == "" {
 		o.Source = SourceLibrary
@@ -174,7 +197,6 @@ func (e *Engine) plan(r StartRequest) (Origin, error) {
 	if err := errors.Join(problems...); err != nil {
 		return Origin{}, err
 	}
-	explicit := r.Spec.Limits
 	o.Inputs = inputs
 	o.Spec, o.Warnings = r.Spec.Normalize(e.opts.Defaults, e.opts.Ceilings)
 	o.Spec = o.Spec.inDir(o.Dir)
@@ -204,80 +226,6 @@ func (e *Engine) plan(r StartRequest) (Origin, error) {
 		o.Protected = hashes
 	}
 	return o, nil
-}
-
-func absolute(dir string) (string, error) {
-	if dir == "" {
-		wd, err := os.Getwd()
-		if err != nil {
-			return "", fmt.Errorf("the working folder of this process: %w", err)
-		}
-		return wd, nil
-	}
-	if !filepath.IsAbs(dir) {
-		return "", &FieldError{Field: "dir", Problem: fmt.Sprintf("must be an absolute folder, got %q", dir)}
-	}
-	return filepath.Clean(dir), nil
-}
-
-// workDir is the folder that protected patterns refer to.
-func (o Origin) workDir() string {
-	if dir := o.Spec.Body.Cwd; filepath.IsAbs(dir) && !strings.Contains(dir, "{{") {
-		return dir
-	}
-	return o.Dir
-}
-
-// inDir makes the working folders absolute, except those that only a start can
-// tell because they hold a template.
-func (s Spec) inDir(dir string) Spec {
-	if s.Body.Kind == BodyCommand {
-		s.Body.Cwd = inFolder(dir, s.Body.Cwd)
-	}
-	if s.Until != nil {
-		u := *s.Until
-		u.Any, u.All = conditionsIn(u.Any, dir, s.Body.Cwd), conditionsIn(u.All, dir, s.Body.Cwd)
-		s.Until = &u
-	}
-	return s
-}
-
-func conditionsIn(list []Condition, dir, fallback string) []Condition {
-	out := make([]Condition, len(list))
-	for i, c := range list {
-		if c.Kind == StopCommand || c.Kind == StopJudge {
-			if c.Cwd == "" {
-				c.Cwd = fallback
-			}
-			c.Cwd = inFolder(dir, c.Cwd)
-		}
-		if c.Not != nil {
-			not := conditionsIn([]Condition{*c.Not}, dir, fallback)[0]
-			c.Not = &not
-		}
-		if len(c.Any) > 0 {
-			c.Any = conditionsIn(c.Any, dir, fallback)
-		}
-		if len(c.All) > 0 {
-			c.All = conditionsIn(c.All, dir, fallback)
-		}
-		out[i] = c
-	}
-	if len(out) == 0 {
-		return nil
-	}
-	return out
-}
-
-// inFolder joins a folder to dir unless it is absolute or starts with a template.
-func inFolder(dir, path string) string {
-	if path == "" {
-		return dir
-	}
-	if filepath.IsAbs(path) || strings.HasPrefix(path, "{{") {
-		return path
-	}
-	return filepath.Join(dir, path)
 }
 
 // checkParts asks the body and the conditions whether they accept their

@@ -29,13 +29,33 @@ type Origin struct {
 	Dir       string            `json:"dir,omitempty"` // absolute: what relative paths refer to
 	Labels    map[string]string `json:"labels,omitempty"`
 	RequestID string            `json:"request_id,omitempty"`
-	Owner     string            `json:"owner,omitempty"`     // on whose behalf it was started; empty: nobody's in particular
-	Parent    ID                `json:"parent,omitempty"`    // the loop below whose body this one was started
+	Owner     string            `json:"owner,omitempty"`  // on whose behalf it was started; empty: nobody's in particular
+	Parent    ID                `json:"parent,omitempty"` // the loop below whose body this one was started
+	Forked    *Forked           `json:"forked_from,omitempty"`
+	Base      *Base             `json:"base,omitempty"`      // of a fork: what it began with
+	Pins      []ID              `json:"pins,omitempty"`      // loops whose blobs this one reads, too: they stay as long as it does
 	Protected map[string]string `json:"protected,omitempty"` // file below Dir → SHA-256 at the start
 	Models    map[string]string `json:"models,omitempty"`    // name in the spec → provider and model, pinned
 	Unpriced  []string          `json:"unpriced,omitempty"`  // pinned models whose price is unknown
 	Warnings  []string          `json:"warnings,omitempty"`
 	CreatedAt time.Time         `json:"created_at"`
+}
+
+// Forked says where a fork comes from. The original may be gone.
+type Forked struct {
+	Loop      ID     `json:"loop_id"`
+	Iteration int    `json:"iteration"`         // 0: as it was started
+	Message   string `json:"message,omitempty"` // guidance for the first start
+}
+
+// Base is what a fork has of the original as it was.
+type Base struct {
+	Output   Text            `json:"output,omitzero"`
+	Score    *float64        `json:"score,omitempty"`
+	Best     *Best           `json:"best,omitempty"` // its Iteration is 0
+	Memory   json.RawMessage `json:"memory,omitempty"`
+	Verdict  *Verdict        `json:"verdict,omitempty"` // not met; its Iteration is 0
+	Feedback string          `json:"feedback,omitempty"`
 }
 
 // State is the checkpoint of a loop: all that the next iteration needs. It is
@@ -66,6 +86,7 @@ type State struct {
 	Score    *float64        `json:"score,omitempty"` // of Output
 	Best     *Best           `json:"best,omitempty"`
 	Memory   json.RawMessage `json:"memory,omitempty"` // what the body kept, or saved inside the start that was cut off
+	Unkept   bool            `json:"unkept,omitempty"` // Memory changed since the last iteration, whose record does not have it
 	Feedback string          `json:"feedback,omitempty"`
 	Answer   string          `json:"answer,omitempty"` // a person's answer for the next start
 	Steers   []Steer         `json:"steers,omitempty"` // that no finished iteration had

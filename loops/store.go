@@ -19,7 +19,9 @@ type Store interface {
 	Runner() string
 
 	// Create stores the first record of a loop and sets Rev. ErrExists when
-	// the id is taken.
+	// the id is taken. The blobs of the loops in Origin.Pins are kept as long as
+	// this one is there; instead of a pin the store may give it a blob of its
+	// own. ErrNotFound when the first of them is not there.
 	Create(ctx context.Context, s State) (State, error)
 
 	// Load returns the current checkpoint, with Origin and Rev. ErrNotFound
@@ -67,7 +69,8 @@ type Store interface {
 	// that refers to it. Blobs go with their loop.
 	PutBlob(ctx context.Context, id ID, data []byte) (ref string, err error)
 
-	// Blob returns what PutBlob stored. ErrNotFound, ErrDamaged.
+	// Blob returns what PutBlob stored for the loop or, when it has no such blob,
+	// for one that it pins. ErrNotFound, ErrDamaged.
 	Blob(ctx context.Context, id ID, ref string) ([]byte, error)
 
 	// Update changes the small record key that is kept beside the loops, by

@@ -46,7 +46,7 @@ func (e *Engine) Transcript(ctx context.Context, id ID, from int) iter.Seq2[Utte
 			yield(Utterance{}, err)
 			return
 		}
-		t := &transcript{e: e, ctx: ctx, l: l}
+		t := &transcript{e: e, ctx: ctx, l: l, known: -1}
 		for _, it := range l.Iterations {
 			if it.Iteration < from {
 				continue
@@ -72,7 +72,7 @@ type transcript struct {
 	ctx context.Context
 	l   Loop
 
-	known  int         // the iteration whose conversation is in before
+	known  int         // the iteration whose conversation is in before; -1: none is
 	before []Utterance // an agent's conversation as that iteration left it
 }
 

@@ -312,7 +312,7 @@ func (r *run) save(ctx context.Context, n int, memory json.RawMessage) error {
 		if s.Ledger.Starts != n || !s.Open {
 			return s, fmt.Errorf("save memory of %s: start %d is over", s.ID, n)
 		}
-		s.Memory = memory
+		s.Memory, s.Unkept = memory, true
 		return s, nil
 	})
 }

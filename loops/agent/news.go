@@ -42,20 +42,12 @@ func (m *memory) begin(t loops.Turn, spec loops.BodySpec) {
 	}
 	m.Pass, m.Answer, m.Partial, m.Heard = t.Pass, nil, held{}, heard{Standing: hashOf(t.Feedback), StandLen: len(t.Feedback)}
 	if fresh {
-		m.tell(m.carried(earlier(t)))
+		m.tell(m.carried(t.Output))
 	}
 	if t.Feedback != "" {
 		m.tell(unless(spec.Prompt, t.Feedback, feedbackText("What the last attempt came to.", t.Feedback)))
 	}
 	m.News = append(m.News, untold...)
-}
-
-// earlier is the result of the pass before.
-func earlier(t loops.Turn) string {
-	if t.Pass > 1 {
-		return t.Output
-	}
-	return ""
 }
 
 // unless gives text, or nothing when the body's own prompt has what it is about.

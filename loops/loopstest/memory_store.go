@@ -22,6 +22,9 @@ func (m *Memory) Create(ctx context.Context, s loops.State) (loops.State, error)
 	if m.records[s.ID] != nil {
 		return loops.State{}, fmt.Errorf("create %s: %w", s.ID, loops.ErrExists)
 	}
+	if pins := s.Origin.Pins; len(pins) > 0 && m.records[pins[0]] == nil {
+		return loops.State{}, fmt.Errorf("create %s, which pins %s: %w", s.ID, pins[0], loops.ErrNotFound)
+	}
 	origin, err := encode(s.Origin)
 	if err != nil {
 		return loops.State{}, fmt.Errorf("create %s: %w", s.ID, err)
@@ -180,11 +183,20 @@ func (m *Memory) Blob(ctx context.Context, id loops.ID, ref string) ([]byte, err
 	if err := m.usable(ctx); err != nil {
 		return nil, fmt.Errorf("read blob %s of %s: %w", ref, id, err)
 	}
-	data, ok := m.blobs[blobKey(id, ref)]
-	if !ok {
-		return nil, fmt.Errorf("blob %s of loop %s: %w", ref, id, loops.ErrNotFound)
+	for _, of := range append([]loops.ID{id}, m.pins(id)...) {
+		if data, ok := m.blobs[blobKey(of, ref)]; ok {
+			return slices.Clone(data), nil
+		}
 	}
-	return slices.Clone(data), nil
+	return nil, fmt.Errorf("blob %s of loop %s: %w", ref, id, loops.ErrNotFound)
+}
+
+// pins are the loops whose blobs id reads, too. The caller holds mu.
+func (m *shared) pins(id loops.ID) []loops.ID {
+	if r := m.records[id]; r != nil {
+		return decode[loops.Origin](r.origin).Pins
+	}
+	return nil
 }
 
 func blobKey(id loops.ID, ref string) string { return string(id) + "/" + ref }

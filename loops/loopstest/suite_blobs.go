@@ -66,6 +66,44 @@ func testBlobs(t *testing.T, store loops.Store) {
 	same(t, "the early blob", "early", string(must[[]byte](t)(store.Blob(t.Context(), "early-aaaa", early))))
 }
 
+func testPins(t *testing.T, store loops.Store) {
+	first := create(t, store, queued("pins-aaaa"))
+	small := must[string](t)(store.PutBlob(t.Context(), first.ID, []byte("small")))
+	large := must[string](t)(store.PutBlob(t.Context(), first.ID, noise(600<<10)))
+	fork := func(id loops.ID, pins ...loops.ID) loops.State {
+		t.Helper()
+		s := queued(id)
+		s.Origin.Forked = &loops.Forked{Loop: pins[0], Iteration: 3, Message: "again"}
+		s.Origin.Base = &loops.Base{Output: loops.Text{Text: "head", Size: 600 << 10, Blob: large}, Memory: json.RawMessage(`{"ref":1}`), Feedback: "more"}
+		s.Origin.Pins = pins
+		return create(t, store, s)
+	}
+	second := fork("pins-bbbb", first.ID)
+	mine := must[string](t)(store.PutBlob(t.Context(), second.ID, []byte("mine")))
+	third := fork("pins-cccc", second.ID, first.ID)
+	for _, id := range []loops.ID{first.ID, second.ID, third.ID} {
+		same(t, "the small blob", "small", string(must[[]byte](t)(store.Blob(t.Context(), id, small))))
+		same(t, "the size of the large blob", 600<<10, len(must[[]byte](t)(store.Blob(t.Context(), id, large))))
+	}
+	same(t, "what the second fork reads of the first", "mine", string(must[[]byte](t)(store.Blob(t.Context(), third.ID, mine))))
+	_, err := store.Blob(t.Context(), first.ID, mine)
+	wantError(t, "what the fork kept, asked of the original", err, loops.ErrNotFound)
+	got := load(t, store, third.ID)
+	same(t, "the origin", third.Origin, got.Origin)
+	same(t, "where it comes from", 3, got.Origin.Forked.Iteration)
+	for _, h := range must[[]loops.Head](t)(store.List(t.Context())) {
+		if h.ID == third.ID {
+			same(t, "what the head pins", got.Origin.Pins, h.Pins)
+		}
+	}
+	orphan := queued("pins-dddd")
+	orphan.Origin.Pins = []loops.ID{"none-aaaa"}
+	_, err = store.Create(t.Context(), orphan)
+	wantError(t, "a fork of a loop that is not there", err, loops.ErrNotFound)
+	_, err = store.Load(t.Context(), orphan.ID)
+	wantError(t, "the fork that was refused", err, loops.ErrNotFound)
+}
+
 // noise returns n bytes of text that compresses little.
 func noise(n int) []byte {
 	const letters = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ \n"

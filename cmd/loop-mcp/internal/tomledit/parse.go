@@ -87,6 +87,12 @@ func (p *parser) document(d *Document) error {
 	if !utf8.Valid(p.data) {
 		return errors.New("the file is not UTF-8")
 	}
+	for i, c := range p.data {
+		if c == '\r' && !bytes.HasPrefix(p.data[i+1:], []byte("\n")) {
+			p.at = i
+			return errors.New("a carriage return that ends no line")
+		}
+	}
 	for p.at < len(p.data) {
 		start := p.at
 		p.blanks()

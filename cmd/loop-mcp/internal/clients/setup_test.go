@@ -1,0 +1,474 @@
+package clients
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", path, diff)
+	}
+}
+
+// box is a person's machine: a home folder, and programs that only say they run.
+type box struct {
+	*Machine
+	t        *testing.T
+	home     string
+	programs map[string]func(args []string) (string, error)
+	ran      [][]string
+}
+
+func newBox(t *testing.T) *box {
+	t.Helper()
+	b := &box{t: t, home: t.TempDir(), programs: map[string]func([]string) (string, error){}}
+	b.Machine = &Machine{
+		GOOS: "linux", Dir: filepath.Join(b.home, "project"),
+		Env: func(name string) string { return map[string]string{"HOME": b.home}[name] },
+		LookPath: func(name string) (string, error) {
+			if b.programs[name] == nil {
+				return "", errNotOnPath
+			}
+			return "/bin/" + name, nil
+		},
+		Glob: filepath.Glob,
+		Run: func(_ context.Context, _ string, argv []string) (string, error) {
+			b.ran = append(b.ran, argv)
+			return b.programs[filepath.Base(argv[0])](argv[1:])
+		},
+		Now: func() time.Time { return time.Date(2026, 11, 21, 18, 0, 0, 0, time.UTC) },
+	}
+	return b
+}
+
+func (b *box) write(name, text string) string {
+	b.t.Helper()
+	path := filepath.Join(b.home, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		b.t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		b.t.Fatal(err)
+	}
+	return path
+}
+
+func (b *box) read(path string) string {
+	b.t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return string(data)
+}
+
+var loop = Server{Name: "loop", Command: "/opt/loop-mcp"}
+
+// do plans and applies.
+func (b *box) do(id string, s Server, o Options) (*Change, error) {
+	b.t.Helper()
+	change, err := b.Plan(Find(id), s, o)
+	if err == nil {
+		err = b.Apply(b.t.Context(), change)
+	}
+	return change, err
+}
+
+func (b *box) must(id string, s Server, o Options, want Action) *Change {
+	b.t.Helper()
+	change, err := b.do(id, s, o)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if change.Action != want {
+		b.t.Fatalf("%s: %s, want %s", id, change.Action, want)
+	}
+	return change
+}
+
+// TestEachClientThereAndBack edits the file of every client: added, again, and
+// out.
+func TestEachClientThereAndBack(t *testing.T) {
+	for _, c := range All() {
+		t.Run(c.ID, func(t *testing.T) {
+			b := newBox(t)
+			path, err := c.File(b.Machine, User)
+			if err != nil {
+				t.Fatal(err)
+			}
+			before := "{\n  \"" + c.container + "\": {\n    \"other\": {\"command\": \"x\"}\n  }\n}\n"
+			if c.format == tomlTables {
+				before = "model = \"x\"\n\n[mcp_servers.other]\ncommand = \"x\"\n"
+			}
+			b.write(strings.TrimPrefix(path, b.home), before)
+			added := b.must(c.ID, loop, Options{}, Add)
+			if b.read(added.Backup) != before || !strings.Contains(added.Diff, "/opt/loop-mcp") {
+				t.Errorf("copy %s, diff %s", added.Backup, added.Diff)
+			}
+			if info, err := os.Stat(added.Backup); err != nil || info.Mode().Perm() != 0o600 {
+				t.Error(info, err)
+			}
+			b.must(c.ID, loop, Options{}, Nothing)
+			found, err := c.Read(b.Machine, User)
+			if err != nil || len(found.Entries) != 2 || !slices.ContainsFunc(found.Entries, Entry.Ours) {
+				t.Errorf("%+v %v", found, err)
+			}
+			moved := Server{Name: "loop", Command: "/new/loop-mcp"}
+			b.must(c.ID, moved, Options{}, Update)
+			b.must(c.ID, moved, Options{Remove: true}, Remove)
+			b.must(c.ID, moved, Options{Remove: true}, Nothing)
+			if diff := cmp.Diff(before, b.read(path)); diff != "" {
+				t.Errorf("there and back (-before +after):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestDiffs are shown as people know them.
+func TestDiffs(t *testing.T) {
+	b := newBox(t)
+	b.write(".config/zed/settings.json", "// Zed\n{\n  \"theme\": \"One\",\n  \"context_servers\": {\n    \"docs\": {\n      \"command\": \"docs\",\n      \"env\": { \"API_TOKEN\": \"s3cret\", \"LANG\": \"de\" }\n    }, // mine\n  },\n}\n")
+	b.write(".codex/config.toml", "model = \"x\"\n\n[mcp_servers.loop]\ncommand = \"/old/loop-mcp\"\ntool_timeout_sec = 5\n\n[tui]\nnotifications = true\n")
+	var all strings.Builder
+	all.WriteString(b.must("zed", loop, Options{}, Add).Diff)
+	all.WriteString(b.must("codex", loop, Options{}, Update).Diff)
+	all.WriteString(b.must("cursor", loop, Options{}, Add).Diff)
+	all.WriteString(b.must("codex", loop, Options{Remove: true}, Remove).Diff)
+	golden(t, "diffs.txt", all.String())
+	if strings.Contains(all.String(), "s3cret") {
+		t.Error("a secret is shown")
+	}
+}
+
+// TestAForeignEntryIsShownAndKept unless the person insists.
+func TestAForeignEntryIsShownAndKept(t *testing.T) {
+	text := "{\n  \"mcpServers\": {\n    \"loop\": {\"command\": \"ralph-loop\", \"env\": {\"TOKEN\": \"s3cret\"}}\n  }\n}"
+	for _, remove := range []bool{false, true} {
+		b := newBox(t)
+		path := b.write(".cursor/mcp.json", text)
+		_, err := b.do("cursor", loop, Options{Remove: remove})
+		var foreign *ForeignError
+		if !errors.As(err, &foreign) || !strings.Contains(err.Error(), "ralph-loop") || !strings.Contains(err.Error(), "line 3") || !strings.Contains(err.Error(), "--force") {
+			t.Fatal(err)
+		}
+		if strings.Contains(err.Error(), "s3cret") || b.read(path) != text {
+			t.Errorf("%v\n%s", err, b.read(path))
+		}
+		want := map[bool]Action{false: Replace, true: Remove}[remove]
+		b.must("cursor", loop, Options{Remove: remove, Force: true}, want)
+		if got := b.read(path); strings.Contains(got, "ralph") || strings.Contains(got, "/opt/loop-mcp") == remove {
+			t.Error(got)
+		}
+	}
+}
+
+// TestAnEntryOfOursKeepsWhatItsOwnerAdded when the program moves.
+func TestAnEntryOfOursKeepsWhatItsOwnerAdded(t *testing.T) {
+	b := newBox(t)
+	path := b.write(".cursor/mcp.json", `{"mcpServers": {"loop": {"command": "C:\\old\\LOOP-MCP.exe", "args": ["serve"], "env": {"LOOP_MCP_HOME": "/d"}, "disabled": false}}}`)
+	b.must("cursor", loop, Options{}, Update)
+	if diff := cmp.Diff(`{"mcpServers": {"loop": {"command": "/opt/loop-mcp", "args": ["serve"], "env": {"LOOP_MCP_HOME": "/d"}, "disabled": false}}}`, b.read(path)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestAnAddress takes the place of a program only when the person insists, and
+// that of another address on this machine without.
+func TestAnAddress(t *testing.T) {
+	b := newBox(t)
+	b.must("cursor", Server{Name: "loop", URL: "http://127.0.0.1:7717/mcp"}, Options{}, Add)
+	b.must("cursor", Server{Name: "loop", URL: "http://127.0.0.1:7717/mcp"}, Options{}, Nothing)
+	b.must("cursor", Server{Name: "loop", URL: "http://localhost:9/mcp"}, Options{}, Replace)
+	if _, err := b.do("cursor", loop, Options{}); err == nil {
+		t.Error("an address was replaced by a program")
+	}
+	b.must("cursor", loop, Options{Force: true}, Replace)
+	b.must("cursor", Server{Name: "loop"}, Options{Remove: true}, Remove)
+	if _, err := b.do("claude-desktop", Server{Name: "loop", URL: "http://127.0.0.1:7717/mcp"}, Options{}); err == nil || !strings.Contains(err.Error(), "leave --http out") {
+		t.Error(err)
+	}
+}
+
+// TestABrokenFileIsLeftAlone, with the line and the way by hand.
+func TestABrokenFileIsLeftAlone(t *testing.T) {
+	for name, test := range map[string]struct{ id, file, text, want string }{
+		"a missing comma":         {"cursor", ".cursor/mcp.json", "{\n  \"a\": 1\n  \"b\": 2\n}", "line 3"},
+		"a comment in plain JSON": {"claude-desktop", ".config/Claude/claude_desktop_config.json", "{\n// x\n}", "line 2"},
+		"TOML":                    {"codex", ".codex/config.toml", "a = 1\nb =\n", "line 2"},
+		"another shape":           {"cursor", ".cursor/mcp.json", "{\n\"mcpServers\": []}", "line 2"},
+		"an inline table":         {"codex", ".codex/config.toml", "[mcp_servers]\nloop = {command = \"/a/loop-mcp\"}\n", "line 2"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBox(t)
+			path := b.write(test.file, test.text)
+			_, err := b.do(test.id, loop, Options{})
+			var manual *ManualError
+			if !errors.As(err, &manual) || !strings.Contains(err.Error(), test.want) || !strings.Contains(err.Error(), "By hand") || !strings.Contains(err.Error(), "/opt/loop-mcp") {
+				t.Error(err)
+			}
+			if b.read(path) != test.text {
+				t.Error("the file was changed")
+			}
+		})
+	}
+}
+
+// TestAClientsOwnCommand is called with exactly these arguments.
+func TestAClientsOwnCommand(t *testing.T) {
+	b := newBox(t)
+	wrote := func(file, text string) func([]string) (string, error) {
+		return func([]string) (string, error) { b.write(file, text); return "Added.\x1b[2J\n", nil }
+	}
+	b.programs["claude"] = wrote(".claude.json", `{"mcpServers": {"loop": {"type": "stdio", "command": "/opt/loop-mcp", "args": [], "env": {}}}}`)
+	b.programs["codex"] = wrote(".codex/config.toml", "[mcp_servers.loop]\ncommand = \"/opt/loop-mcp\"\n")
+	b.programs["gemini"] = wrote(".gemini/settings.json", `{"mcpServers": {"loop": {"command": "/opt/loop-mcp", "args": []}}}`)
+	b.programs["code"] = wrote(".config/Code/User/mcp.json", `{"servers": {"loop": {"command": "/opt/loop-mcp"}}}`)
+	for _, id := range []string{"claude-code", "codex", "gemini", "vscode"} {
+		if change := b.must(id, loop, Options{}, Add); change.Said != "Added.[2J" || !strings.Contains(change.Diff, "+") {
+			t.Errorf("%s: %q %s", id, change.Said, change.Diff)
+		}
+		b.must(id, loop, Options{}, Nothing)
+	}
+	b.programs["claude"] = func(args []string) (string, error) {
+		text := `{"mcpServers": {"loop": {"type": "stdio", "command": "/new/loop-mcp"}}}`
+		if args[1] == "remove" {
+			text = `{"mcpServers": {}}`
+		}
+		b.write(".claude.json", text)
+		return "", nil
+	}
+	b.must("claude-code", Server{Name: "loop", Command: "/new/loop-mcp"}, Options{}, Update)
+	b.programs["codex"] = wrote(".codex/config.toml", "")
+	b.programs["gemini"] = wrote(".gemini/settings.json", "{}")
+	for _, id := range []string{"claude-code", "codex", "gemini", "vscode"} {
+		if id == "claude-code" {
+			b.programs["claude"] = wrote(".claude.json", "{}")
+		}
+		b.must(id, loop, Options{Remove: true}, Remove)
+	}
+	b.programs["claude"] = wrote("project/.mcp.json", `{"mcpServers": {"loop": {"command": "loop-mcp"}}}`)
+	b.must("claude-code", Server{Name: "loop", Command: "loop-mcp"}, Options{Scope: Project}, Add)
+	b.programs["gemini"] = wrote("project/.gemini/settings.json", `{"mcpServers": {"loop": {"httpUrl": "http://127.0.0.1:1/mcp"}}}`)
+	b.must("gemini", Server{Name: "loop", URL: "http://127.0.0.1:1/mcp"}, Options{Scope: Project}, Add)
+	want := [][]string{
+		{"/bin/claude", "mcp", "add", "--scope", "user", "loop", "--", "/opt/loop-mcp"},
+		{"/bin/codex", "mcp", "add", "loop", "--", "/opt/loop-mcp"},
+		{"/bin/gemini", "mcp", "add", "--scope", "user", "loop", "/opt/loop-mcp"},
+		{"/bin/code", "--add-mcp", `{"args":[],"command":"/opt/loop-mcp","name":"loop","type":"stdio"}`},
+		{"/bin/claude", "mcp", "remove", "--scope", "user", "loop"},
+		{"/bin/claude", "mcp", "add", "--scope", "user", "loop", "--", "/new/loop-mcp"},
+		{"/bin/claude", "mcp", "remove", "--scope", "user", "loop"},
+		{"/bin/codex", "mcp", "remove", "loop"},
+		{"/bin/gemini", "mcp", "remove", "--scope", "user", "loop"},
+		{"/bin/claude", "mcp", "add", "--scope", "project", "loop", "--", "loop-mcp"},
+		{"/bin/gemini", "mcp", "add", "--scope", "project", "--transport", "http", "loop", "http://127.0.0.1:1/mcp"},
+	}
+	if diff := cmp.Diff(want, b.ran); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// TestTheFileIsEditedWhereTheCommandWouldHarm: comments, settings of the entry,
+// and arguments that Windows reads twice.
+func TestTheFileIsEditedWhereTheCommandWouldHarm(t *testing.T) {
+	b := newBox(t)
+	for _, program := range []string{"code", "codex", "claude"} {
+		b.programs[program] = func([]string) (string, error) { return "", errors.New("must not be called") }
+	}
+	code := b.write(".config/Code/User/mcp.json", "{\n\t\"servers\": {}, // none\n}\n")
+	b.must("vscode", loop, Options{}, Add)
+	if !strings.Contains(b.read(code), "// none") {
+		t.Error(b.read(code))
+	}
+	b.write(".claude.json", `{"mcpServers": {"loop": {"command": "/old/loop-mcp", "env": {"A": "b"}}}}`)
+	b.must("claude-code", loop, Options{}, Update)
+	b.must("codex", loop, Options{Scope: Project}, Add) // it knows no such scope
+
+	m := elsewhere("windows", nil)
+	if !m.garbled([][]string{{`C:\bin\code.CMD`, "--add-mcp", `{"a":1}`}}) || m.garbled([][]string{{`C:\bin\claude.exe`, `{"a":1}`}}) || m.garbled([][]string{{`C:\npm\codex.cmd`, "mcp", `C:\x\loop-mcp.exe`}}) {
+		t.Error("which arguments Windows garbles")
+	}
+	if len(b.ran) > 0 {
+		t.Error(b.ran)
+	}
+}
+
+// TestACommandThatFails says its words and the way by hand, and nothing is lost.
+func TestACommandThatFails(t *testing.T) {
+	b := newBox(t)
+	before := `{"mcpServers": {"loop": {"type": "stdio", "command": "/old/loop-mcp"}}}`
+	path := b.write(".claude.json", before)
+	b.programs["claude"] = func(args []string) (string, error) {
+		if args[1] == "remove" {
+			b.write(".claude.json", `{"mcpServers": {}}`)
+			return "removed", nil
+		}
+		return "error: the disk is full", errors.New("exit status 1")
+	}
+	_, err := b.do("claude-code", loop, Options{})
+	if err == nil || !strings.Contains(err.Error(), "the disk is full") || !strings.Contains(err.Error(), "By hand, in "+path) {
+		t.Fatal(err)
+	}
+	if b.read(path) != before {
+		t.Errorf("the old entry is lost: %s", b.read(path))
+	}
+	b.programs["codex"] = func([]string) (string, error) { return "Added.", nil } // and did nothing
+	if _, err = b.do("codex", loop, Options{}); err == nil || !strings.Contains(err.Error(), "ended well, but in") || !strings.Contains(err.Error(), "[mcp_servers.loop]") {
+		t.Error(err)
+	}
+	if copies, _ := filepath.Glob(filepath.Join(b.home, "*.bak")); len(copies) > 0 {
+		t.Errorf("copies of what was not changed: %v", copies)
+	}
+}
+
+// TestAFileThatChangesMeanwhileIsLeftAlone.
+func TestAFileThatChangesMeanwhileIsLeftAlone(t *testing.T) {
+	b := newBox(t)
+	for _, before := range []string{"{}", ""} {
+		path := filepath.Join(b.home, ".cursor/mcp.json")
+		if before != "" {
+			b.write(".cursor/mcp.json", before)
+		} else if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		change, err := b.Plan(Find("cursor"), loop, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.write(".cursor/mcp.json", `{"new": 1}`)
+		if err := b.Apply(t.Context(), change); err == nil || !strings.Contains(err.Error(), "changed meanwhile") {
+			t.Error(err)
+		}
+		if b.read(path) != `{"new": 1}` {
+			t.Error(b.read(path))
+		}
+	}
+	if left, _ := filepath.Glob(filepath.Join(b.home, ".cursor/*")); len(left) != 1 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+// TestLinksAndModesAreKept: people keep such files in a repository of dotfiles.
+func TestLinksAndModesAreKept(t *testing.T) {
+	b := newBox(t)
+	real := b.write("dotfiles/cursor.json", "{}")
+	if err := os.Chmod(real, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Join(b.home, ".cursor"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	link := filepath.Join(b.home, ".cursor/mcp.json")
+	if err := os.Symlink("../dotfiles/cursor.json", link); err != nil {
+		t.Fatal(err)
+	}
+	change := b.must("cursor", loop, Options{}, Add)
+	if info, err := os.Lstat(link); err != nil || info.Mode()&os.ModeSymlink == 0 {
+		t.Error("the link is a file now")
+	}
+	for _, path := range []string{real, change.Backup} {
+		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o640 {
+			t.Errorf("%s: %v %v", path, info.Mode(), err)
+		}
+	}
+	if err := os.Remove(real); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.do("cursor", loop, Options{}); err == nil || !strings.Contains(err.Error(), "is a link to") {
+		t.Error(err)
+	}
+}
+
+// TestAReadOnlyFolder says what can't be written and how to do it by hand.
+func TestAReadOnlyFolder(t *testing.T) {
+	if os.Getuid() == 0 {
+		t.Skip("root may write everywhere")
+	}
+	b := newBox(t)
+	path := b.write(".cursor/mcp.json", "{}")
+	if err := os.Chmod(filepath.Dir(path), 0o500); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.Chmod(filepath.Dir(path), 0o700) })
+	_, err := b.do("cursor", loop, Options{})
+	if err == nil || !strings.Contains(err.Error(), "permission denied") || !strings.Contains(err.Error(), "By hand") || b.read(path) != "{}" {
+		t.Error(err)
+	}
+}
+
+// TestWhatIsNoFile: a folder in its place, and a folder that is a file.
+func TestWhatIsNoFile(t *testing.T) {
+	b := newBox(t)
+	b.write(".cursor/mcp.json/x", "")
+	b.write(".codex", "")
+	for _, id := range []string{"cursor", "codex"} {
+		if _, err := b.do(id, loop, Options{}); err == nil || !strings.Contains(err.Error(), "By hand") {
+			t.Errorf("%s: %v", id, err)
+		}
+	}
+}
+
+func TestInstalled(t *testing.T) {
+	b := newBox(t)
+	if got := Find("claude-code").Installed(b.Machine); got != "" {
+		t.Errorf("the home folder shows nothing: %s", got)
+	}
+	b.write(".cursor/x", "")
+	b.programs["claude"] = func([]string) (string, error) { return "", nil }
+	if Find("cursor").Installed(b.Machine) == "" || Find("claude-code").Installed(b.Machine) != "/bin/claude" || Find("zed").Installed(b.Machine) != "" {
+		t.Error("which clients are here")
+	}
+}
+
+// TestTheProgramIsNamedByItsLink: package managers move the file with each
+// version.
+func TestTheProgramIsNamedByItsLink(t *testing.T) {
+	b := newBox(t)
+	real := b.write("cellar/1.2.3/loop-mcp", "x")
+	link := filepath.Join(b.home, "loop-mcp")
+	if err := os.Symlink(real, link); err != nil {
+		t.Fatal(err)
+	}
+	other := b.write("other/loop-mcp", "y")
+	for found, want := range map[string]Program{
+		link: {Path: link, OnPath: true}, other: {Path: real}, "": {Path: real},
+	} {
+		b.LookPath = func(string) (string, error) {
+			if found == "" {
+				return "", errNotOnPath
+			}
+			return found, nil
+		}
+		got := b.Program(real)
+		got.Unstable = "" // tests run in a temporary folder
+		if got != want {
+			t.Errorf("%s on PATH: %+v, want %+v", found, got, want)
+		}
+	}
+	if got := b.Program(filepath.Join(b.home, "gone")); !strings.Contains(got.Unstable, "gone") {
+		t.Error(got)
+	}
+}
