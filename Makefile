@@ -55,7 +55,7 @@ scaling: ## The model of docs/scaling.md with 100,000 loops (minutes, and about 
 
 .PHONY: golden
 golden: ## Write the golden files and the generated parts of the documentation anew
-	go test ./judge ./loops ./loops/loopfile ./loops/remote ./mcpserver ./mcpserver/stdio -update
+	go test ./judge ./loops ./loops/loopfile ./loops/remote ./mcpserver ./mcpserver/stdio ./cmd/loop-mcp/internal/clients -update
 	go test ./cmd/loop-mcp -run TestGeneratedParts -update
 
 .PHONY: prices

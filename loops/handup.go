@@ -29,9 +29,11 @@ import (
 // sums is what s has spent and set aside, those below it included.
 func (s State) sums() Drawn { return Drawn{Spent: s.Ledger.Usage, Aside: s.aside(), At: 2 * s.Changes} }
 
-// intended is sums of a change of a loop that is about to be stored.
-func (s State) intended() Drawn {
-	d := s.sums()
+// intends is the total for a change of s to next that is about to be stored: it
+// covers both, because nobody knows yet which one it will be.
+func (s State) intends(next State) Drawn {
+	was, d := s.sums(), next.sums()
+	d.Aside = d.Aside.atLeast(was.Spent.Plus(was.Aside).beyond(d.Spent))
 	d.At++
 	return d
 }
@@ -67,15 +69,13 @@ func (e *Engine) put(ctx context.Context, before, next State) (State, error) {
 
 // ahead hands up what must be known above before next is stored.
 func (e *Engine) ahead(ctx context.Context, before, next State) error {
-	was, will := before.sums(), next.intended()
+	was, will := before.sums(), before.intends(next)
 	switch {
 	case !was.Aside.covers(will.Aside):
 		return e.raise(ctx, before, next)
 	case next.Status.Settled():
 	case was.Spent.Plus(was.Aside).covers(will.Spent.Plus(will.Aside)):
 		return nil
-	default:
-		will.Aside = will.Aside.atLeast(was.Spent.Plus(was.Aside).beyond(will.Spent)) // it falls when next is stored
 	}
 	p, err := e.drawOne(ctx, next, will, true)
 	if err != nil {
@@ -91,7 +91,7 @@ func (e *Engine) raise(ctx context.Context, before, next State) error {
 		if err != nil {
 			return lacking(fmt.Errorf("the loop above %s: %w", next.ID, err))
 		}
-		old, total := p.Children[next.ID], next.intended()
+		old, total := p.Children[next.ID], before.intends(next)
 		switch {
 		case p.Status.Settled():
 			return fmt.Errorf("%s is %s: %w", p.ID, p.Status, errParentOver)

@@ -72,9 +72,12 @@ func (c *call) consult(ctx context.Context, e engineAPI, s loops.State, until ti
 	p := c.person
 	q, _ := Question(s)
 	if p.reach == between {
-		return s, false, p.putOff(ctx, e, s.ID, s.Attention.ID, q)
+		if err := p.putOff(ctx, e, s.ID, s.Attention.ID, q); err != nil { // a store that is full can still be read
+			c.tools.opts.Logger.WarnContext(ctx, "the person can't be asked", "loop", s.ID, "error", err)
+			p.nobodyAnswered(errors.New("the server can't ask now"))
+		}
+		return s, false, nil
 	}
-	p.answered[s.Attention.ID] = true
 	result, err := p.ask(ctx, e, s, q, until, see)
 	switch {
 	case err == nil:
@@ -116,9 +119,9 @@ func (c *call) take(ctx context.Context, e engineAPI, s loops.State, reply func(
 
 var said = map[loops.Action]string{loops.AnswerIt: "answered", loops.Approve: "approved", loops.Deny: "denied"}
 
-// elsewhere is for a question that somebody else has settled.
+// elsewhere is for a question that the loop does not ask any more.
 func (c *call) elsewhere(ctx context.Context, e engineAPI, id loops.ID) (loops.State, bool, error) {
-	c.person.heard = "The user was asked, but the question was settled elsewhere first; an answer given here was not used. "
+	c.person.heard = "The user was asked, but the loop moved on before they answered: what they said here was not used. "
 	now, err := e.Get(ctx, id)
 	return now, true, err
 }
@@ -130,7 +133,6 @@ func (c *call) bring(ctx context.Context, e engineAPI, s loops.State) (now loops
 	if err != nil || result == nil {
 		return s, false, err
 	}
-	c.person.answered[about] = true
 	if c.person.recorded(s) {
 		return s, false, nil
 	}

@@ -124,7 +124,9 @@ func (t *tools) person() bool { return t.opts.Approvals == "person" }
 
 // snapshot is the answer of a call that may have asked the person.
 func (c *call) snapshot(e engineAPI, s loops.State, o SnapshotOptions) Answer {
-	o.Asks = c.person.reach != nobody
+	if c.person.reach != nobody {
+		o.Asks = max(1, int(c.tools.opts.MaxWait/time.Second))
+	}
 	a := c.tools.snapshot(e, s, o)
 	if c.person.silent && asks(s) {
 		a.Next = nextSilent(s)

@@ -14,6 +14,7 @@ import (
 // demand.
 type fakeEngine struct {
 	state   loops.State
+	heads   []loops.Head // in lists
 	events  []loops.Event
 	err     error                        // of every method
 	panics  any                          // of List
@@ -63,7 +64,7 @@ func (f *fakeEngine) List(context.Context, loops.Filter) ([]loops.Head, string, 
 	if f.panics != nil {
 		panic(f.panics)
 	}
-	return nil, "", f.err
+	return f.heads, "", f.err
 }
 
 func (f *fakeEngine) Scan(_ context.Context, each func(*loops.Head)) error {

@@ -35,13 +35,19 @@ func Around(ctx context.Context, method string, msg json.RawMessage, next func(c
 	switch mcp.MCPMethod(method) {
 	case mcp.MethodResourcesList, mcp.MethodResourcesRead, mcp.MethodResourcesSubscribe,
 		mcp.MethodPromptsList, mcp.MethodPromptsGet, mcp.MethodCompletionComplete:
+	case mcp.MethodSubscriptionsListen:
+		return aroundListen(ctx, msg, next)
 	default:
 		return next(ctx, msg)
 	}
 	place := new(*fault)
 	answer := next(context.WithValue(ctx, faultKey{}, place), msg)
+	return faulty(answer, *place)
+}
+
+// faulty returns an answer with f in its place, if there is one.
+func faulty(answer mcp.JSONRPCMessage, f *fault) mcp.JSONRPCMessage {
 	id, refused := answered(answer)
-	f := *place
 	if f == nil && refused != nil && refused.Code == mcp.INVALID_REQUEST {
 		// The transport has checked the request itself: what mcp-go could not read
 		// are its params.
@@ -55,6 +61,45 @@ func Around(ctx context.Context, method string, msg json.RawMessage, next func(c
 		details.Data = f.data
 	}
 	return mcp.JSONRPCError{JSONRPC: mcp.JSONRPC_VERSION, ID: id, Error: details}
+}
+
+// streamSession is the session of a subscriptions/listen stream.
+type streamSession interface {
+	server.SessionWithSubscriptionFilter
+	server.SessionWithResourceSubscriptionsErr
+	server.SessionWithClientInfo
+}
+
+// refusing is the session of a stream that is refused when there is a fault:
+// mcp-go asks it before it acknowledges anything.
+type refusing struct {
+	streamSession
+	place **fault
+}
+
+// SubscribeToResourceErr implements [server.SessionWithResourceSubscriptionsErr].
+func (s *refusing) SubscribeToResourceErr(uri string) error {
+	if f := *s.place; f != nil {
+		return f
+	}
+	return s.streamSession.SubscribeToResourceErr(uri)
+}
+
+// aroundListen refuses a stream that is for resources alone when none of them
+// can be followed. What else a stream is for goes on without them; the
+// acknowledgement tells which are.
+func aroundListen(ctx context.Context, msg json.RawMessage, next func(context.Context, json.RawMessage) mcp.JSONRPCMessage) mcp.JSONRPCMessage {
+	var m struct {
+		Params struct{ Notifications map[string]json.RawMessage }
+	}
+	session, ok := server.ClientSessionFromContext(ctx).(streamSession)
+	if json.Unmarshal(msg, &m) != nil || len(m.Params.Notifications) != 1 || !ok {
+		return next(ctx, msg)
+	}
+	place := new(*fault)
+	ctx = context.WithValue((&server.MCPServer{}).WithContext(ctx, &refusing{session, place}), faultKey{}, place)
+	answer := next(ctx, msg)
+	return faulty(answer, *place)
 }
 
 // answered returns the id of an answer, and its error when it is one.

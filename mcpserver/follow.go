@@ -3,6 +3,7 @@ package mcpserver
 import (
 	"context"
 	"errors"
+	"math"
 	"time"
 
 	"example.com/loop-mcp/loops"
@@ -20,12 +21,22 @@ const (
 	sweep = 10 * time.Minute
 )
 
-// change is what the follower keeps of a head.
+// seenLoop is what the follower remembers of a loop.
+type seenLoop struct {
+	rev   uint64
+	owner string
+}
+
+// change is what happened to a loop.
 type change struct {
+	seenLoop
 	id        loops.ID
-	rev       uint64
 	iteration int
-	fresh     bool // the loop was not there before
+	listed    bool // the loop was not there before, or is no more
+}
+
+func changeOf(h *loops.Head, listed bool) change {
+	return change{seenLoop{h.Rev, h.Owner}, h.ID, h.Iteration, listed}
 }
 
 // follow watches the engine until ctx ends.
@@ -37,7 +48,7 @@ func (h *hub) follow(ctx context.Context, w *worker) {
 			close(w.primed)
 		}
 	}
-	var known map[loops.ID]uint64 // the revision of every loop; nil: nobody has looked
+	var known map[loops.ID]seenLoop // all loops; nil: nobody has looked
 	wait := time.Duration(0)
 	if !h.urgent() && !h.tools.isOpen(ctx) {
 		wait = settleFirst
@@ -74,10 +85,10 @@ func (h *hub) urgent() bool {
 }
 
 // look compares all loops with those known and then watches them for a while.
-func (h *hub) look(ctx context.Context, known *map[loops.ID]uint64, primed func()) error {
+func (h *hub) look(ctx context.Context, known *map[loops.ID]seenLoop, primed func()) error {
 	e, err := h.tools.peek(ctx)
 	if errors.Is(err, errNoLoops) && *known == nil {
-		*known = map[loops.ID]uint64{}
+		*known = map[loops.ID]seenLoop{}
 	}
 	if err == nil {
 		err = h.compare(ctx, e, known)
@@ -95,34 +106,31 @@ func (h *hub) look(ctx context.Context, known *map[loops.ID]uint64, primed func(
 // compare tells what changed while nobody watched. Whoever looks for the first
 // time takes lists as they are; what was read of a loop before is compared by
 // its revision.
-func (h *hub) compare(ctx context.Context, e engineAPI, known *map[loops.ID]uint64) error {
-	now := map[loops.ID]uint64{}
+func (h *hub) compare(ctx context.Context, e engineAPI, known *map[loops.ID]seenLoop) error {
+	now := map[loops.ID]seenLoop{}
 	var changes []change
 	err := e.Scan(ctx, func(head *loops.Head) {
-		now[head.ID] = head.Rev
-		rev, old := (*known)[head.ID]
-		if rev != head.Rev {
-			changes = append(changes, change{id: head.ID, rev: head.Rev, iteration: head.Iteration, fresh: !old})
+		now[head.ID] = seenLoop{head.Rev, head.Owner}
+		if old, there := (*known)[head.ID]; old.rev != head.Rev {
+			changes = append(changes, changeOf(head, !there))
 		}
 	})
 	if err != nil {
 		return err
 	}
-	first := *known == nil
-	gone := false
-	for id := range *known {
+	for id, old := range *known {
 		if _, there := now[id]; !there {
-			gone = true
-			changes = append(changes, change{id: id, rev: ^uint64(0)})
+			changes = append(changes, change{seenLoop{math.MaxUint64, old.owner}, id, 0, true})
 		}
 	}
+	first := *known == nil
 	*known = now
-	h.changed(changes, !first, gone)
+	h.changed(changes, !first)
 	return nil
 }
 
 // watch tells changes as they come, until it is time to compare again.
-func (h *hub) watch(ctx context.Context, e engineAPI, known map[loops.ID]uint64) error {
+func (h *hub) watch(ctx context.Context, e engineAPI, known map[loops.ID]seenLoop) error {
 	ctx, cancel := context.WithTimeout(ctx, sweep)
 	defer cancel()
 	for head, err := range e.Watch(ctx, "") {
@@ -132,26 +140,25 @@ func (h *hub) watch(ctx context.Context, e engineAPI, known map[loops.ID]uint64)
 		if err != nil {
 			return err
 		}
-		rev, old := known[head.ID]
-		if head.Rev <= rev {
+		old, there := known[head.ID]
+		if head.Rev <= old.rev {
 			continue
 		}
-		known[head.ID] = head.Rev
-		h.changed([]change{{id: head.ID, rev: head.Rev, iteration: head.Iteration, fresh: !old}}, true, false)
+		c := changeOf(&head, !there)
+		known[c.id] = c.seenLoop
+		h.changed([]change{c}, true)
 	}
 	return nil
 }
 
 // changed marks the topics that changes concern; lists: also those that are no
-// loop; gone: a loop is no more.
-func (h *hub) changed(changes []change, lists, gone bool) {
+// loop.
+func (h *hub) changed(changes []change, lists bool) {
 	if len(changes) == 0 {
 		return
 	}
 	h.mu.Lock()
-	fresh := gone
 	for _, c := range changes {
-		fresh = fresh || c.fresh
 		for t := range h.topics[string(c.id)] {
 			for _, i := range t.wants {
 				if i.concerns(c) {
@@ -159,20 +166,33 @@ func (h *hub) changed(changes []change, lists, gone bool) {
 				}
 			}
 		}
-	}
-	if lists {
-		for t := range h.topics[topicRecent] {
-			h.mark(t, t.wants[0])
-		}
-	}
-	if lists && fresh {
-		for t := range h.topics[topicList] {
-			h.mark(t, t.wants[0])
+		if lists {
+			h.markLists(c)
 		}
 	}
 	h.mu.Unlock()
 	signal(h.wake)
 }
+
+// markLists marks the lists that show the loop of c; mu is held.
+func (h *hub) markLists(c change) {
+	for t := range h.topics[topicRecent] {
+		if t.shows(c) {
+			h.mark(t, t.wants[0])
+		}
+	}
+	if !c.listed {
+		return
+	}
+	for t := range h.topics[topicList] {
+		if t.shows(c) {
+			h.mark(t, t.wants[0])
+		}
+	}
+}
+
+// shows reports whether the list of a session has the loop of c.
+func (t *topic) shows(c change) bool { return t.owner == "" || t.owner == c.owner }
 
 // concerns reports whether a change is one of the resource: an iteration
 // changes when it is committed and as long as it is the last one.

@@ -65,6 +65,7 @@ type subscriber struct {
 // topic is what one session is told about one thing.
 type topic struct {
 	session, name string
+	owner         string // whose loops a list shows; empty: all
 	wants         []*interest
 	waiting       []*interest // changed since they were told, the oldest first
 	sentAt        time.Time
@@ -146,9 +147,9 @@ func (h *hub) ready(ctx context.Context) {
 	}
 }
 
-// add makes a session follow something. Whoever must not miss a change calls
+// add makes a session follow something on behalf of owner. Whoever must not miss a change calls
 // ready after it.
-func (h *hub) add(session, name string, want interest) error {
+func (h *hub) add(session, owner, name string, want interest) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	sub := h.live[session]
@@ -166,7 +167,7 @@ func (h *hub) add(session, name string, want interest) error {
 		sub.uris++
 	}
 	if t == nil {
-		t = &topic{session: session, name: name}
+		t = &topic{session: session, name: name, owner: owner}
 		sub.topics[name] = t
 		if h.topics[name] == nil {
 			h.topics[name] = map[*topic]struct{}{}

@@ -69,9 +69,9 @@ func aboutOf(wish loops.Request) string {
 
 func (c *call) wishQuestion(ctx context.Context, s loops.State, wish loops.Request) mcp.ElicitationParams {
 	if wish.Action == loops.SetLimits {
-		return limitsQuestion(s, wish.Limits, wishOf(ctx, wish))
+		return limitsQuestion(s, wish.Limits, wishText(clientName(ctx), wish))
 	}
-	q, _ := question(s, wishOf(ctx, wish)) // it asks: the wish is allowed
+	q, _ := question(s, wishText(clientName(ctx), wish)) // it asks: the wish is allowed
 	return q
 }
 
@@ -112,11 +112,11 @@ func notAgreed(message string) error {
 	return &loops.RefusedError{Code: "not_agreed", Problem: problem, Remedy: "nothing was changed; ask the user what they want instead"}
 }
 
-// wishOf tells the person what the agent wants and who it is.
-func wishOf(ctx context.Context, wish loops.Request) string {
-	text := fmt.Sprintf("The agent in %s proposes: %s.", clientName(ctx), wish.Action)
+// wishText tells the person what the agent in that client wants.
+func wishText(client string, wish loops.Request) string {
+	text := fmt.Sprintf("The agent in %s proposes: %s.", line(client), wish.Action)
 	if wish.Action == loops.SetLimits {
-		text = fmt.Sprintf("The agent in %s asks for this.", clientName(ctx))
+		text = fmt.Sprintf("The agent in %s asks for this.", line(client))
 	}
 	if wish.Message != "" {
 		text += "\n" + quoted(clip(wish.Message, maxWhy))
@@ -131,5 +131,5 @@ func clientName(ctx context.Context) string {
 	} else if s, ok := server.ClientSessionFromContext(ctx).(server.SessionWithClientInfo); ok {
 		info = s.GetClientInfo()
 	}
-	return orElse(line(orElse(info.Title, info.Name)), "this client")
+	return orElse(orElse(info.Title, info.Name), "this client")
 }

@@ -20,7 +20,7 @@ func nextCall(s loops.State, a Answer, o SnapshotOptions) string {
 	case loops.Completed:
 		return nextCompleted(s, a)
 	case loops.Capped:
-		return nextCapped(s, o.Person && !o.Asks)
+		return nextCapped(s, o.Person && o.Asks == 0)
 	case loops.Stalled, loops.Blocked, loops.Failed:
 		return nextStuck(s)
 	case loops.Cancelled:
@@ -39,8 +39,8 @@ func attentionID(s loops.State) string {
 
 func nextInput(s loops.State, a Answer, o SnapshotOptions) string {
 	switch {
-	case o.Asks && asks(s):
-		return fmt.Sprintf("A person owes this: call loop_wait with loop_id %s and cursor %d, which asks the user.", s.ID, s.Cursor)
+	case o.Asks > 0 && asks(s):
+		return fmt.Sprintf("A person owes this: call loop_wait with loop_id %s, cursor %d and wait_seconds %d, which asks the user.", s.ID, s.Cursor, o.Asks)
 	case s.Attention != nil && s.Attention.Kind == loops.AttentionQuestion:
 		return fmt.Sprintf("Ask the user what attention.prompt asks, then call loop_continue with loop_id %s%s and their answer as message.", s.ID, attentionID(s))
 	case o.Person:

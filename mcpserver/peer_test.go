@@ -2,6 +2,7 @@ package mcpserver
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -42,13 +43,25 @@ type told struct {
 // dial serves s to a new client until hangUp or the end of the test.
 func dial(t *testing.T, s *server.MCPServer, modern bool) *peer {
 	t.Helper()
+	return dialAs(t, s, modern, "")
+}
+
+// dialAs is dial for a client with the token of an owner.
+func dialAs(t *testing.T, s *server.MCPServer, modern bool, owner string) *peer {
+	t.Helper()
+	before := KeepArguments
+	if owner != "" {
+		before = func(ctx context.Context, method string, msg json.RawMessage) (context.Context, json.RawMessage) {
+			return KeepArguments(WithOwner(ctx, owner), method, msg)
+		}
+	}
 	inR, inW := io.Pipe()
 	outR, outW := io.Pipe()
 	p := &peer{t: t, in: inW, modern: modern, done: make(chan struct{})}
 	began := time.Now()
 	var served sync.WaitGroup
 	served.Go(func() {
-		err := stdio.Serve(t.Context(), s, inR, outW, &stdio.Options{Before: KeepArguments, Around: Around, Grace: -1})
+		err := stdio.Serve(t.Context(), s, inR, outW, &stdio.Options{Before: before, Around: Around, Grace: -1})
 		if err != nil && t.Context().Err() == nil {
 			t.Errorf("Serve: %v", err)
 		}

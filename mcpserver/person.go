@@ -55,13 +55,13 @@ type person struct {
 	rounds  bool                // the call may be answered with a question: repeating it changes nothing
 	round   *mcp.CallToolResult // that question
 
-	answered map[string]bool // attention ids that are not asked about again in this call
-	heard    string          // for the answer: what the person said, or why nobody did
-	silent   bool            // the last question got no answer
+	heard  string // for the answer: what the person said, or why nobody did
+	silent bool   // the last question got no answer
 }
 
 func newPerson(ctx context.Context, tool string, raw []byte, r mcp.CallToolRequest) *person {
-	p := &person{reach: reachOf(ctx), caller: caller{tool: tool, args: raw}, answered: map[string]bool{}}
+	owner, _ := ctx.Value(ownerKey{}).(string)
+	p := &person{reach: reachOf(ctx), caller: caller{tool: tool, owner: owner, args: raw}}
 	if p.reach == between {
 		p.retry = r.Params.MultiRoundTripParams
 	}
@@ -73,7 +73,7 @@ func newPerson(ctx context.Context, tool string, raw []byte, r mcp.CallToolReque
 //go:noinline
 func (p *person) mustAsk(s *loops.State) bool {
 	can := p.reach == during || p.reach == between && p.rounds
-	return p.attends && can && asks(*s) && !p.answered[s.Attention.ID]
+	return p.attends && can && asks(*s)
 }
 
 // nobodyAnswered notes why a question came to nothing.
@@ -84,7 +84,7 @@ func (p *person) nobodyAnswered(why error) {
 // The causes that end a question.
 var (
 	errLate  = errors.New("nobody answered in time")
-	errMoved = errors.New("it was decided elsewhere")
+	errMoved = errors.New("the loop asks this no longer")
 )
 
 // formKey is the name of the one question in a round.

@@ -262,15 +262,15 @@ func TestALateAnswerOfTwo(t *testing.T) {
 		if len(got) != 2 {
 			t.Fatalf("the other client got %v", got)
 		}
-		message(got[0]).want(t, "method", "notifications/cancelled", "params.requestId", f.message["id"], "params.reason", "it was decided elsewhere")
-		message(got[1]).want(t, "result.structuredContent.status", "completed", "result.structuredContent.next", "~settled elsewhere first")
+		message(got[0]).want(t, "method", "notifications/cancelled", "params.requestId", f.message["id"], "params.reason", "the loop asks this no longer")
+		message(got[1]).want(t, "result.structuredContent.status", "completed", "result.structuredContent.next", "~the loop moved on before they answered")
 		if got = fourth.read(); len(got) != 2 {
 			t.Fatalf("the client with loop_approve got %v", got)
 		}
 		message(got[0]).want(t, "method", "notifications/cancelled", "params.requestId", k.message["id"])
 		message(got[1]).want(t, "result.isError", true, "result.content.0.text", "~does not allow approve")
 		first.answer(f.message, fmt.Sprintf(accepted, `{"decision":"deny"}`))
-		third.fill(h, fmt.Sprintf(accepted, `{"decision":"deny"}`)).want(t, "result.structuredContent.status", "completed", "result.structuredContent.next", "~settled elsewhere first")
+		third.fill(h, fmt.Sprintf(accepted, `{"decision":"deny"}`)).want(t, "result.structuredContent.status", "completed", "result.structuredContent.next", "~the loop moved on before they answered")
 		if s := w.state(id); s.Stop == nil || s.Stop.Detail != "approved by person" {
 			t.Errorf("%+v", s.Stop)
 		}
@@ -315,6 +315,43 @@ func args2(pairs ...any) map[string]any {
 		m[pairs[i].(string)] = pairs[i+1]
 	}
 	return m
+}
+
+// TestAPausedLoopAsksNothing: its form is withdrawn, and comes again when the
+// loop goes on within the same call.
+func TestAPausedLoopAsksNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil, nil)
+		p := &asker{newTalker(t, w.s, "legacy", forms)}
+		id, _ := submitted(w, p.talker, "")
+		f := p.form("loop_wait", args("loop_id", id, "for", "settled"))
+		w.ok("loop_pause", args("loop_id", id))
+		p.one().want(t, "method", "notifications/cancelled", "params.requestId", f.message["id"])
+		w.ok("loop_continue", args("loop_id", id, "action", "resume"))
+		m := p.one()
+		m.want(t, "method", "elicitation/create")
+		p.answer(m, fmt.Sprintf(accepted, `{"decision":"approve"}`))
+		p.one().want(t, "result.structuredContent.status", "completed", "result.structuredContent.next", "~The user approved")
+	})
+}
+
+// TestProgressGoesOnWhileThePersonThinks: clients that end silent calls do not
+// end this one.
+func TestProgressGoesOnWhileThePersonThinks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil, nil)
+		p := &asker{newTalker(t, w.s, "legacy", forms)}
+		id, _ := submitted(w, p.talker, "")
+		p.ask("loop_wait", args("loop_id", id, "wait_seconds", 50), `"_meta":{"progressToken":"p"}`).want(t, "method", "elicitation/create")
+		time.Sleep(35 * time.Second)
+		got := p.read()
+		if len(got) != 3 {
+			t.Errorf("%d messages in 35 s: %v", len(got), got)
+		}
+		for _, m := range got {
+			message(m).want(t, "method", "notifications/progress", "params.message", "~needs_input")
+		}
+	})
 }
 
 // TestAClientThatEndsInTheMiddle: the loop keeps waiting, whether the call was

@@ -167,7 +167,7 @@ func fileText(f FoundFile, name string, inputs map[string]any) (string, error) {
 		return "", fmt.Errorf("encode the arguments of loop_start: %w", err)
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "Start the loop file %s: call loop_start with exactly these arguments.\n\n%s\n\nWhat it does, for you to know and not to do yourself:\n- %s\n", name, data, clip(purpose(f.Spec), 2*maxText))
+	fmt.Fprintf(&b, "Start the loop file %s: call loop_start with exactly these arguments.\n\n%s\n\nWhat it does:\n- %s\n", name, data, clip(purpose(f.Spec), 2*maxText))
 	for _, line := range []struct{ what, text string }{
 		{"worker", bodyText(f.Spec.Body)}, {"done when", untilText(f.Spec.Until)}, {"limits", limitsText(f.Spec.Limits)},
 		{"left to their defaults", strings.Join(leftOut(f.Spec, inputs), ", ")},

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -53,6 +54,7 @@ func TestAStateHoldsForItsCallOnly(t *testing.T) {
 		"a short one":       {key, who, body + "." + mac[:20], 0, errForged},
 		"a third part":      {key, who, state + "." + mac, 0, errForged},
 		"a line break":      {key, who, state + "\n", 0, errForged},
+		"other spare bits":  {key, who, state[:len(state)-1] + string(state[len(state)-1]+1), 0, errForged},
 		"padded":            {key, who, state + "=", 0, errForged},
 		"empty":             {key, who, "", 0, errForged},
 		"a dot":             {key, who, ".", 0, errForged},
@@ -109,7 +111,14 @@ func TestAnAnswerIsTakenOnce(t *testing.T) {
 					p.ask(tool, args, more...).want(t, "result.isError", true, "result.content.0.text", "~invalid_request_state", "result.content.0.text", "~nothing was decided; call "+tool+" again without")
 				}
 				refused(other, retry(f, yes)...)
-				changed := f
+				key, err := w.e.Key(t.Context(), stateKey)
+				if err != nil {
+					t.Fatal(err)
+				}
+				changed := f // ours, of another loop
+				changed.message = message{"state": stateOf(key, caller{tool: tool, args: []byte(call)}, asked{Loop: "draft-0002", About: attention, Until: time.Now().Unix() + 60})}
+				refused(call, retry(changed, yes)...)
+				changed = f
 				changed.message = message{"state": "x" + fmt.Sprint(f.message["state"])}
 				refused(call, retry(changed, yes)...)
 				for _, bad := range []string{`{"inputResponses":{"person":` + yes + `}}`, `{"requestState":"","inputResponses":{"person":` + yes + `}}`} {
@@ -138,6 +147,26 @@ func TestAnAnswerIsTakenOnce(t *testing.T) {
 	}
 }
 
+// TestAnOldAnswerIsNoneToANewQuestion: the loop has been denied elsewhere, worked
+// on and asks again when the form of its first question comes back.
+func TestAnOldAnswerIsNoneToANewQuestion(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil, nil)
+		p := &asker{newTalker(t, w.s, "modern", forms)}
+		id, attention := submitted(w, p.talker, "")
+		f := p.form("loop_wait", args("loop_id", id))
+		w.ok("loop_approve", args("loop_id", id, "attention_id", attention, "decision", "deny", "message", "no dates"))
+		w.ok("loop_continue", args("loop_id", id, "attention_id", "it-2", "output", "draft 2", "wait_seconds", 0))
+		synctest.Wait()
+		before := w.state(id)
+		m := p.fill(f, `{"action":"accept","content":{"decision":"approve"}}`)
+		m.want(t, "result.resultType", "input_required", "result.inputRequests.person.params.message", "~> draft 2")
+		if now := w.state(id); now.Rev != before.Rev || now.Attention.ID == attention {
+			t.Errorf("the loop is %s", now.Summary())
+		}
+	})
+}
+
 // TestAStateOfAnotherProcess is as good as one's own: both have the key of the
 // store. One of another store is not.
 func TestAStateOfAnotherProcess(t *testing.T) {
@@ -155,5 +184,49 @@ func TestAStateOfAnotherProcess(t *testing.T) {
 		again := newServer(func(context.Context) (engineAPI, error) { return e, nil }, nil)
 		second := &asker{newTalker(t, again, "modern", forms)}
 		second.fill(f, yes).want(t, "result.structuredContent.stop.detail", "approved by person")
+	})
+}
+
+// TestAStateOfAnotherOwner is none, not even in the hands of who may see every
+// loop.
+func TestAStateOfAnotherOwner(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil, nil)
+		ann := WithOwner(t.Context(), "ann")
+		call := func(ctx context.Context, tool, args, more string) message {
+			t.Helper()
+			meta := strings.Replace(modernMeta, `Capabilities":{}`, `Capabilities":`+forms, 1)
+			var m message
+			if err := json.Unmarshal(w.send(ctx, fmt.Sprintf(`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":%q,"arguments":%s,%s%s}}`, tool, args, meta, more)), &m); err != nil {
+				t.Fatal(err)
+			}
+			return m
+		}
+		id, _ := call(ann, "loop_start", fmt.Sprintf(clientArgs, ""), "").at("result.structuredContent.loop_id").(string)
+		call(ann, "loop_continue", args("loop_id", id, "attention_id", "it-1", "output", "draft 1"), "")
+		m := call(ann, "loop_wait", args("loop_id", id), "")
+		m.want(t, "result.resultType", "input_required")
+		again := fmt.Sprintf(`,"requestState":%q,"inputResponses":{"person":{"action":"accept","content":{"decision":"approve"}}}`, m.at("result.requestState"))
+		call(t.Context(), "loop_wait", args("loop_id", id), again).want(t, "result.isError", true, "result.content.0.text", "~invalid_request_state")
+		call(WithOwner(t.Context(), "bob"), "loop_wait", args("loop_id", id), again).want(t, "result.isError", true, "result.content.0.text", "~no loop")
+		call(ann, "loop_wait", args("loop_id", id), again).want(t, "result.structuredContent.stop.detail", "approved by person")
+	})
+}
+
+// keyless is an engine whose store takes nothing.
+type keyless struct{ engineAPI }
+
+func (keyless) Key(context.Context, string) ([]byte, error) { return nil, loops.ErrUnwritable }
+
+// TestAFullStoreCannotAsk, and a wait says how the loop stands all the same.
+func TestAFullStoreCannotAsk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil, nil)
+		full := newServer(func(context.Context) (engineAPI, error) { return keyless{w.e}, nil }, nil)
+		p := &asker{newTalker(t, full, "modern", forms)}
+		id, attention := submitted(w, p.talker, "")
+		p.ask("loop_wait", args("loop_id", id)).want(t, "result.structuredContent.status", "needs_input", "result.structuredContent.next", "~nothing was recorded: the server can't ask now")
+		p.ask("loop_approve", args("loop_id", id, "attention_id", attention, "decision", "approve")).want(t, "result.isError", true, "result.content.0.text", "~can't be written to now")
+		p.ask("loop_wait", args("loop_id", id), `"requestState":"x.y"`).want(t, "result.isError", true, "result.content.0.text", "~can't be written to now")
 	})
 }

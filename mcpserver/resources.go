@@ -56,6 +56,8 @@ func (t *tools) offerResources(s *server.MCPServer, hooks *server.Hooks) {
 			"How a loop stands: status, limits, what it spent, last output and verdict, and the call that makes sense now")},
 		server.ServerResourceTemplate{Handler: read, Template: template(iterationTemplate, "iteration", "An iteration of a loop",
 			"The record of one committed iteration: output, score, usage and verdict")},
+		server.ServerResourceTemplate{Handler: read, Template: template(transcriptTemplate, "transcript", "The transcript of a loop",
+			"What was said, iteration by iteration: the worker's conversation and tools, or what it was told and handed in")},
 	)
 	hooks.AddBeforeReadResource(t.checkURI)
 	hooks.AddBeforeListResources(func(ctx context.Context, _ any, r *mcp.ListResourcesRequest) { t.checkCursor(ctx, r.Params.Cursor) })
@@ -185,55 +187,3 @@ func (t *tools) readResource(ctx context.Context, r mcp.ReadResourceRequest) ([]
 	}
 	return []mcp.ResourceContents{mcp.TextResourceContents{URI: uri, MIMEType: jsonType, Text: string(text)}}, nil
 }
-
-// content is what a resource is as JSON.
-func (t *tools) content(ctx context.Context, uri string) (any, error) {
-	r, ok := parseURI(uri)
-	if !ok {
-		return nil, &unknownResource{uri}
-	}
-	e, err := t.peek(ctx)
-	switch {
-	case errors.Is(err, errNoLoops) && r.kind == kindRecent:
-		return listOf(nil, "", false), nil
-	case errors.Is(err, errNoLoops):
-		return nil, &notFoundError{id: r.id}
-	case err != nil:
-		return nil, err
-	case r.kind == kindRecent:
-		heads, next, err := e.List(ctx, loops.Filter{})
-		return listOf(heads, next, false), err
-	}
-	s, err := t.get(ctx, e, string(r.id))
-	if err != nil {
-		return nil, err
-	}
-	if r.kind == kindIteration {
-		return iterationContent(ctx, e, r)
-	}
-	return t.snapshot(e, s, SnapshotOptions{Limits: true}), nil
-}
-
-// iterationRecord is an iteration as a resource.
-type iterationRecord struct {
-	LoopID loops.ID `json:"loop_id"`
-	iterationItem
-}
-
-func iterationContent(ctx context.Context, e engineAPI, r resource) (any, error) {
-	l, err := e.History(ctx, r.id)
-	if err != nil {
-		return nil, err
-	}
-	it, err := iterationOf(l, r.iteration)
-	if err != nil {
-		return nil, &noResourceError{err}
-	}
-	return iterationRecord{r.id, iterationItemOf(it, 2*mostChars)}, nil
-}
-
-// noResourceError is an argument of a tool that is part of a URI here.
-type noResourceError struct{ err error }
-
-func (e *noResourceError) Error() string { return loops.FieldErrors(e.err)[0].Problem }
-func (e *noResourceError) Unwrap() error { return loops.ErrNotFound }

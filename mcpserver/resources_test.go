@@ -21,7 +21,7 @@ func TestResourcesOnTheWire(t *testing.T) {
 				synctest.Wait()
 				p.ask("resources/list", `{}`)
 				p.ask("resources/templates/list", `{}`)
-				for _, uri := range []string{"loops://recent", "loop://say-0001", "loop://say-0001/iterations/2", "loop://say-0001/iterations/3", "loop://say-0009"} {
+				for _, uri := range []string{"loops://recent", "loop://say-0001", "loop://say-0001/iterations/2", "loop://say-0001/iterations/3", "loop://say-0001/transcript", "loop://say-0009"} {
 					p.ask("resources/read", fmt.Sprintf(`{"uri":%q}`, uri))
 				}
 				p.ask("completion/complete", `{"ref":{"type":"ref/resource","uri":"loop://{id}"},"argument":{"name":"id","value":"s"}}`)

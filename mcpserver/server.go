@@ -154,8 +154,18 @@ type tools struct {
 	hub     *hub
 }
 
-// engine opens the engine, or returns the one that is open.
+// engine opens the engine, or returns the one that is open: as much of it as
+// the call may see.
 func (t *tools) engine(ctx context.Context) (engineAPI, error) {
+	e, err := t.whole(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return ownedBy(ctx, e), nil
+}
+
+// whole is the engine with all loops.
+func (t *tools) whole(ctx context.Context) (engineAPI, error) {
 	select {
 	case t.opening <- struct{}{}:
 		defer func() { <-t.opening }()

@@ -18,7 +18,7 @@ type SnapshotOptions struct {
 	MaxText  int      // bytes of JSON for the output; 0: 500. The other texts go with it
 	MaxBrief int      // bytes of JSON for attention.prompt; 0: 16 KiB
 	Person   bool     // only a person's decision counts: next names the command line instead of loop_approve
-	Asks     bool     // loop_wait and loop_approve can ask the person at this client
+	Asks     int      // seconds that loop_wait and loop_approve can ask the person at this client; 0: they can't
 }
 
 // The sizes of the texts in a snapshot, in bytes of JSON.

@@ -1,6 +1,7 @@
 package mcpserver
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -33,6 +34,12 @@ func sessionID(ctx context.Context) string {
 	return ""
 }
 
+// ownerOf is whose loops a call shows; empty: all.
+func ownerOf(ctx context.Context) string {
+	owner, _ := ctx.Value(ownerKey{}).(string)
+	return owner
+}
+
 // subscribe serves resources/subscribe. A hook can't refuse, but mcp-go refuses
 // an empty URI, and [Around] says why.
 func (t *tools) subscribe(ctx context.Context, _ any, r *mcp.SubscribeRequest) {
@@ -52,32 +59,44 @@ func (t *tools) unsubscribe(ctx context.Context, _ any, r *mcp.UnsubscribeReques
 // client is told to have subscribed to.
 func (t *tools) listen(ctx context.Context, _ any, r *mcp.SubscriptionsListenRequest) {
 	wanted := &r.Params.Notifications
-	var kept []string
-	for _, uri := range wanted.ResourceSubscriptions {
+	kept, err := t.followAll(ctx, wanted.ResourceSubscriptions)
+	if _, alone := server.ClientSessionFromContext(ctx).(*refusing); alone && err != nil && len(kept) == 0 {
+		uri := wanted.ResourceSubscriptions[0]
+		_ = t.failURI(ctx, uri, err)
+		kept = []string{uri} // for mcp-go to ask the session
+	}
+	wanted.ResourceSubscriptions = kept
+	session, owner := sessionID(ctx), ownerOf(ctx)
+	if wanted.ResourcesListChanged {
+		wanted.ResourcesListChanged = t.hub.add(session, owner, topicList, listChanged) == nil
+	}
+	if wanted.PromptsListChanged {
+		wanted.PromptsListChanged = t.hub.add(session, owner, topicPrompts, promptsChanged) == nil
+	}
+}
+
+// followAll returns those of the resources that the session of ctx follows now,
+// and what is wrong with the first of the others.
+func (t *tools) followAll(ctx context.Context, uris []string) (kept []string, first error) {
+	for _, uri := range uris {
 		if slices.Contains(kept, uri) {
 			continue
 		}
 		if err := t.follow(ctx, uri); err != nil {
 			t.opts.Logger.DebugContext(ctx, "a resource can't be followed", "uri", clip(uri, maxLine), "cause", err)
+			first = cmp.Or(first, err)
 			continue
 		}
 		kept = append(kept, uri)
 	}
-	wanted.ResourceSubscriptions = kept
-	session := sessionID(ctx)
-	if wanted.ResourcesListChanged {
-		wanted.ResourcesListChanged = t.hub.add(session, topicList, listChanged) == nil
-	}
-	if wanted.PromptsListChanged {
-		wanted.PromptsListChanged = t.hub.add(session, topicPrompts, promptsChanged) == nil
-	}
+	return kept, first
 }
 
 // followList tells a client of the older era, which can't ask for it, when a
 // list that it is about to read has become another one.
 func (t *tools) followList(ctx context.Context, name string, want interest) {
 	if !modern(ctx) {
-		_ = t.hub.add(sessionID(ctx), name, want) // a client without notifications reads again
+		_ = t.hub.add(sessionID(ctx), ownerOf(ctx), name, want) // a client without notifications reads again
 	}
 }
 
@@ -113,7 +132,7 @@ func (t *tools) follow(ctx context.Context, uri string) error {
 	if err != nil {
 		return err
 	}
-	if err := t.hub.add(sessionID(ctx), r.topic(), want); err != nil {
+	if err := t.hub.add(sessionID(ctx), ownerOf(ctx), r.topic(), want); err != nil {
 		return err
 	}
 	t.hub.ready(ctx)

@@ -198,6 +198,14 @@ func TestSubscriptionsThatAreRefused(t *testing.T) {
 		if !strings.Contains(got, fmt.Sprintf(`"notifications":{"resourceSubscriptions":["loop://%s"]}`, id)) {
 			t.Errorf("acknowledged %s", got)
 		}
+		a := m.refused(-32602, "subscriptions/listen", `{"notifications":{"resourceSubscriptions":["loop://draft-9999","loop://x"]}}`, "no loop")
+		if a.Error.Data["uri"] != "loop://draft-9999" || strings.Count(m.log.String(), "acknowledged") != 1 {
+			t.Errorf("refused %v", m.log.String())
+		}
+		m.listen(`{"resourceSubscriptions":["loop://draft-9999"],"promptsListChanged":true}`)
+		if got := m.log.String(); !strings.Contains(got, `"notifications":{"promptsListChanged":true}`) {
+			t.Errorf("acknowledged %s", got)
+		}
 	})
 }
 
@@ -331,6 +339,45 @@ func TestTheWatchBreaks(t *testing.T) {
 	})
 }
 
+// TestOwnersHearOfTheirOwn: who has another token neither sees nor hears of a
+// loop, not even that there is one more.
+func TestOwnersHearOfTheirOwn(t *testing.T) {
+	inEras(t, func(t *testing.T, modern bool) {
+		w := newWorld(t, nil, nil)
+		ann, bob := dialAs(t, w.s, modern, "ann"), dialAs(t, w.s, modern, "bob")
+		for _, p := range []*peer{ann, bob} {
+			p.ask("resources/list", `{}`)
+			p.follow("loops://recent")
+			if modern {
+				p.listen(`{"resourcesListChanged":true}`)
+			}
+		}
+		time.Sleep(time.Second)
+		ann.ask("tools/call", fmt.Sprintf(`{"name":"loop_start","arguments":%s}`, fmt.Sprintf(clientArgs, "")))
+		time.Sleep(time.Second)
+		var list struct{ Resources []struct{ URI string } }
+		ann.read("resources/list", `{}`, &list)
+		uri := list.Resources[len(list.Resources)-1].URI
+		ann.follow(uri)
+		ann.ask("tools/call", fmt.Sprintf(`{"name":"loop_pause","arguments":{"loop_id":%q}}`, strings.TrimPrefix(uri, "loop://")))
+		time.Sleep(5 * time.Second)
+		want(t, "ann's updates", [3]int{len(ann.updates(uri)), len(ann.updates("loops://recent")), len(ann.times("notifications/resources/list_changed"))}, [3]int{1, 2, 1})
+		want(t, "what bob hears", len(bob.told)-map[bool]int{true: 2}[modern], 0) // two acknowledgements
+		code := map[bool]int{false: -32002, true: -32602}[modern]
+		bob.refused(code, "resources/read", fmt.Sprintf(`{"uri":%q}`, uri), "no loop")
+		bob.refused(code, "resources/read", fmt.Sprintf(`{"uri":"%s/transcript"}`, uri), "no loop")
+		bob.refused(-32602, "prompts/get", fmt.Sprintf(`{"name":"loop_review","arguments":{"loop_id":%q}}`, strings.TrimPrefix(uri, "loop://")), "no loop")
+		if !modern {
+			bob.refused(code, "resources/subscribe", fmt.Sprintf(`{"uri":%q}`, uri), "no loop")
+		}
+		var c struct{ Completion struct{ Values []string } }
+		bob.read("completion/complete", `{"ref":{"type":"ref/resource","uri":"loop://{id}"},"argument":{"name":"id","value":""}}`, &c)
+		want(t, "ids that bob can complete", len(c.Completion.Values), 0)
+		bob.read("resources/list", `{}`, &list)
+		want(t, "resources of bob", len(list.Resources), 1)
+	})
+}
+
 // TestRetentionTakesALoop: no watch tells it, so somebody has to look.
 func TestRetentionTakesALoop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -370,7 +417,7 @@ func TestAClientThatDoesNotRead(t *testing.T) {
 		}
 		for _, session := range []string{"slow", "quick"} {
 			h.join(session)
-			if err := h.add(session, id, interest{method: "m", uri: "loop://" + id}); err != nil {
+			if err := h.add(session, "", id, interest{method: "m", uri: "loop://" + id}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -399,7 +446,7 @@ func TestSessionsThatAreGone(t *testing.T) {
 	h := toolsFor(nil, nil).hub
 	h.join("a")
 	h.leave("a")
-	if err := h.add("a", "draft-0001", interest{}); !errors.Is(err, loops.ErrRefused) || len(h.topics) != 0 || h.follower != nil || h.sender != nil {
+	if err := h.add("a", "", "draft-0001", interest{}); !errors.Is(err, loops.ErrRefused) || len(h.topics) != 0 || h.follower != nil || h.sender != nil {
 		t.Errorf("%v, %+v", err, h)
 	}
 }

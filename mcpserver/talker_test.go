@@ -32,11 +32,17 @@ type talker struct {
 // the era before 2026-07-28 or of that one.
 func newTalker(t *testing.T, s *server.MCPServer, era, caps string) *talker {
 	t.Helper()
+	return talk(t, s, &stdio.Options{Before: KeepArguments}, era, caps)
+}
+
+// talk is newTalker with other choices of the transport.
+func talk(t *testing.T, s *server.MCPServer, opts *stdio.Options, era, caps string) *talker {
+	t.Helper()
 	inR, inW := io.Pipe()
 	outR, outW := io.Pipe()
 	p := &talker{t: t, in: inW, ended: make(chan error, 1)}
 	go func() {
-		p.ended <- stdio.Serve(context.WithoutCancel(t.Context()), s, inR, outW, &stdio.Options{Before: KeepArguments})
+		p.ended <- stdio.Serve(context.WithoutCancel(t.Context()), s, inR, outW, opts)
 		outW.Close()
 	}()
 	go func() {

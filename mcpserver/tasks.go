@@ -95,7 +95,7 @@ func (b *taskBackend) Watch(ctx context.Context, id string) iter.Seq2[tasks.Task
 
 // with runs f on the engine and puts its error as the layer wants it.
 func (b *taskBackend) with(ctx context.Context, f func(engineAPI) error) error {
-	e, err := b.engine(ctx)
+	e, err := b.peek(ctx) // a store that has to be made has no tasks
 	if err == nil {
 		err = f(e)
 	}
@@ -106,7 +106,7 @@ func (b *taskBackend) with(ctx context.Context, f func(engineAPI) error) error {
 	switch {
 	case err == nil || errors.As(err, &param) || errors.Is(err, tasks.ErrNotFound):
 		return err
-	case errors.Is(err, loops.ErrNotFound):
+	case errors.Is(err, loops.ErrNotFound), errors.Is(err, errNoLoops):
 		return tasks.ErrNotFound
 	}
 	if d, known := explain(err); known {

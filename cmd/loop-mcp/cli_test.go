@@ -323,7 +323,7 @@ func TestHelpIsComplete(t *testing.T) {
 	b.want(0, []string{"--help"}, "serve", "run", "start", "ls", "show", "watch", "continue", "approve", "pause", "cancel", "validate", "schema", "allow", "trust", "version", "completion")
 	b.want(0, []string{"completion", "bash"}, "loop-mcp")
 	b.want(0, []string{"version"}, "loop-mcp ")
-	b.want(0, nil, "claude mcp add loop")
+	b.want(0, nil, "loop-mcp setup claude-code")
 }
 
 func TestIDsAreCompleted(t *testing.T) {

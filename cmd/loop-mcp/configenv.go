@@ -14,25 +14,12 @@ import (
 // (separated by commas). An empty variable counts as not set; names that are no
 // key are not looked at.
 func (c *config) overlay(env func(string) string) error {
-	lists := map[string]*[]string{
-		"allow_commands": &c.AllowCommands, "roots": &c.Roots, "pass_env": &c.PassEnv, "loop_dirs": &c.LoopDirs,
-		"notify": &c.Notify, "http_allowed_origins": &c.HTTP.AllowedOrigins,
-	}
-	for key, into := range lists {
+	for key, into := range c.lists() {
 		if text := env(variable(key)); text != "" {
 			*into = splitList(text)
 		}
 	}
-	values := []struct {
-		key  string
-		into any
-	}{
-		{"workers", &c.Workers}, {"live_loops", &c.LiveLoops}, {"approvals", &c.Approvals},
-		{"durability", &c.Durability}, {"network_store", &c.NetworkStore}, {"retention", &c.Retention}, {"max_wait", &c.MaxWait}, {"daily_cost_usd", &c.DailyCostUSD},
-		{"nats_url", &c.NATS.URL}, {"nats_creds_file", &c.NATS.CredsFile}, {"nats_replicas", &c.NATS.Replicas},
-		{"http_listen", &c.HTTP.Listen}, {"http_token_env", &c.HTTP.TokenEnv},
-	}
-	for _, v := range values {
+	for _, v := range c.values() {
 		text := env(variable(v.key))
 		if text == "" {
 			continue
@@ -49,6 +36,41 @@ func (c *config) overlay(env func(string) string) error {
 		return fmt.Errorf("%s and %s must be at least 1", variable("workers"), variable("live_loops"))
 	}
 	return nil
+}
+
+// lists are the keys that a variable gives a list to.
+func (c *config) lists() map[string]*[]string {
+	return map[string]*[]string{
+		"allow_commands": &c.AllowCommands, "roots": &c.Roots, "pass_env": &c.PassEnv, "loop_dirs": &c.LoopDirs,
+		"notify": &c.Notify, "http_allowed_origins": &c.HTTP.AllowedOrigins,
+	}
+}
+
+type setting struct {
+	key  string
+	into any
+}
+
+// values are the keys that a variable gives one value to.
+func (c *config) values() []setting {
+	return []setting{
+		{"workers", &c.Workers}, {"live_loops", &c.LiveLoops}, {"approvals", &c.Approvals},
+		{"durability", &c.Durability}, {"network_store", &c.NetworkStore}, {"retention", &c.Retention}, {"max_wait", &c.MaxWait}, {"daily_cost_usd", &c.DailyCostUSD},
+		{"nats_url", &c.NATS.URL}, {"nats_creds_file", &c.NATS.CredsFile}, {"nats_replicas", &c.NATS.Replicas},
+		{"http_listen", &c.HTTP.Listen}, {"http_token_env", &c.HTTP.TokenEnv},
+	}
+}
+
+// variables are the names of all variables that are looked at.
+func (c *config) variables() []string {
+	names := []string{"LOOP_MCP_HOME", "LOOP_MCP_PARENT"}
+	for key := range c.lists() {
+		names = append(names, variable(key))
+	}
+	for _, v := range c.values() {
+		names = append(names, variable(v.key))
+	}
+	return names
 }
 
 func variable(key string) string { return "LOOP_MCP_" + strings.ToUpper(key) }

@@ -27,6 +27,7 @@ var generators = map[string]func(t *testing.T) string{
 	"loop file keys": loopFileKeys,
 	"requests":       requestsTable,
 	"commands":       commandsHelp,
+	"client files":   clientFiles,
 
 	"handler call":     wireFields[remote.Call],
 	"handler messages": wireFields[remote.Message],

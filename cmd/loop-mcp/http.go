@@ -15,6 +15,7 @@ import (
 	"unicode"
 
 	"example.com/loop-mcp/loops"
+	"example.com/loop-mcp/mcpserver"
 	"example.com/loop-mcp/mcpserver/streamhttp"
 )
 
@@ -49,9 +50,9 @@ func (a *app) serveHTTP(ctx context.Context, address string) error {
 	}
 	lazy := newLazyHost(s, engineOptions{log: log, parent: a.parent(), role: roleHTTP})
 	defer lazy.close()
-	what := lazy.service()
-	h := streamhttp.New(what.server, &streamhttp.Options{
-		Before: what.before, Around: what.around, Tokens: tokens, AllowedOrigins: s.HTTP.AllowedOrigins, Logger: log,
+	server, around := lazy.server()
+	h := streamhttp.New(server, &streamhttp.Options{
+		Before: mcpserver.KeepArguments, Around: around, Context: mcpserver.WithOwner, Tokens: tokens, AllowedOrigins: s.HTTP.AllowedOrigins, Logger: log,
 	})
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 	if err != nil {

@@ -15,8 +15,9 @@ const guide = `loop-mcp works on a goal again and again until it is really met, 
 limits, and survives crashes.
 
 As an MCP server, it is started by a client:
-  claude mcp add loop -- loop-mcp
-  {"mcpServers": {"loop": {"command": "loop-mcp"}}}
+  loop-mcp setup                 which clients are here
+  loop-mcp setup claude-code     put it into one
+  loop-mcp doctor                why it does not work
 
 From here:
   loop-mcp run FILE.loop.yaml    work on a loop file to the end
@@ -33,7 +34,7 @@ func newRoot(a *app) *cobra.Command {
 		Short: "Durable agent loops: an MCP server and a command line",
 		Long: "loop-mcp repeats work until a goal is met by evidence, within hard limits.\n" +
 			"With a pipe on standard input it is an MCP server; on a terminal it prints a guide.",
-		Example: "  loop-mcp run examples/fix-build/fix-build.loop.yaml\n  loop-mcp ls --status running\n  claude mcp add loop -- loop-mcp",
+		Example: "  loop-mcp run examples/fix-build/fix-build.loop.yaml\n  loop-mcp ls --status running\n  loop-mcp setup claude-code",
 		Args:    a.unknownCommand,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if version {
@@ -68,7 +69,7 @@ func newRoot(a *app) *cobra.Command {
 		a.serveCommand(), a.runCommand(), a.startCommand(), a.lsCommand(), a.showCommand(), a.watchCommand(),
 		a.continueCommand(), a.approveCommand(), a.pauseCommand(), a.cancelCommand(),
 		a.workerCommand(), a.handlerCommand(), a.verifyCommand(), a.backupCommand(), a.restoreCommand(), a.hostCommand(),
-		a.validateCommand(), a.schemaCommand(), a.allowCommand(), a.trustCommand(), a.setupCommand(), a.judgeEvalCommand(), a.versionCommand(),
+		a.validateCommand(), a.schemaCommand(), a.allowCommand(), a.trustCommand(), a.setupCommand(), a.doctorCommand(), a.judgeEvalCommand(), a.versionCommand(),
 	)
 	for _, cmd := range root.Commands() {
 		cmd.DisableFlagsInUseLine = true

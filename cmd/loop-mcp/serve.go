@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -9,11 +11,15 @@ import (
 	"sync"
 	"time"
 
+	"example.com/loop-mcp/kvstate"
 	"example.com/loop-mcp/kvstate/embed"
 	"example.com/loop-mcp/loops"
 	"example.com/loop-mcp/loops/loopfile"
 	"example.com/loop-mcp/mcpserver"
 	"example.com/loop-mcp/mcpserver/stdio"
+	"example.com/loop-mcp/mcpserver/tasks"
+	"github.com/mark3labs/mcp-go/mcp"
+	"github.com/mark3labs/mcp-go/server"
 	"github.com/spf13/cobra"
 )
 
@@ -106,14 +112,35 @@ func (a *app) serve(ctx context.Context) error {
 	}
 	lazy := newLazyHost(s, engineOptions{log: log, parent: a.parent(), role: roleServer})
 	defer lazy.close()
-	what := lazy.service()
-	err = stdio.Serve(ctx, what.server, a.stdin, protocol, &stdio.Options{
-		Before: what.before, Around: what.around, FirstMessage: lazy.wake, Logger: log,
+	server, around := lazy.server()
+	err = stdio.Serve(ctx, server, a.stdin, protocol, &stdio.Options{
+		Before: mcpserver.KeepArguments, Around: around, FirstMessage: lazy.wake, Logger: log,
 	})
 	if errors.Is(err, context.Canceled) {
 		return &exitError{code: exitInterrupted}
 	}
 	return err
+}
+
+// around is the hook of a transport that may answer a request before the server
+// does.
+type around func(ctx context.Context, method string, msg json.RawMessage, next func(context.Context, json.RawMessage) mcp.JSONRPCMessage) mcp.JSONRPCMessage
+
+// server returns the MCP server and the layer in front of it, which every
+// transport serves.
+func (l *lazyHost) server() (*server.MCPServer, around) {
+	version, _ := build()
+	s := l.settings
+	offer := &mcpserver.Options{
+		Version: version, MaxWait: time.Duration(s.MaxWait), Files: files{s.library()}, HasStore: s.hasStore,
+		Approvals: s.Approvals, Retention: cmp.Or(time.Duration(s.Retention), kvstate.DefaultRetention), Logger: l.options.log,
+	}
+	layer := tasks.New(mcpserver.NewTasks(l.engine, offer), &tasks.Options{Info: &mcp.Implementation{Name: "loop", Version: version}, Logger: l.options.log})
+	return mcpserver.New(l.engine, offer), func(ctx context.Context, method string, msg json.RawMessage, next func(context.Context, json.RawMessage) mcp.JSONRPCMessage) mcp.JSONRPCMessage {
+		return layer.Around(ctx, method, msg, func(ctx context.Context, msg json.RawMessage) mcp.JSONRPCMessage {
+			return mcpserver.Around(ctx, method, msg, next)
+		})
+	}
 }
 
 // lazyHost opens the store at the first need, and only once.

@@ -47,7 +47,7 @@ func (a *app) printSetup(s setupAnswer, c *clients.Change) {
 			text = "there is no server " + s.Name + ", nothing to remove"
 		}
 		fmt.Fprintf(a.stdout, "%s: %s (%s)\n", title, text, s.File)
-			return
+		return
 	}
 	verb := string(s.Action)
 	if s.DryRun {

@@ -125,6 +125,9 @@ func (k *call) isListen() bool { return k.modern && k.ID != nil && k.Method == r
 // newSession returns the session mcp-go and the handlers see while serving k.
 func (h *Handler) newSession(k *call) callSession {
 	box := &rpc.Mailbox{Send: k.out.notify, Gone: k.gone, Log: h.opts.Logger}
+	if k.ID == nil {
+		box.Send = func([]byte) {} // a notification is answered without a word
+	}
 	request := &requestSession{client: k.client, box: box, out: k.out}
 	if k.client != nil {
 		request.id, request.URIs = k.client.id, &k.client.URIs

@@ -24,6 +24,9 @@ type Handler struct {
 	ctx    context.Context
 	cancel context.CancelFunc // of all calls
 
+	quiet   context.Context
+	silence context.CancelFunc // of all calls: nothing more is written for them
+
 	mu     sync.Mutex
 	calls  int
 	ended  bool
@@ -45,6 +48,7 @@ func New(s *server.MCPServer, opts *Options) *Handler {
 	}
 	h.end = sync.OnceFunc(func() { close(h.ending) })
 	h.ctx, h.cancel = context.WithCancel(context.Background())
+	h.quiet, h.silence = context.WithCancel(context.Background())
 	h.greet = sync.OnceFunc(func() {
 		if o.FirstMessage != nil {
 			o.FirstMessage()

@@ -23,6 +23,7 @@ type world struct {
 	*testing.T
 	handler *Handler
 	server  *httptest.Server
+	client  *http.Client
 	url     string
 	token   string
 	session string
@@ -42,7 +43,7 @@ func live(t *testing.T, s *server.MCPServer, opts *Options) *world {
 	srv := httptest.NewUnstartedServer(h)
 	srv.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)
 	srv.Start()
-	w := &world{T: t, handler: h, server: srv, url: srv.URL + "/mcp"}
+	w := &world{T: t, handler: h, server: srv, client: srv.Client(), url: srv.URL + "/mcp"}
 	t.Cleanup(func() {
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()
@@ -62,7 +63,7 @@ func newServer() *server.MCPServer {
 	})
 	s.AddTool(mcp.NewTool("count", mcp.WithNumber("to")), func(ctx context.Context, r mcp.CallToolRequest) (*mcp.CallToolResult, error) {
 		to := r.GetInt("to", 1)
-		for i := range to {
+		for i := 0; i < to && ctx.Err() == nil; i++ {
 			notifyProgress(ctx, r, i+1)
 		}
 		return mcp.NewToolResultText(fmt.Sprint(to)), nil
@@ -80,8 +81,11 @@ func notifyProgress(ctx context.Context, r mcp.CallToolRequest, n int) {
 	if r.Params.Meta == nil || r.Params.Meta.ProgressToken == nil {
 		return
 	}
-	_ = server.ServerFromContext(ctx).SendNotificationToClient(ctx, "notifications/progress",
-		map[string]any{"progressToken": r.Params.Meta.ProgressToken, "progress": n})
+	params := map[string]any{"progressToken": r.Params.Meta.ProgressToken, "progress": n}
+	if text := r.GetString("message", ""); text != "" {
+		params["message"] = text
+	}
+	_ = server.ServerFromContext(ctx).SendNotificationToClient(ctx, "notifications/progress", params)
 }
 
 // request is what the tests send; zero values are what a client does.
@@ -132,7 +136,7 @@ func (w *world) try(ctx context.Context, q request) (*http.Response, error) {
 	if q.host != "" {
 		r.Host = q.host
 	}
-	return w.server.Client().Do(r)
+	return w.client.Do(r)
 }
 
 // said is a whole response.
@@ -235,6 +239,9 @@ func modernProgress(id, tool, args, token string) request {
 	q.body = callBody(id, tool, args, modernMeta+`,"progressToken":`+token)
 	return q
 }
+
+// loud are arguments of count that no buffer of a connection holds the progress of.
+var loud = `{"to":3000,"message":"` + strings.Repeat("x", 10_000) + `"}`
 
 const initialize = `{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{"roots":{}},"clientInfo":{"name":"l","version":"1"}}}`
 

@@ -90,10 +90,14 @@ func (h *Handler) start(p *reply, k *call) bool {
 		h.busy(p, k.ID, errors.New("the server is ending"))
 		return false
 	}
-	stop := context.AfterFunc(h.ctx, k.cancel)
+	if k.ID == nil {
+		p.settle()
+	}
+	cancelled, silenced := context.AfterFunc(h.ctx, k.cancel), context.AfterFunc(h.quiet, k.silence)
 	release := k.done
 	k.done = func() {
-		stop()
+		cancelled()
+		silenced()
 		release()
 		h.finish()
 	}

@@ -64,7 +64,7 @@ func ended(ctx context.Context) context.Context {
 }
 
 // Shutdown ends the long streams, lets running calls go on until ctx ends, cancels those that are
-// left, and ends the sessions. Requests are refused from its beginning. It returns ctx.Err() when
+// left, gives them a moment for their last words, and ends the sessions. Requests are refused from its beginning. It returns ctx.Err() when
 // calls had to be cancelled. Calling it again waits in the same way.
 func (h *Handler) Shutdown(ctx context.Context) error {
 	h.mu.Lock()
@@ -83,11 +83,24 @@ func (h *Handler) Shutdown(ctx context.Context) error {
 		err = ctx.Err()
 	}
 	h.cancel()
+	if !h.wait(lastWords) {
+		h.silence()
+	}
 	h.sessions.close()
-	select {
-	case <-h.silent:
-	case <-time.After(lastWords):
+	if !h.wait(lastWords) {
 		h.opts.Logger.Warn("a handler ignores the end of its context")
 	}
 	return err
+}
+
+// wait waits for the end of all calls, for d at most.
+func (h *Handler) wait(d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-h.silent:
+		return true
+	case <-timer.C:
+		return false
+	}
 }

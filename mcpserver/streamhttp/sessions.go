@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -240,9 +242,13 @@ func (s *clientSession) close() {
 	for _, open := range s.streams {
 		streams = append(streams, open)
 	}
+	calls := slices.Collect(maps.Values(s.calls))
 	s.mu.Unlock()
 	s.end()
 	s.asks.Close()
+	for _, k := range calls {
+		k.silence()
+	}
 	for _, open := range streams {
 		open.close()
 	}

@@ -38,7 +38,8 @@ type host struct {
 func newHost(t *testing.T, opts *tasks.Options) *host {
 	t.Helper()
 	h := &host{t: t, backend: &taskstest.Backend{}}
-	h.server = server.NewMCPServer("host", "1", server.WithToolCapabilities(true), server.WithResourceCapabilities(true, true))
+	h.server = server.NewMCPServer("host", "1", server.WithToolCapabilities(true), server.WithResourceCapabilities(true, true),
+		server.WithExtensions(map[string]any{"com.example/other": map[string]any{}}))
 	h.backend.Mount(h.server)
 	t.Cleanup(h.backend.Close)
 	h.layer = tasks.New(h.backend, opts)

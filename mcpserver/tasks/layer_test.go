@@ -25,7 +25,7 @@ func TestDiscoverNamesTheExtension(t *testing.T) {
 	for range 2 {
 		r := h.send("server/discover", plain, "")
 		capabilities, _ := r.Result["capabilities"].(map[string]any)
-		if diff := cmp.Diff(map[string]any{"io.modelcontextprotocol/tasks": map[string]any{}}, capabilities["extensions"]); diff != "" {
+		if diff := cmp.Diff(map[string]any{"com.example/other": map[string]any{}, "io.modelcontextprotocol/tasks": map[string]any{}}, capabilities["extensions"]); diff != "" {
 			t.Errorf("extensions:\n%s", diff)
 		}
 		if capabilities["tools"] == nil || capabilities["tasks"] != nil {
@@ -120,7 +120,7 @@ func TestHowTasksEnd(t *testing.T) {
 // TestAQuickAnswerStaysOne: a tool that makes no task, a hint of the older form, an error.
 func TestAQuickAnswerStaysOne(t *testing.T) {
 	h := newHost(t, nil)
-	for _, more := range []string{"", `,"task":{"ttl":60000}`, `,"task":null`} {
+	for _, more := range []string{"", `,"task":{"ttl":60000}`, `,"task":null`, `,"task":7`} {
 		r := h.send("tools/call", takes, `"name":"greet","arguments":{"name":"Ada"}`+more)
 		if r.Error != nil || r.Result["taskId"] != nil || r.Result["resultType"] != "complete" || !strings.Contains(fmt.Sprint(r.Result["content"]), "Hello, Ada!") {
 			t.Errorf("greet%s: %+v", more, r)

@@ -56,6 +56,19 @@ func TestPushes(t *testing.T) {
 	})
 }
 
+// TestPushesToAClientThatCannotAsk show what its tasks/get would.
+func TestPushesToAClientThatCannotAsk(t *testing.T) {
+	bubble(t, nil, func(h *host) {
+		id := h.begin("confirm_delete", `{}`)
+		synctest.Wait()
+		l := h.listen(10, takes, fmt.Sprintf(`{"taskIds":[%q]}`, id))
+		l.acknowledged()
+		if push := l.task(); push["status"] != "working" || push["inputRequests"] != nil {
+			t.Errorf("pushed %v, want a task at work", push)
+		}
+	})
+}
+
 // TestAStreamOfTasksAlone stays open, although mcp-go has nothing to send on it; one of unknown tasks
 // has nothing to stay open for.
 func TestAStreamOfTasksAlone(t *testing.T) {

@@ -104,23 +104,26 @@ func TestKilledWhileItRecovers(t *testing.T) {
 }
 
 // TestATreeStaysWithinTheBudgetOfItsRoot kills the processes that work on a root,
-// three loops below it and five below each of those.
+// three loops below it and five below each of those, and on five loops of which
+// each stands below the one before.
 func TestATreeStaysWithinTheBudgetOfItsRoot(t *testing.T) {
 	trees := 1
 	if *all {
 		trees = 20
 	}
-	for n := range uint64(trees) {
-		start := seeded() + n
-		t.Run(fmt.Sprint("seed ", start), func(t *testing.T) {
-			report, dir, err := Tree(t.Context(), Options{Seed: start, Kills: 8})
-			t.Logf("%d calls made; %v", report.Paid, report)
-			if err != nil || len(report.Anomalies) > 0 || report.Loops != 19 || report.Paid < 20 {
-				t.Fatalf("%v\nkept in %s", err, dir)
-			}
-			if err := os.RemoveAll(dir); err != nil {
-				t.Log(err)
-			}
-		})
+	for shape, size := range map[string]int{"3,5": 19, "1,1,1,1": 5} {
+		for n := range uint64(trees) {
+			start := seeded() + n
+			t.Run(fmt.Sprint(shape, " seed ", start), func(t *testing.T) {
+				report, dir, err := Tree(t.Context(), Options{Seed: start, Kills: 8}, shape)
+				t.Logf("%d calls made; %v", report.Paid, report)
+				if err != nil || len(report.Anomalies) > 0 || report.Loops != size || report.Paid < 15 {
+					t.Fatalf("%v\nkept in %s", err, dir)
+				}
+				if err := os.RemoveAll(dir); err != nil {
+					t.Log(err)
+				}
+			})
+		}
 	}
 }

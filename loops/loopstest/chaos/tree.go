@@ -13,9 +13,10 @@ import (
 	"example.com/loop-mcp/loops/loopstest/chaos/audit"
 )
 
-// Tree makes a run with a tree of 1, 3 and 15 loops that share one budget
-// (cmd/tree). Two processes work on it and are killed.
-func Tree(ctx context.Context, opts Options) (report audit.Report, dir string, err error) {
+// Tree makes a run with a tree of loops that share one budget (cmd/tree). Two
+// processes work on it and are killed. Shape is how many loops stand below one, by
+// depth: "3,5" is 1, 3 and 15.
+func Tree(ctx context.Context, opts Options, shape string) (report audit.Report, dir string, err error) {
 	opts.Program = "unused"
 	w, err := newWorld(ctx, opts)
 	if err != nil {
@@ -31,7 +32,7 @@ func Tree(ctx context.Context, opts Options) (report audit.Report, dir string, e
 	var workers sync.WaitGroup
 	problems := make([]error, 2)
 	for n := range problems {
-		workers.Go(func() { problems[n] = w.treeWorker(ctx, program, uint64(n)) })
+		workers.Go(func() { problems[n] = w.treeWorker(ctx, uint64(n), program, "-dir", w.dir, "-shape", shape) })
 	}
 	workers.Wait()
 	if err := errors.Join(problems...); err != nil {
@@ -43,10 +44,10 @@ func Tree(ctx context.Context, opts Options) (report audit.Report, dir string, e
 
 // treeWorker starts one process after the other and kills them, until one ends by
 // itself because there is nothing left to do.
-func (w *world) treeWorker(ctx context.Context, program string, n uint64) error {
+func (w *world) treeWorker(ctx context.Context, n uint64, program string, args ...string) error {
 	random := w.random(n)
 	for ctx.Err() == nil {
-		cmd := exec.CommandContext(ctx, program, "-dir", w.dir)
+		cmd := exec.CommandContext(ctx, program, args...)
 		log, err := os.CreateTemp(filepath.Join(w.dir, "logs"), "tree-*.log")
 		if err != nil {
 			return err

@@ -287,3 +287,14 @@ func zed() *Client {
 
 // Next is what a person does after the client's configuration has changed.
 func (c *Client) Next() string { return c.next }
+
+// Key is the key of the file that holds the entries.
+func (c *Client) Key() string { return c.container }
+
+// Command is the client's own command that adds servers; empty: it has none.
+func (c *Client) Command() string {
+	if c.own == nil {
+		return ""
+	}
+	return strings.Join(append([]string{c.own.program}, c.own.add(User, Server{Name: "loop", Command: "loop-mcp"})...), " ")
+}

@@ -1,5 +1,5 @@
-// Command tree works on a tree of loops with a handler for a body: a root, three
-// below it, five below each of those. Each iteration makes one call that is
+// Command tree works on a tree of loops with a handler for a body, for example a
+// root, three below it, five below each of those. Each iteration makes one call that is
 // metered, and writes it to the effect log. It ends when all loops have settled.
 package main
 
@@ -12,6 +12,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -25,10 +27,8 @@ import (
 var (
 	dir    = flag.String("dir", "", "the folder of the run")
 	budget = flag.Int("budget", 40, "tool calls that the whole tree may make")
+	shape  = flag.String("shape", "3,5", "how many loops stand below one, by depth")
 )
-
-// widths are how many loops stand below one, by depth.
-var widths = []int{3, 5, 0}
 
 func main() {
 	flag.Parse()
@@ -56,6 +56,14 @@ func run(ctx context.Context) error {
 	}
 	defer store.Close()
 	t := &tree{store: store}
+	for width := range strings.SplitSeq(*shape, ",") {
+		n, err := strconv.Atoi(width)
+		if err != nil {
+			return fmt.Errorf("-shape: %w", err)
+		}
+		t.widths = append(t.widths, n)
+	}
+	t.widths = append(t.widths, 0)
 	t.parts = loops.Parts{Handlers: map[string]loops.Body{"node": loops.BodyFunc(t.node)}}
 	e := loops.New(store, t.parts, &loops.Options{Workers: 20, Logger: log})
 	ctx, stop := context.WithCancel(ctx)
@@ -75,6 +83,8 @@ func run(ctx context.Context) error {
 type tree struct {
 	store *kvstate.Store
 	parts loops.Parts
+
+	widths []int // how many loops stand below one, by depth
 }
 
 // over reports whether all loops have settled.
@@ -115,7 +125,7 @@ func (t *tree) node(ctx context.Context, turn loops.Turn) (loops.Result, error) 
 	if err := json.Unmarshal(turn.Config, &with); err != nil {
 		return loops.Result{}, loops.Permanent(err)
 	}
-	for n := range widths[with.Depth] {
+	for n := range t.widths[with.Depth] {
 		if err := t.start(ctx, turn.Loop, with.Depth+1, n); err != nil {
 			return loops.Result{}, loops.Transient(err, 10*time.Millisecond)
 		}

@@ -1,0 +1,43 @@
+package main
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"example.com/loop-mcp/cmd/loop-mcp/internal/clients"
+)
+
+// clientFiles is the table of what setup writes to on each system.
+func clientFiles(t *testing.T) string {
+	t.Helper()
+	var b strings.Builder
+	b.WriteString("| client | key | its own command | file |\n| --- | --- | --- | --- |\n")
+	for _, c := range clients.All() {
+		var files []string
+		for _, system := range []struct{ title, goos string }{{"Linux", "linux"}, {"macOS", "darwin"}, {"Windows", "windows"}} {
+			m := &clients.Machine{GOOS: system.goos, Glob: filepath.Glob, Env: func(name string) string {
+				return map[string]string{"HOME": "~", "USERPROFILE": "%USERPROFILE%", "APPDATA": "%APPDATA%", "LOCALAPPDATA": "%LOCALAPPDATA%"}[name]
+			}}
+			path, err := c.File(m, clients.User)
+			if err != nil {
+				t.Fatal(err)
+			}
+			files = append(files, fmt.Sprintf("%s `%s`", system.title, path))
+			if c.HasProject() && system.goos == "windows" {
+				project, err := c.File(&clients.Machine{GOOS: "linux"}, clients.Project)
+				if err != nil {
+					t.Fatal(err)
+				}
+				files = append(files, fmt.Sprintf("project `%s`", project))
+			}
+		}
+		own := "–"
+		if c.Command() != "" {
+			own = "`" + c.Command() + "`"
+		}
+		fmt.Fprintf(&b, "| %s: `%s` | `%s` | %s | %s |\n", c.Title, c.ID, c.Key(), own, strings.Join(files, ", "))
+	}
+	return b.String()
+}
