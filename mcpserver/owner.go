@@ -2,6 +2,7 @@ package mcpserver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"sync"
@@ -125,6 +126,19 @@ func (o *ownedEngine) listed(ctx context.Context, s loops.State) (bool, error) {
 	}
 }
 
+func (o *ownedEngine) Fork(ctx context.Context, r loops.ForkRequest) (loops.Outcome, error) {
+	_, missing := o.engine.Get(ctx, r.Loop)
+	if err := o.own(ctx, r.Loop); err != nil && (r.RequestID == "" || !errors.Is(missing, loops.ErrNotFound)) {
+		return loops.Outcome{}, err // the fork of a loop that is gone may be there, under its request id
+	}
+	r.Owner, r.SecretID = o.owner, true
+	out, err := o.engine.Fork(ctx, r)
+	if err == nil {
+		out.State, err = o.admit(ctx, out.State)
+	}
+	return out, err
+}
+
 func (o *ownedEngine) Start(ctx context.Context, r loops.StartRequest) (loops.Outcome, error) {
 	r.Owner, r.SecretID = o.owner, true
 	out, err := o.engine.Start(ctx, r)
@@ -137,22 +151,6 @@ func (o *ownedEngine) Start(ctx context.Context, r loops.StartRequest) (loops.Ou
 func (o *ownedEngine) DryRun(ctx context.Context, r loops.StartRequest) (loops.Spec, []string, error) {
 	r.Owner, r.SecretID = o.owner, true
 	return o.engine.DryRun(ctx, r)
-}
-
-// Fork is refused for the loops of others. An original that is gone is left to the
-// engine: the owner's own request id may name a fork of it.
-func (o *ownedEngine) Fork(ctx context.Context, r loops.ForkRequest) (loops.Outcome, error) {
-	if s, err := o.engine.Get(ctx, r.Loop); err == nil {
-		if _, err := o.admit(ctx, s); err != nil {
-			return loops.Outcome{}, err
-		}
-	}
-	r.Owner, r.SecretID = o.owner, true
-	out, err := o.engine.Fork(ctx, r)
-	if err == nil {
-		out.State, err = o.admit(ctx, out.State)
-	}
-	return out, err
 }
 
 func (o *ownedEngine) Do(ctx context.Context, id loops.ID, r loops.Request) (loops.Outcome, error) {
