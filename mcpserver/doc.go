@@ -89,4 +89,10 @@
 // and arguments, too; these are not in the text. An attention id is answered
 // once; the repeated request has an id made of the state, so that an answer that
 // is brought again changes nothing.
+//
+// # Tasks
+//
+// A wait that no call may last becomes a task where the client takes one: see
+// [NewTasks]. The task is the loop and nothing is stored besides, so whatever
+// shows loops shows it, and a crash takes it nowhere.
 package mcpserver

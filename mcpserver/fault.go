@@ -162,9 +162,7 @@ func (t *tools) fail(ctx context.Context, what string, err error, about map[stri
 		t.opts.Logger.ErrorContext(ctx, "request", "error_id", d.ID, "asked", what, "error", err)
 	}
 	f := &fault{code: faultCode(ctx, d.Code, about), message: d.Message, data: map[string]any{"code": d.Code}}
-	for key, value := range about {
-		f.data[key] = value
-	}
+	maps.Copy(f.data, about)
 	if len(d.Fields) > 0 {
 		f.data["fields"] = d.Fields
 	}
