@@ -47,7 +47,7 @@ func (g *gate) begin(w *world, q request) (resp chan *http.Response, leave conte
 	resp = make(chan *http.Response, 1)
 	go func() {
 		defer close(resp)
-		if r, err := w.try(ctx, q); err == nil {
+		if r, err := w.try(ctx, q); err == nil { //nolint:bodyclose // whoever takes it closes it
 			resp <- r
 		}
 	}()
@@ -59,7 +59,7 @@ func TestTheEndOfAModernConnectionIsACancellation(t *testing.T) {
 	for _, q := range []request{modernCall("1", "gate", `{"name":"a"}`), modernProgress("1", "gate", `{"name":"a"}`, "1")} {
 		g, s := newGate()
 		w := live(t, s, nil)
-		_, leave := g.begin(w, q)
+		_, leave := g.begin(w, q) //nolint:bodyclose // leave ends it
 		leave()
 		if got := <-g.ended; got != "a cancelled" {
 			t.Error(got)
@@ -72,7 +72,7 @@ func TestTheEndOfAnOlderConnectionIsNot(t *testing.T) {
 	g, s := newGate()
 	w := live(t, s, nil)
 	w.greet()
-	resp, leave := g.begin(w, request{body: callBody("1", "gate", `{"name":"a"}`, `"progressToken":1`)})
+	resp, leave := g.begin(w, request{body: callBody("1", "gate", `{"name":"a"}`, `"progressToken":1`)}) //nolint:bodyclose // it is, below
 	r := <-resp
 	next := events(r.Body)
 	next() // the empty one
