@@ -70,7 +70,7 @@ func (s State) learn(asked map[string]Verdict) State {
 		if !ok {
 			continue
 		}
-		v.Iteration, v.Pass, v.Kind = s.Iteration, s.Pass, l.cond.Kind
+		v.Iteration, v.Pass, v.Kind, v.Members = s.Iteration, s.Pass, l.cond.Kind, []string{l.path}
 		if v.Usage != (Usage{}) { // else its calls went through the meter, or there were none
 			s.spend(roleOf(l.cond.Kind), v.Model, v.Usage)
 		}

@@ -86,6 +86,9 @@ func (e *Engine) Fork(ctx context.Context, r ForkRequest) (Outcome, error) {
 		origin.Warnings = append(origin.Warnings, warning)
 	}
 	origin.Base = then.base(memory)
+	if origin.Owner, err = e.ownerBelow(ctx, origin.Owner); err != nil {
+		return Outcome{}, err
+	}
 	out, err := e.found(ctx, origin, e.names(r.SecretID || l.ID.Secret()), func(id ID) State { return branched(id, origin) })
 	if err == nil && out.Reused && r.Iteration != nil && *r.Iteration != out.Origin.Forked.Iteration {
 		return Outcome{}, requestConflict(out.State)

@@ -18,8 +18,8 @@ func (l Loop) iteration(n int) (Iteration, bool) {
 	return Iteration{}, false
 }
 
-// memoryAt is what the body kept after iteration n.
-func (l Loop) memoryAt(n int) json.RawMessage {
+// MemoryAt is what the body kept after iteration n: of that one or an earlier one.
+func (l Loop) MemoryAt(n int) json.RawMessage {
 	memory := l.Origin.base().Memory
 	for _, it := range l.Iterations {
 		if it.Iteration > n {

@@ -244,7 +244,8 @@ type Handled struct {
 type Verdict struct {
 	Iteration    int       `json:"iteration"`
 	Pass         int       `json:"pass"`
-	Kind         string    `json:"kind"` // the condition's kind; for the whole: the kind that decided
+	Kind         string    `json:"kind"`              // the condition's kind; for the whole: the kind that decided
+	Members      []string  `json:"members,omitempty"` // the condition's place in until, such as all[0]; for the whole: of those that decided
 	Met          bool      `json:"met"`
 	Reason       string    `json:"reason,omitempty"`
 	Impossible   bool      `json:"impossible,omitempty"` // no work can meet it: blocked.impossible

@@ -116,7 +116,7 @@ func (t *transcript) talk(talker Talker, it Iteration) (said []Utterance, found 
 		return nil, false, nil
 	}
 	if t.known != it.Iteration-1 {
-		if t.before, err = t.conversation(talker, t.l.memoryAt(it.Iteration-1)); err != nil {
+		if t.before, err = t.conversation(talker, t.l.MemoryAt(it.Iteration-1)); err != nil {
 			return nil, false, err
 		}
 	}

@@ -138,6 +138,16 @@ func gather(into []leaf, path string, c Condition, results map[string]Verdict) [
 	return append(into, leaf{path: path, cond: c})
 }
 
+// Member returns the condition at a place that [Verdict].Members names.
+func (s Spec) Member(path string) (Condition, bool) {
+	for _, l := range s.until().leaves() {
+		if l.path == path {
+			return l.cond, true
+		}
+	}
+	return Condition{}, false
+}
+
 // leaves lists every condition of the tree.
 func (u Until) leaves() []leaf {
 	var all []leaf
@@ -180,7 +190,7 @@ func decision(met bool, by []string, results map[string]Verdict) Verdict {
 	if len(by) == 0 { // not decided: what is known speaks
 		by = slices.Sorted(maps.Keys(results))
 	}
-	sum := Verdict{Met: met, SelfReported: len(by) > 0}
+	sum := Verdict{Met: met, SelfReported: len(by) > 0, Members: slices.Clone(by)}
 	heaviest := -1
 	var reasons, feedback []string
 	for _, path := range by {

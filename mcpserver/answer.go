@@ -33,6 +33,7 @@ type Answer struct {
 	WaitingUntil    time.Time           `json:"waiting_until,omitzero"` // waiting: when it goes on
 	Why             string              `json:"why,omitempty"`          // queued: what is missing; live: what is about to happen
 	RunsWhile       string              `json:"runs_while,omitempty"`
+	ForkedFrom      *ForkedFrom         `json:"forked_from,omitempty"` // with limits
 	CreatedAt       time.Time           `json:"created_at,omitzero"`
 	UpdatedAt       time.Time           `json:"updated_at,omitzero"`
 
@@ -47,6 +48,13 @@ type Answer struct {
 	NextPage       string `json:"next_page,omitempty"`                      // loop_inspect: empty at the end
 
 	Next string `json:"next"`
+}
+
+// ForkedFrom says where a fork began: after that iteration of a loop, which may be
+// gone; 0 is before its first one.
+type ForkedFrom struct {
+	LoopID    loops.ID `json:"loop_id"`
+	Iteration int      `json:"iteration"`
 }
 
 // Verdict is the last verdict of the loop's stop conditions together.

@@ -16,45 +16,63 @@ import (
 type startArgs struct {
 	Goal          string            `json:"goal,omitempty" jsonschema_description:"What must be true at the end"`
 	Body          *loops.BodySpec   `json:"body,omitempty" jsonschema_description:"Who works; left out: you, {\"kind\":\"client\"}"`
-	Until         *loops.Until      `json:"until,omitempty" jsonschema_description:"When the goal is met: all or any, e.g. {\"any\":[{\"kind\":\"claim\"}]}"`
+	Until         *loops.Until      `json:"until,omitempty" jsonschema_description:"When the goal is met, e.g. {\"any\":[{\"kind\":\"claim\"}]}"`
 	Limits        loops.Limits      `json:"limits,omitzero" jsonschema_description:"Hard caps, e.g. {\"max_passes\":5}"`
 	Context       string            `json:"context,omitempty" jsonschema_description:"Background"`
-	Protect       []string          `json:"protect,omitempty" jsonschema_description:"Globs of files not to change"`
+	Protect       []string          `json:"protect,omitempty" jsonschema_description:"Globs never to change"`
 	Delay         loops.Duration    `json:"delay,omitempty" jsonschema_description:"Between iterations (\"1s\")"`
 	Retry         loops.Retry       `json:"retry,omitzero" jsonschema_description:"max_attempts, initial, max, on_crash"`
-	Stall         *loops.Stall      `json:"stall,omitempty" jsonschema_description:"{\"passes\":3} without progress; 0: off"`
+	Stall         *loops.Stall      `json:"stall,omitempty" jsonschema_description:"{\"passes\":3}; 0: off"`
 	AnswerTimeout loops.Duration    `json:"answer_timeout,omitempty" jsonschema_description:"For a person (\"24h\")"`
 	Result        string            `json:"result,omitempty" jsonschema:"enum=last,enum=best" jsonschema_description:"Which output counts"`
-	Name          string            `json:"name,omitempty" jsonschema_description:"First part of the id"`
-	LoopFile      string            `json:"loop_file,omitempty" jsonschema_description:"By name; of the above only limits then"`
+	Name          string            `json:"name,omitempty" jsonschema_description:"Begins the id"`
+	LoopFile      string            `json:"loop_file,omitempty" jsonschema_description:"Its name; of the above only limits"`
 	Inputs        map[string]any    `json:"inputs,omitempty" jsonschema_description:"Of the loop file"`
 	Labels        map[string]string `json:"labels,omitempty" jsonschema_description:"To find it by"`
 	RequestID     string            `json:"request_id,omitempty" jsonschema_description:"Same id, same loop"`
 	WaitSeconds   *int              `json:"wait_seconds,omitempty" jsonschema_description:"0, at most 50"`
-	DryRun        bool              `json:"dry_run,omitempty" jsonschema_description:"Check, store nothing"`
+	DryRun        bool              `json:"dry_run,omitempty" jsonschema_description:"Store nothing"`
 }
 
 type waitArgs struct {
-	LoopID      string        `json:"loop_id" jsonschema_description:"The loop"`
+	LoopID      string        `json:"loop_id" jsonschema_description:"Its id"`
 	Cursor      uint64        `json:"cursor,omitempty" jsonschema_description:"Events after it (0)"`
 	WaitSeconds *int          `json:"wait_seconds,omitempty" jsonschema_description:"20, up to 50"`
-	For         loops.WaitFor `json:"for,omitempty" jsonschema:"enum=change,enum=attention,enum=settled" jsonschema_description:"attention (default): your_turn, needs_input, paused or settled"`
+	For         loops.WaitFor `json:"for,omitempty" jsonschema:"enum=change,enum=attention,enum=settled" jsonschema_description:"attention (default): your_turn, needs_input, paused, settled"`
 }
 
 type inspectArgs struct {
-	LoopID    string `json:"loop_id" jsonschema_description:"The loop"`
-	View      string `json:"view,omitempty" jsonschema:"enum=summary,enum=output,enum=iterations,enum=iteration,enum=verdicts,enum=events,enum=usage,enum=spec,enum=why,enum=transcript,enum=live" jsonschema_description:"What items show"`
-	Iteration *int   `json:"iteration,omitempty" jsonschema_description:"For output, iteration, verdicts, transcript"`
-	CompareTo any    `json:"compare_to,omitempty" jsonschema:"-"`
-	Page      string `json:"page,omitempty" jsonschema_description:"From next_page"`
-	Limit     *int   `json:"limit,omitempty" jsonschema_description:"Items (20, up to 100)"`
-	MaxChars  *int   `json:"max_chars,omitempty" jsonschema_description:"Size of all items"`
+	LoopID    string `json:"loop_id" jsonschema_description:"Its id"`
+	View      string `json:"view,omitempty" jsonschema:"enum=summary,enum=output,enum=iterations,enum=iteration,enum=verdicts,enum=events,enum=usage,enum=spec,enum=why,enum=transcript,enum=diff,enum=live" jsonschema_description:"What items are"`
+	Iteration *int   `json:"iteration,omitempty" jsonschema_description:"Which one (the last)"`
+	CompareTo any    `json:"compare_to,omitempty" jsonschema:"type=string" jsonschema_description:"diff: \"3\", or \"other-id/3\""`
+	Page      string `json:"page,omitempty" jsonschema_description:"next_page"`
+	Limit     *int   `json:"limit,omitempty" jsonschema_description:"20, up to 100"`
+	MaxChars  *int   `json:"max_chars,omitempty" jsonschema_description:"Of all items"`
 }
 
+type forkArgs struct {
+	LoopID    string     `json:"loop_id" jsonschema_description:"The original"`
+	Iteration *int       `json:"iteration,omitempty" jsonschema_description:"After which (the last); 0: afresh"`
+	Goal      string     `json:"goal,omitempty" jsonschema_description:"Another one"`
+	Body      *bodyArgs  `json:"body,omitempty" jsonschema_description:"As in loop_start"`
+	Until     *untilArgs `json:"until,omitempty" jsonschema_description:"As in loop_start"`
+	Limits    limitsArgs `json:"limits,omitzero" jsonschema_description:"Those that differ"`
+	Message   string     `json:"message,omitempty" jsonschema_description:"Guidance"`
+	RequestID string     `json:"request_id,omitempty" jsonschema_description:"Same id, same fork"`
+}
+
+// bodyArgs and untilArgs are a body and stop conditions that a schema names and
+// loop_start describes.
+type (
+	bodyArgs  loops.BodySpec
+	untilArgs loops.Until
+)
+
 type continueArgs struct {
-	LoopID      string          `json:"loop_id" jsonschema_description:"The loop"`
-	Action      string          `json:"action,omitempty" jsonschema:"enum=submit,enum=answer,enum=steer,enum=resume,enum=reopen" jsonschema_description:"Left out: output submits; message answers a pending question, else steers; nothing resumes"`
-	AttentionID string          `json:"attention_id,omitempty" jsonschema_description:"attention.id; needed to submit"`
+	LoopID      string          `json:"loop_id" jsonschema_description:"Its id"`
+	Action      string          `json:"action,omitempty" jsonschema:"enum=submit,enum=answer,enum=steer,enum=resume,enum=reopen" jsonschema_description:"Left out: output submits, message answers or steers, nothing resumes"`
+	AttentionID string          `json:"attention_id,omitempty" jsonschema_description:"attention.id"`
 	Output      *string         `json:"output,omitempty" jsonschema_description:"submit: your result, in full"`
 	Done        *bool           `json:"done,omitempty" jsonschema_description:"submit: attempt finished (true)"`
 	Memory      json.RawMessage `json:"memory,omitempty" jsonschema_description:"submit: notes for your next brief"`
@@ -77,21 +95,21 @@ type usageArgs struct {
 type limitsArgs loops.Limits
 
 type approveArgs struct {
-	LoopID      string     `json:"loop_id" jsonschema_description:"The loop"`
+	LoopID      string     `json:"loop_id" jsonschema_description:"Its id"`
 	Decision    string     `json:"decision" jsonschema:"enum=approve,enum=deny,enum=set_limits" jsonschema_description:"What the user decided"`
-	AttentionID string     `json:"attention_id,omitempty" jsonschema_description:"approve, deny: attention.id"`
+	AttentionID string     `json:"attention_id,omitempty" jsonschema_description:"attention.id"`
 	Message     string     `json:"message,omitempty" jsonschema_description:"deny: what is wrong"`
-	Limits      limitsArgs `json:"limits,omitzero" jsonschema_description:"set_limits: as in loop_start, e.g. {\"max_cost_usd\":5}"`
+	Limits      limitsArgs `json:"limits,omitzero" jsonschema_description:"set_limits, e.g. {\"max_cost_usd\":5}"`
 }
 
 type pauseArgs struct {
-	LoopID string `json:"loop_id" jsonschema_description:"The loop"`
-	Reason string `json:"reason,omitempty" jsonschema_description:"Kept with it"`
+	LoopID string `json:"loop_id" jsonschema_description:"Its id"`
+	Reason string `json:"reason,omitempty" jsonschema_description:"Why"`
 }
 
 type cancelArgs struct {
-	LoopID      string `json:"loop_id" jsonschema_description:"The loop"`
-	Reason      string `json:"reason,omitempty" jsonschema_description:"Kept with it"`
+	LoopID      string `json:"loop_id" jsonschema_description:"Its id"`
+	Reason      string `json:"reason,omitempty" jsonschema_description:"Why"`
 	Mode        string `json:"mode,omitempty" jsonschema:"enum=graceful,enum=now" jsonschema_description:"graceful by default"`
 	WaitSeconds *int   `json:"wait_seconds,omitempty" jsonschema_description:"10, up to 50"`
 }
@@ -99,8 +117,8 @@ type cancelArgs struct {
 type listArgs struct {
 	Status []loops.Status    `json:"status,omitempty" jsonschema_description:"Only these, e.g. [\"your_turn\"]"`
 	Labels map[string]string `json:"labels,omitempty" jsonschema_description:"Only with all of these"`
-	Limit  *int              `json:"limit,omitempty" jsonschema_description:"Items (20, up to 100)"`
-	Page   string            `json:"page,omitempty" jsonschema_description:"From next_page"`
+	Limit  *int              `json:"limit,omitempty" jsonschema_description:"20, up to 100"`
+	Page   string            `json:"page,omitempty" jsonschema_description:"next_page"`
 }
 
 // problems gathers what is wrong with a tool's arguments.

@@ -160,6 +160,29 @@ var badInputs = []badInput{
 	{"loop_approve", `{"loop_id":"draft-0001","decision":"set_limits","limits":{"max_passes":0}}`, says("limits.max_passes", "at least 1")},
 	{"loop_approve", `{"loop_id":"draft-0001","decision":"set_limits","limits":{"max_passes":3},"attention_id":"it-1"}`, says("attention_id", "set_limits")},
 
+	{"loop_fork", `{}`, says("loop_id", "missing")},
+	{"loop_fork", `{"loop_id":"none-aaaa"}`, says("none-aaaa", "draft-0001")},
+	{"loop_fork", `{"loop_id":"../etc"}`, says("loop_id")},
+	{"loop_fork", `{"loop_id":"draft-0001","iteration":-1}`, says("iteration", "at least 0")},
+	{"loop_fork", `{"loop_id":"draft-0001","iteration":1}`, says("iteration", "none is committed yet")},
+	{"loop_fork", `{"loop_id":"draft-0001","iteration":"last"}`, says("iteration", "last")},
+	{"loop_fork", `{"loop_id":"draft-0001","goal":" "}`, says("goal", "missing")},
+	{"loop_fork", `{"loop_id":"draft-0001","goal":` + long(1<<20) + `}`, says("goal", "65536")},
+	{"loop_fork", `{"loop_id":"draft-0001","goal":"{{ inputs.x }}"}`, says("goal", "inputs.x")},
+	{"loop_fork", `{"loop_id":"draft-0001","body":"client"}`, says("body", `"client"`)},
+	{"loop_fork", `{"loop_id":"draft-0001","body":{"kind":"client","rnu":["ls"]}}`, says("body.rnu", "run")},
+	{"loop_fork", `{"loop_id":"draft-0001","body":{"kind":"handler","name":"nobody"}}`, says("body.name", "nobody")},
+	{"loop_fork", `{"loop_id":"draft-0001","until":{}}`, says("until")},
+	{"loop_fork", `{"loop_id":"draft-0001","until":{"all":[{"kind":"humn"}]}}`, says("until.all[0]", "human")},
+	{"loop_fork", `{"loop_id":"draft-0001","limits":{"max_passes":0}}`, says("limits.max_passes", "at least 1")},
+	{"loop_fork", `{"loop_id":"draft-0001","limits":{"max_money":1}}`, says("limits.max_money")},
+	{"loop_fork", `{"loop_id":"draft-0001","limits":{"max_duration":60}}`, says("limits.max_duration", `"90s"`)},
+	{"loop_fork", `{"loop_id":"draft-0001","message":7}`, says("message")},
+	{"loop_fork", `{"loop_id":"draft-0001","message":"  "}`, says("message", "empty")},
+	{"loop_fork", `{"loop_id":"draft-0001","message":` + long(70_000) + `}`, says("message", "65536")},
+	{"loop_fork", `{"loop_id":"draft-0001","request_id":` + long(500) + `}`, says("request_id")},
+	{"loop_fork", `{"loop_id":"draft-0001","contxt":"x"}`, says("contxt")},
+
 	{"loop_pause", `{"loop_id":"draft-0001","reason":` + long(1001) + `}`, says("reason", "1000")},
 	{"loop_pause", `{"loop_id":"draft-0001","wait_seconds":1}`, says("wait_seconds")},
 	{"loop_cancel", `{"loop_id":"draft-0001","mode":"hard"}`, says("mode", "graceful, now")},
@@ -297,7 +320,7 @@ func FuzzArguments(f *testing.F) {
 			f.Add([]byte(tt.args))
 		}
 	}
-	all := []checker{&startArgs{}, &waitArgs{}, &inspectArgs{}, &continueArgs{}, &approveArgs{}, &pauseArgs{}, &cancelArgs{}, &listArgs{}}
+	all := []checker{&startArgs{}, &waitArgs{}, &inspectArgs{}, &continueArgs{}, &forkArgs{}, &approveArgs{}, &pauseArgs{}, &cancelArgs{}, &listArgs{}}
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		for _, into := range all {
 			err := decode(raw, into)

@@ -136,7 +136,7 @@ func (t *tools) completePrompt(ctx context.Context, name string, arg mcp.Complet
 	}
 	f, err := t.findPrompt(ctx, name)
 	if err != nil { // loop files come and go; there is nothing to complete
-		return completion([]string{}, 0), nil
+		return completion([]string{}, 0), nil //nolint:nilerr // no file, no values
 	}
 	in, ok := f.Spec.Inputs[arg.Name]
 	if !ok {

@@ -33,6 +33,10 @@ func (f *fakeEngine) DryRun(_ context.Context, r loops.StartRequest) (loops.Spec
 	return r.Spec, nil, f.err
 }
 
+func (f *fakeEngine) Fork(context.Context, loops.ForkRequest) (loops.Outcome, error) {
+	return loops.Outcome{State: f.state}, f.err
+}
+
 func (f *fakeEngine) Do(_ context.Context, _ loops.ID, r loops.Request) (loops.Outcome, error) {
 	f.asked = r
 	return loops.Outcome{State: f.state}, f.err

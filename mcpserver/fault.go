@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 
 	"example.com/loop-mcp/loops"
@@ -134,9 +135,7 @@ func (t *tools) fail(ctx context.Context, what string, err error, about map[stri
 		t.opts.Logger.ErrorContext(ctx, "request", "error_id", d.ID, "asked", what, "error", err)
 	}
 	f := &fault{code: faultCode(ctx, d.Code, about), message: d.Message, data: map[string]any{"code": d.Code}}
-	for key, value := range about {
-		f.data[key] = value
-	}
+	maps.Copy(f.data, about)
 	if len(d.Fields) > 0 {
 		f.data["fields"] = d.Fields
 	}

@@ -23,12 +23,13 @@ const (
 	viewSpec       = "spec"
 	viewWhy        = "why"
 	viewTranscript = "transcript"
+	viewDiff       = "diff"
 	viewLive       = "live"
 )
 
 var (
-	views      = []string{viewSummary, viewOutput, viewIterations, viewIteration, viewVerdicts, viewEvents, viewUsage, viewSpec, viewWhy, viewTranscript, viewLive}
-	pagedViews = []string{viewOutput, viewIterations, viewVerdicts, viewEvents, viewTranscript}
+	views      = []string{viewSummary, viewOutput, viewIterations, viewIteration, viewVerdicts, viewEvents, viewUsage, viewSpec, viewWhy, viewTranscript, viewDiff, viewLive}
+	pagedViews = []string{viewOutput, viewIterations, viewVerdicts, viewEvents, viewUsage, viewTranscript, viewDiff}
 )
 
 // The sizes of what the views show, in bytes of JSON: a list of items, one
@@ -48,11 +49,13 @@ func (a *inspectArgs) check() error {
 	p.between("limit", a.Limit, 1, maxItems)
 	p.between("max_chars", a.MaxChars, leastChars, mostChars)
 	known := a.View == "" || slices.Contains(views, a.View)
-	if known && a.Iteration != nil && !slices.Contains([]string{viewOutput, viewIteration, viewVerdicts, viewTranscript}, a.View) {
-		p.add("iteration", "has a meaning for the views output, iteration, verdicts and transcript, not for %s", orElse(a.View, viewSummary))
+	if known && a.Iteration != nil && !slices.Contains([]string{viewOutput, viewIteration, viewVerdicts, viewTranscript, viewDiff}, a.View) {
+		p.add("iteration", "has a meaning for the views output, iteration, verdicts, transcript and diff, not for %s", orElse(a.View, viewSummary))
 	}
-	if a.CompareTo != nil {
-		p.add("compare_to", "has no meaning here: no view compares two loops; inspect them one after the other")
+	if known && a.CompareTo != nil && a.View != viewDiff {
+		p.add("compare_to", "belongs to the view diff, not to %s", orElse(a.View, viewSummary))
+	} else if _, err := comparedTo(a.CompareTo); err != nil {
+		p = append(p, err)
 	}
 	if _, err := pageStart(a.View, a.Page); known && err != nil {
 		p = append(p, err)
@@ -121,7 +124,7 @@ func (t *tools) inspect(ctx context.Context, _ *call, a inspectArgs) (any, error
 func (a *inspectArgs) window() window {
 	w := window{limit: 20, chars: maxItemsText}
 	w.start, _ = pageStart(a.View, a.Page)
-	if a.View == viewOutput || a.View == viewIteration || a.View == viewSpec || a.View == viewTranscript {
+	if a.View == viewOutput || a.View == viewIteration || a.View == viewSpec || a.View == viewTranscript || a.View == viewDiff {
 		w.chars = maxSpec
 	}
 	if a.MaxChars != nil {
@@ -144,9 +147,9 @@ func (t *tools) view(ctx context.Context, e engineAPI, s loops.State, a inspectA
 	case viewSpec:
 		return page{items: []any{shortSpec(s.Origin.Spec, w.chars)}}, nil
 	case viewUsage:
-		return page{items: usageItems(s)}, nil
-	case viewWhy:
-		return page{items: []whyItem{why(s, t.person())}}, nil
+		return usagePage(s, w), nil
+	case viewDiff:
+		return t.diffPage(ctx, e, s.ID, a, w)
 	case viewLive:
 		items, err := liveItems(ctx, e, s, w)
 		return page{items: items}, err
@@ -160,6 +163,8 @@ func (t *tools) view(ctx context.Context, e engineAPI, s loops.State, a inspectA
 		return page{}, err
 	}
 	switch a.View {
+	case viewWhy:
+		return page{items: []whyItem{why(l, t.person())}}, nil
 	case viewIterations:
 		return iterationsPage(l, w), nil
 	case viewIteration:

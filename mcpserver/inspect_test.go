@@ -62,7 +62,7 @@ func TestInspectViews(t *testing.T) {
 		view("verdicts", "iteration", 2).want(t, "items.0.iteration", 2, "items.1", nil)
 		view("events").want(t, "items.0.type", "created", "items.0.cursor", 1)
 		view("spec").want(t, "items.0.goal", "say ok", "items.0.limits.max_passes", 4, "items.0.spec_truncated", nil)
-		view("why").want(t, "items.0.status", "completed", "items.0.reason", "goal.predicate", "items.0.rule", stopRules[loops.GoalPredicate])
+		view("why").want(t, "items.0.status", "completed", "items.0.reason", "goal.predicate", "items.0.rule", stopRules[loops.GoalPredicate]+" Decisive: until.all[0] (contains).")
 		view("live").want(t, "items", []any{})
 
 		want := map[string][]string{

@@ -2,6 +2,7 @@ package mcpserver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"sync"
@@ -38,6 +39,11 @@ type remoteEngine struct{ engineAPI }
 func (r *remoteEngine) Start(ctx context.Context, q loops.StartRequest) (loops.Outcome, error) {
 	q.SecretID = true
 	return r.engineAPI.Start(ctx, q)
+}
+
+func (r *remoteEngine) Fork(ctx context.Context, q loops.ForkRequest) (loops.Outcome, error) {
+	q.SecretID = true
+	return r.engineAPI.Fork(ctx, q)
 }
 
 // ownedEngine is the part of an engine that belongs to one owner, for one call.
@@ -118,6 +124,19 @@ func (o *ownedEngine) listed(ctx context.Context, s loops.State) (bool, error) {
 			return false, nil
 		}
 	}
+}
+
+func (o *ownedEngine) Fork(ctx context.Context, r loops.ForkRequest) (loops.Outcome, error) {
+	_, missing := o.engine.Get(ctx, r.Loop)
+	if err := o.own(ctx, r.Loop); err != nil && (r.RequestID == "" || !errors.Is(missing, loops.ErrNotFound)) {
+		return loops.Outcome{}, err // the fork of a loop that is gone may be there, under its request id
+	}
+	r.Owner, r.SecretID = o.owner, true
+	out, err := o.engine.Fork(ctx, r)
+	if err == nil {
+		out.State, err = o.admit(ctx, out.State)
+	}
+	return out, err
 }
 
 func (o *ownedEngine) Start(ctx context.Context, r loops.StartRequest) (loops.Outcome, error) {

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"example.com/loop-mcp/loops"
 )
@@ -45,6 +46,10 @@ var everyTool = []struct{ tool, args string }{
 	{"loop_approve", `{"loop_id":%q,"decision":"approve","attention_id":"a-1"}`},
 	{"loop_pause", `{"loop_id":%q}`},
 	{"loop_cancel", `{"loop_id":%q}`},
+	{"loop_fork", `{"loop_id":%q}`},
+	{"loop_fork", `{"loop_id":%q,"request_id":"again","message":"mine"}`},
+	{"loop_inspect", `{"loop_id":%q,"view":"transcript"}`},
+	{"loop_inspect", `{"loop_id":%q,"view":"diff"}`},
 }
 
 // TestLoopsOfAnotherTokenAreUnknown to every tool: the answer is that for an id
@@ -93,6 +98,40 @@ func TestListsShowTheOwnersLoops(t *testing.T) {
 				if !strings.Contains(r.text, id) {
 					t.Errorf("%s does not see %s: %s", name, id, r.text)
 				}
+			}
+		}
+	})
+}
+
+// TestSubscribersAreToldOfTheirOwnLoops: that something happened is told to its
+// owner alone, too.
+func TestSubscribersAreToldOfTheirOwnLoops(t *testing.T) {
+	inEras(t, func(t *testing.T, modern bool) {
+		w := newWorld(t, nil, nil)
+		mine, theirs := w.startAs("ann", ""), w.startAs("bob", "")
+		p := dialAs(t, w.s, modern, "ann")
+		if modern {
+			p.listen(`{"resourceSubscriptions":["loop://` + mine + `","loop://` + theirs + `","` + recentURI + `"],"resourcesListChanged":true}`)
+		} else {
+			p.ask("resources/list", `{}`)
+			for _, uri := range []string{"loop://" + mine, "loop://" + theirs, recentURI} {
+				p.ask("resources/subscribe", `{"uri":"`+uri+`"}`)
+			}
+		}
+		time.Sleep(5 * time.Second)
+		before := len(p.told)
+		w.change(theirs, 3, 2*time.Second)
+		w.startAs("bob", "")
+		time.Sleep(5 * time.Second)
+		if len(p.told) != before {
+			t.Errorf("ann was told of bob's loops: %+v", p.told[before:])
+		}
+		w.change(mine, 1, 2*time.Second)
+		w.startAs("ann", "")
+		time.Sleep(5 * time.Second)
+		for _, uri := range []string{"loop://" + mine, recentURI} {
+			if len(p.updates(uri)) == 0 {
+				t.Errorf("ann was not told of %s: %+v", uri, p.told)
 			}
 		}
 	})

@@ -18,6 +18,9 @@ import (
 func inputSchema(args any) json.RawMessage {
 	s := reflectWith(args, flat)
 	shorten(s, "")
+	for p := s.Properties.Oldest(); p != nil; p = p.Next() {
+		open(p.Value)
+	}
 	return mustJSON(s)
 }
 
@@ -38,8 +41,8 @@ func flat(t reflect.Type) *jsonschema.Schema {
 		return &jsonschema.Schema{Type: "integer"}
 	case reflect.TypeFor[loops.USD]():
 		return &jsonschema.Schema{Type: "number"}
-	case reflect.TypeFor[json.RawMessage](), reflect.TypeFor[map[string]any](), reflect.TypeFor[loops.Retry](),
-		reflect.TypeFor[loops.Stall](), reflect.TypeFor[usageArgs](), reflect.TypeFor[limitsArgs](),
+	case reflect.TypeFor[json.RawMessage](), reflect.TypeFor[map[string]string](), reflect.TypeFor[map[string]any](), reflect.TypeFor[loops.Retry](),
+		reflect.TypeFor[loops.Stall](), reflect.TypeFor[usageArgs](), reflect.TypeFor[limitsArgs](), reflect.TypeFor[bodyArgs](), reflect.TypeFor[untilArgs](),
 		reflect.TypeFor[loops.Criterion](), reflect.TypeFor[loops.Look]():
 		return &jsonschema.Schema{Type: "object"}
 	case reflect.TypeFor[loops.Until]():
@@ -135,24 +138,36 @@ func shorten(s *jsonschema.Schema, path string) {
 	}
 }
 
+// open leaves it to the decoder to name unknown members of an argument: it does
+// so anyway, and saying it here takes bytes.
+func open(s *jsonschema.Schema) {
+	s.AdditionalProperties = nil
+	for p := s.Properties.Oldest(); p != nil; p = p.Next() {
+		open(p.Value)
+	}
+	if s.Items != nil {
+		open(s.Items)
+	}
+}
+
 var shortTexts = map[string]string{
-	"body.kind":    "agent, client, command, handler",
-	"body.prompt":  "client, agent: own brief",
-	"body.model":   "agent: e.g. smart",
-	"body.system":  "agent: standing instructions",
-	"body.tools":   "agent: e.g. files__*",
-	"body.history": "agent: fresh or all",
-	"body.run":     "command: argv, no shell",
-	"body.stdin":   "command: own input",
-	"body.cwd":     "command: folder",
-	"body.env":     "command: variables",
-	"body.usage":   "command: none, json, (claude|codex|gemini|opencode)-json",
-	"body.resume":  "command: e.g. --resume",
-	"body.name":    "handler: its name",
-	"body.with":    "handler: settings",
+	"body.kind":    "client: prompt. command: run to resume. agent: prompt to history. handler: name, with",
+	"body.prompt":  "Own brief",
+	"body.model":   "E.g. smart",
+	"body.system":  "Standing instructions",
+	"body.tools":   "E.g. files__*",
+	"body.history": "fresh or all",
+	"body.run":     "argv, no shell",
+	"body.stdin":   "Own input",
+	"body.cwd":     "Folder",
+	"body.env":     "Variables",
+	"body.usage":   "none, json, (claude|codex|gemini|opencode)-json",
+	"body.resume":  "E.g. --resume",
+	"body.name":    "Of the handler",
+	"body.with":    "Its settings",
 
 	"until.check_first":    "Ask before pass 1",
-	"until.any":            "One must hold; as in all",
+	"until.any":            "One must hold",
 	"until.all":            "All must hold",
 	"until.all.kind":       "predicate, command, judge, human, claim",
 	"until.all.expression": "predicate: CEL, e.g. output.contains('ok')",
@@ -166,10 +181,10 @@ var shortTexts = map[string]string{
 	"until.all.model":      "judge: e.g. fast",
 	"until.all.votes":      "judge: 2",
 	"until.all.not":        "Negated",
-	"until.all.any":        "Nested group",
-	"until.all.all":        "Nested group",
+	"until.all.any":        "Group",
+	"until.all.all":        "Group",
 
-	"limits.max_iterations":    "Starts, retries too (50)",
+	"limits.max_iterations":    "Starts (50)",
 	"limits.max_passes":        "Attempts (10)",
 	"limits.max_duration":      `Wall clock ("24h")`,
 	"limits.max_active":        `Working time ("2h")`,

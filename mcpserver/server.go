@@ -82,6 +82,7 @@ func newServer(open func(context.Context) (engineAPI, error), opts *Options) *se
 		server.WithPromptCompletionProvider(t),
 		server.WithResourceCompletionProvider(t),
 		server.WithInstructions(instructions),
+		server.WithIcons(icon()),
 		server.WithMethodCacheHints(mcp.MethodServerDiscover, toolsTTL.Milliseconds(), mcp.CacheScopePublic),
 		server.WithMethodCacheHints(mcp.MethodToolsList, toolsTTL.Milliseconds(), mcp.CacheScopePublic),
 		server.WithMethodCacheHints(mcp.MethodResourcesTemplatesList, toolsTTL.Milliseconds(), mcp.CacheScopePublic),
@@ -118,12 +119,14 @@ Start one with loop_start, watch it with loop_wait (pass on cursor), find older 
 status your_turn: you are the worker. Do what attention.prompt says with your own tools, then hand in with loop_continue.
 status needs_input: a person decides. Ask the user; then loop_continue (answer) or loop_approve (approval). Never decide for them.
 status completed: the stop condition holds. capped, stalled, blocked, failed: stop.actions says what would move the loop.
-loop_continue also steers and resumes; loop_inspect shows output, iterations, verdicts and why; loop_pause and loop_cancel stop.`
+loop_continue also steers and resumes; loop_inspect shows output, iterations, verdicts, transcript and why; loop_fork tries another way from an earlier iteration; loop_pause and loop_cancel stop.
+Resources loop://{id} and loops://recent show the same to read; prompts start loop files.`
 
 // engineAPI is what the tools need of a [loops.Engine].
 type engineAPI interface {
 	Start(context.Context, loops.StartRequest) (loops.Outcome, error)
 	DryRun(context.Context, loops.StartRequest) (loops.Spec, []string, error)
+	Fork(context.Context, loops.ForkRequest) (loops.Outcome, error)
 	Do(context.Context, loops.ID, loops.Request) (loops.Outcome, error)
 	Get(context.Context, loops.ID) (loops.State, error)
 	History(context.Context, loops.ID) (loops.Loop, error)

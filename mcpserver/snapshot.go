@@ -59,6 +59,9 @@ func Snapshot(e Keeper, s loops.State, opts *SnapshotOptions) Answer {
 	if o.Limits {
 		limits, enforcement := s.Limits, s.Enforcements()
 		a.Limits, a.Enforcement, a.Warnings = &limits, &enforcement, warningsOf(s, o.Warnings)
+		if f := s.Origin.Forked; f != nil {
+			a.ForkedFrom = &ForkedFrom{LoopID: f.Loop, Iteration: f.Iteration}
+		}
 	}
 	if e != nil {
 		a.RunsWhile = e.RunsWhile(s)

@@ -173,7 +173,7 @@ func TestEveryStatusAndReasonIsExplained(t *testing.T) {
 			if s.Stop.Reason = reason; !status.Settled() {
 				s.Stop = nil
 			}
-			w := why(s, false)
+			w := why(loops.Loop{State: s}, false)
 			if w.Reason == "" || !strings.HasSuffix(w.Rule, ".") || len(w.Evidence) == 0 || len(w.Actions) == 0 || w.Status != status {
 				t.Errorf("%s %s: %+v", status, reason, w)
 			}
@@ -183,13 +183,13 @@ func TestEveryStatusAndReasonIsExplained(t *testing.T) {
 	for cause, want := range asked {
 		s := fullState(loops.NeedsInput, "text")
 		s.Attention = &loops.Attention{Kind: loops.AttentionApproval, Cause: cause}
-		if got := why(s, false).Reason; !strings.Contains(got, want) {
+		if got := why(loops.Loop{State: s}, false).Reason; !strings.Contains(got, want) {
 			t.Errorf("cause %q: %q", cause, got)
 		}
 	}
 	s := fullState(loops.Paused, "quota")
 	s.Pause.Reason = loops.PauseJudgeUnavailable
-	if got := why(s, false).Reason; !strings.Contains(got, "still owed") || !strings.Contains(got, "quota") {
+	if got := why(loops.Loop{State: s}, false).Reason; !strings.Contains(got, "still owed") || !strings.Contains(got, "quota") {
 		t.Errorf("paused: %q", got)
 	}
 }

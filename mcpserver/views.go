@@ -225,12 +225,15 @@ func eventsPage(l loops.Loop, w window) page {
 	return p
 }
 
-// usageItems are the rows that the ledger's sums are made of.
-func usageItems(s loops.State) []loops.ModelUsage {
-	if s.ByModel == nil {
-		return []loops.ModelUsage{}
+// usagePage is a page of the rows that the ledger's sums are made of.
+func usagePage(s loops.State, w window) page {
+	from := int(min(w.start, uint64(len(s.ByModel))))
+	to := min(from+w.limit, len(s.ByModel))
+	p := page{items: append([]loops.ModelUsage{}, s.ByModel[from:to]...)}
+	if to < len(s.ByModel) {
+		p.next = pageToken(viewUsage, to)
 	}
-	return s.ByModel
+	return p
 }
 
 // specItem is a spec whose longest texts are clipped.

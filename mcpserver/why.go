@@ -15,17 +15,18 @@ type whyItem struct {
 	Actions  []string     `json:"actions,omitempty"`
 }
 
-func why(s loops.State, person bool) whyItem {
-	w := whyItem{Status: s.Status, Rule: statusRules[s.Status]}
+// why explains a loop. Its journal tells what the conditions found; without one
+// only the checkpoint speaks.
+func why(l loops.Loop, person bool) whyItem {
+	s := l.State
+	w := whyItem{Status: s.Status, Rule: statusRules[s.Status], Evidence: evidence(l), Actions: actions(s, person)}
 	if s.Stop != nil && s.Status.Settled() {
 		w.Reason, w.Rule = string(s.Stop.Reason), stopRules[s.Stop.Reason]
-		w.Actions = clipAll(s.Stop.Actions)
 	} else {
 		w.Reason = liveReason(s)
 	}
-	w.Evidence = evidence(s)
-	if len(w.Actions) == 0 {
-		w.Actions = []string{nextCall(s, Answer{Output: s.Output.Text}, SnapshotOptions{Person: person})}
+	if decisive := decisiveMembers(s); decisive != "" {
+		w.Rule += " Decisive: " + decisive + "."
 	}
 	return w
 }
@@ -100,31 +101,4 @@ func pauseWords(p *loops.Pause) string {
 		words += ": " + p.Detail
 	}
 	return words
-}
-
-// evidence lists the facts behind the status, the numbers first.
-func evidence(s loops.State) []string {
-	l, u := s.Limits, s.Ledger
-	facts := []string{fmt.Sprintf("%d of %d passes ended, %d of %d starts, %d iterations committed, %d failed in a row (limit %d)",
-		u.Passes, l.MaxPasses, u.Starts, l.MaxIterations, u.Iterations, u.Failures, l.MaxFailures)}
-	facts = append(facts, fmt.Sprintf("%.1f s active of %s, %s of %s, %d of %d tokens, %d of %d tool calls",
-		u.ActiveSeconds, l.MaxActive, u.CostUSD, l.MaxCostUSD, u.TotalTokens, l.MaxTotalTokens, u.ToolCalls, l.MaxToolCalls))
-	if s.Stop != nil && s.Status.Settled() && s.Stop.Detail != "" {
-		facts = append(facts, clip(s.Stop.Detail, maxLine))
-	}
-	if v := s.Verdict; v != nil {
-		met := "not met"
-		if v.Met {
-			met = "met"
-		}
-		fact := fmt.Sprintf("last verdict, pass %d: %s, decided by %s", v.Pass, met, v.Kind)
-		if v.Reason != "" {
-			fact += ": " + v.Reason
-		}
-		facts = append(facts, clip(fact, 2*maxLine))
-	}
-	if n := len(s.Steers); n > 0 {
-		facts = append(facts, fmt.Sprintf("%d steers wait for the next start", n))
-	}
-	return facts
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -15,23 +16,26 @@ func clientFiles(t *testing.T) string {
 	var b strings.Builder
 	b.WriteString("| client | key | its own command | file |\n| --- | --- | --- | --- |\n")
 	for _, c := range clients.All() {
-		var files []string
-		for _, system := range []struct{ title, goos string }{{"Linux", "linux"}, {"macOS", "darwin"}, {"Windows", "windows"}} {
-			m := &clients.Machine{GOOS: system.goos, Glob: filepath.Glob, Env: func(name string) string {
+		path := func(goos string) string {
+			m := &clients.Machine{GOOS: goos, Glob: filepath.Glob, Env: func(name string) string {
 				return map[string]string{"HOME": "~", "USERPROFILE": "%USERPROFILE%", "APPDATA": "%APPDATA%", "LOCALAPPDATA": "%LOCALAPPDATA%"}[name]
 			}}
 			path, err := c.File(m, clients.User)
 			if err != nil {
 				t.Fatal(err)
 			}
-			files = append(files, fmt.Sprintf("%s `%s`", system.title, path))
-			if c.HasProject() && system.goos == "windows" {
-				project, err := c.File(&clients.Machine{GOOS: "linux"}, clients.Project)
-				if err != nil {
-					t.Fatal(err)
-				}
-				files = append(files, fmt.Sprintf("project `%s`", project))
+			return path
+		}
+		files := []string{fmt.Sprintf("Linux `%s`", path("linux")), fmt.Sprintf("macOS `%s`", path("darwin")), fmt.Sprintf("Windows `%s`", path("windows"))}
+		if path("linux") == path("darwin") {
+			files = slices.Replace(files, 0, 2, fmt.Sprintf("Linux and macOS `%s`", path("linux")))
+		}
+		if c.HasProject() {
+			project, err := c.File(&clients.Machine{GOOS: "linux"}, clients.Project)
+			if err != nil {
+				t.Fatal(err)
 			}
+			files = append(files, fmt.Sprintf("project `%s`", project))
 		}
 		own := "–"
 		if c.Command() != "" {

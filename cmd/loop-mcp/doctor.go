@@ -180,19 +180,15 @@ func (d *doctor) clock(seen loopsSeen, e *examination) {
 			"the clock was set back: %s changed in %s from now", id, span(ahead))
 		return
 	}
-	text := "it is " + d.now.Format(time.DateTime+" MST")
-	if up := uptime(); up > 0 {
-		text += ", the machine is up for " + span(up)
-	}
-	e.ok("%s", text)
+	e.ok("it is %s%s", d.now.Format(time.DateTime+" MST"), upFor(knownUptime))
 }
 
-// uptime is how long the machine has been up; 0: it is not known.
-func uptime() time.Duration {
-	if known := knownUptime; known != nil {
-		return known()
+// upFor says how long the machine has been up; nil: it is not known here.
+func upFor(uptime func() time.Duration) string {
+	if uptime == nil || uptime() == 0 {
+		return ""
 	}
-	return 0
+	return ", the machine is up for " + span(uptime())
 }
 
 // problemText is an error on one line, without what only programs read.

@@ -160,6 +160,10 @@ func (d *doctor) http(ctx context.Context, e *examination) {
 	case nobody:
 		e.ok("nobody listens on %s; loop-mcp serve --http does", address)
 	case another:
+		if c.Listen == "" {
+			e.ok("another program listens on %s; loop-mcp serve --http needs another address there", address)
+			return
+		}
 		e.add(levelNote, "end that program, or choose another address: loop-mcp serve --http 127.0.0.1:0", "another program listens on %s, so loop-mcp serve --http can't", address)
 	default:
 		e.ok("loop-mcp listens on %s", address)

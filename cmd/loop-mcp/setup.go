@@ -104,9 +104,15 @@ func (a *app) setup(ctx context.Context, m *clients.Machine, ids []string, f set
 	if err != nil {
 		return err
 	}
+	if a.configPath+a.natsURL+a.natsCreds != "" {
+		return usagef("setup: --config, --nats and --creds are not written into a client's entry; write what they say into the configuration file, which every server reads")
+	}
 	warnings, err := f.program(m)
 	if err != nil {
 		return err
+	}
+	if !f.Remove {
+		warnings = append(warnings, a.unseen(f.server.URL != "")...)
 	}
 	if !a.json {
 		a.printWarnings(warnings)
@@ -163,4 +169,16 @@ func (f *setupFlags) program(m *clients.Machine) (warnings []string, err error) 
 		warnings = append(warnings, p.Path+": "+p.Unstable)
 	}
 	return warnings, nil
+}
+
+// unseen warns of what this terminal knows and a client would not: variables, and
+// the token of a server over HTTP, which is never written into a file.
+func (a *app) unseen(overHTTP bool) (warnings []string) {
+	if home := a.env("LOOP_MCP_HOME"); home != "" && !overHTTP {
+		warnings = append(warnings, "LOOP_MCP_HOME is set in this terminal alone: a client that lacks it keeps its loops elsewhere; set it for the whole session, or in the env of the entry")
+	}
+	if s, err := a.settings(); overHTTP && err == nil && s.HTTP.TokenEnv != "" {
+		warnings = append(warnings, "that server wants a token, which is not written: add the header Authorization: Bearer TOKEN to the entry as the client wants it")
+	}
+	return warnings
 }

@@ -77,7 +77,7 @@ func TestSetupJSON(t *testing.T) {
 	if err := json.Unmarshal([]byte(r.stdout), &answer); err != nil {
 		t.Fatal(err)
 	}
-	if len(answer.Clients) != 1 || answer.Clients[0].Client != "windsurf" || answer.Clients[0].Action != clients.Add || len(answer.Clients[0].Warnings) != 2 {
+	if len(answer.Clients) != 1 || answer.Clients[0].Client != "windsurf" || answer.Clients[0].Action != clients.Add || len(answer.Clients[0].Warnings) != 3 {
 		t.Errorf("%+v", answer.Clients)
 	}
 	var list struct{ Clients []clientState }
@@ -112,12 +112,15 @@ func TestSetupUsage(t *testing.T) {
 		{[]string{"setup", "windsurf", "--scope", "project"}, "no configuration of a project"},
 		{[]string{"setup", "zed", "--name", "a b"}, "--name: must be letters"},
 		{[]string{"setup", "zed", "--http", "7717"}, "must be an address"},
+		{[]string{"setup", "zed", "--config", "x.yaml"}, "are not written into a client's entry"},
 	} {
 		b.want(2, test.args, test.want)
 	}
 	b.write(".cursor/mcp.json", `{"mcpServers": {"loop": {"command": "ralph"}}}`)
 	b.want(1, []string{"setup", "cursor"}, "ralph", "--force")
-	b.want(0, []string{"setup", "cursor", "--name", "durable"}, "durable added")
+	b.want(0, []string{"setup", "cursor", "--name", "durable"}, "durable added", "LOOP_MCP_HOME is set in this terminal alone")
+	b.env = append(b.env, "LOOP_MCP_HTTP_TOKEN_ENV=MY_TOKEN")
+	b.want(0, []string{"setup", "zed", "--http", "http://127.0.0.1:7717/mcp"}, `"url": "http://127.0.0.1:7717/mcp"`, "wants a token, which is not written")
 }
 
 // TestSetupOfAProjectNamesNoPathOfThisMachine where loop-mcp is on PATH.

@@ -62,7 +62,7 @@ func newServer() *server.MCPServer {
 		return mcp.NewToolResultText(r.GetString("text", "")), nil
 	})
 	s.AddTool(mcp.NewTool("count", mcp.WithNumber("to")), func(ctx context.Context, r mcp.CallToolRequest) (*mcp.CallToolResult, error) {
-		to := r.GetInt("to", 1)
+		to := min(r.GetInt("to", 1), 5000)
 		for i := 0; i < to && ctx.Err() == nil; i++ {
 			notifyProgress(ctx, r, i+1)
 		}

@@ -116,7 +116,7 @@ func (b *Backend) named(ctx context.Context, r mcp.CallToolRequest) (*mcp.CallTo
 	const key = "user_name"
 	response, ok := server.InputResponse(r.Params.InputResponses, key)
 	if !ok || response.DecodeFor(mcp.MethodElicitationCreate) != nil || response.Elicitation == nil {
-		return server.NewInputRequestBuilder("asked").Elicit(key, form("What is your name?", "name", "string")).ToolResult(), nil
+		return server.NewInputRequestBuilder("asked").Elicit(key, form("What is your name?", "name", "string")).ToolResult(), nil //nolint:nilerr // an answer that is none is asked for again
 	}
 	fields, _ := response.Elicitation.Content.(map[string]any)
 	return b.job(true, func(context.Context, Ask) (*mcp.CallToolResult, *mcp.JSONRPCErrorDetails) {

@@ -150,7 +150,7 @@ func (c *Client) Read(m *Machine, scope string) (Found, error) {
 // its folder; empty: nothing does.
 func (c *Client) Installed(m *Machine) string {
 	if c.own != nil {
-		if path, err := m.LookPath(c.own.program); err == nil {
+		if path := c.own.find(m); path != "" {
 			return path
 		}
 	}

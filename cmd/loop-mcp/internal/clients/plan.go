@@ -102,7 +102,8 @@ func (m *Machine) Plan(c *Client, s Server, o Options) (*Change, error) {
 	if err != nil {
 		return nil, err
 	}
-	return change, m.choose(change, conf, old)
+	m.choose(change, conf, old)
+	return change, nil
 }
 
 func (c *Change) byHand(o Options, err error) error {
@@ -190,17 +191,17 @@ func (e *Entry) changeable(s Server, o Options) bool {
 }
 
 // choose decides between the client's own command and an edit of the file.
-func (m *Machine) choose(c *Change, conf config, old *Entry) error {
+func (m *Machine) choose(c *Change, conf config, old *Entry) {
 	own := c.Client.own
 	if c.Action == Nothing || own == nil || !slices.Contains(own.scopes, c.Scope) || own.lossy && hasComments(conf) {
-		return nil
+		return
 	}
-	program, err := m.LookPath(own.program)
-	if err != nil {
-		return nil // not on PATH: the file is edited
+	program := own.find(m)
+	if program == "" {
+		return
 	}
 	if own.remove == nil && c.Action == Remove || c.Action == Update && !old.minimal() {
-		return nil
+		return
 	}
 	var argv [][]string
 	if c.Action == Remove || old != nil && !own.replaces {
@@ -210,10 +211,17 @@ func (m *Machine) choose(c *Change, conf config, old *Entry) error {
 		argv = append(argv, append([]string{program}, own.add(c.Scope, c.Server)...))
 	}
 	if m.garbled(argv) {
-		return nil
+		return
 	}
 	c.Argv = argv
-	return nil
+}
+
+// find returns the path of a client's own command; empty: it is not on PATH.
+func (o *own) find(m *Machine) string {
+	if path, err := m.LookPath(o.program); err == nil {
+		return path
+	}
+	return ""
 }
 
 // garbled reports whether Windows would not hand the arguments on as they are:

@@ -93,10 +93,11 @@ func TestSetField(t *testing.T) {
 // own.
 func TestEntriesInEveryForm(t *testing.T) {
 	for text, line := range map[string]string{
-		"mcp_servers.loop.command = \"x\"":                  "line 1",
-		"\nmcp_servers = {loop = {command = 'x'}}":          "line 2",
-		"[mcp_servers]\nloop = {command = \"\"\"\nx\"\"\"}": "line 2",
-		"[mcp_servers]\nloop.command = \"\\u0078\"":         "line 2",
+		"mcp_servers.loop.command = \"x\"":                                       "line 1",
+		"\nmcp_servers = {loop = {command = 'x'}}":                               "line 2",
+		"[mcp_servers]\nloop = {command = \"\"\"\nx\"\"\"}":                      "line 2",
+		"[mcp_servers]\nloop.command = \"\\u0078\"":                              "line 2",
+		"[mcp_servers]\nloop.command = \"x\"\n[mcp_servers.loop.env]\nA = 'b'\n": "line 2",
 	} {
 		d := parse(t, text)
 		got, ok, err := d.Entry("mcp_servers", "loop")
