@@ -2,6 +2,7 @@ package streamhttp
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"sync/atomic"
 	"testing"
@@ -79,6 +80,7 @@ func TestTheEndOfAnOlderConnectionIsNot(t *testing.T) {
 	first, _ := next()
 	leave()
 	r.Body.Close()
+	w.until("the server does not see the end", func() bool { return w.connected() == 0 })
 	close(g.goOn)
 	if got := <-g.ended; got != "a let go" {
 		t.Error(got)
@@ -114,12 +116,26 @@ func TestACancellationEndsItsCall(t *testing.T) {
 	}
 	if r := <-resp; r == nil {
 		t.Error("the cancelled call has no end")
-	} else {
-		r.Body.Close()
+	} else if data, err := io.ReadAll(r.Body); err != nil || len(data) > 0 || r.StatusCode != http.StatusAccepted {
+		t.Errorf("the cancelled call was answered: %d %s", r.StatusCode, data)
 	}
 	if got := w.ask(request{body: callBody(`"x"`, "echo", `{"text":"free"}`, "")}); !cmp.Equal(got.summaries(), []string{`"x": free`}) {
 		t.Errorf("its id is not free: %s", got.body)
 	}
+}
+
+// connected are the calls of the session whose clients are there.
+func (w *world) connected() int {
+	s := w.known()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := 0
+	for _, open := range s.streams {
+		if open.live.Load() != nil {
+			n++
+		}
+	}
+	return n
 }
 
 func TestAnIDInFlightIsRefused(t *testing.T) {
