@@ -236,3 +236,28 @@ func TestForkWorksOnWhenItsOriginalIsGone(t *testing.T) {
 		}
 	})
 }
+
+// Labels, an owner, a cancel and as many pins as there may be, all as long as they
+// may be, fit into one head.
+func TestForkWithTheLargestHead(t *testing.T) {
+	store, _ := fresh(t, nil)
+	long := func(n int) loops.ID { return loops.ID(fmt.Sprintf("%d%s", n, strings.Repeat("x", 94))) }
+	original(t, store, long(0))
+	s := newLoop(long(9))
+	s.Origin.Spec.Name, s.Origin.Owner, s.Origin.Parent = strings.Repeat("n", 63), strings.Repeat("o", 64), long(7)
+	s.Origin.Labels = map[string]string{}
+	for n := range 8 {
+		s.Origin.Pins = append(s.Origin.Pins, long(n))
+		s.Origin.Labels[fmt.Sprintf("%d%s", n, strings.Repeat("k", 62))] = strings.Repeat("v", 63)
+	}
+	s.Limits = loops.DefaultCeilings()
+	s.Ledger = loops.Ledger{Starts: 9999, Iterations: 9999, Passes: 9999, ActiveSeconds: 604799.123456789, Failures: 999,
+		Usage: loops.Usage{InputTokens: 99_999_999, OutputTokens: 99_999_999, TotalTokens: 99_999_999, CostUSD: 999_999_999, ToolCalls: 99_999}}
+	s.Claim = loops.Claim{Owner: strings.Repeat("r", 40), Token: strings.Repeat("t", 32), Commit: 99999}
+	s.Intent.Cancel = &loops.CancelWish{Reason: loops.CancelOperator, Detail: strings.Repeat("\"", 300)}
+	s = must[loops.State](t)(store.Create(t.Context(), s))
+	s = must[loops.State](t)(store.Commit(t.Context(), iterate(s, "on")))
+	if got := must[loops.State](t)(store.Load(t.Context(), s.ID)); len(got.Origin.Pins) != 8 {
+		t.Errorf("it pins %d loops", len(got.Origin.Pins))
+	}
+}
