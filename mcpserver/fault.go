@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"example.com/loop-mcp/loops"
@@ -42,7 +44,33 @@ func Around(ctx context.Context, method string, msg json.RawMessage, next func(c
 	}
 	place := new(*fault)
 	answer := next(context.WithValue(ctx, faultKey{}, place), msg)
+	if *place == nil && method == string(mcp.MethodPromptsGet) {
+		*place = otherThanText(msg)
+	}
 	return faulty(answer, *place)
+}
+
+// otherThanText is the fault of a prompts/get with an argument that is no text,
+// which mcp-go does not name.
+func otherThanText(msg json.RawMessage) *fault {
+	var m struct {
+		Params struct{ Arguments map[string]json.RawMessage }
+	}
+	if json.Unmarshal(msg, &m) != nil {
+		return nil
+	}
+	var p problems
+	for _, name := range slices.Sorted(maps.Keys(m.Params.Arguments)) {
+		var text string
+		if raw := m.Params.Arguments[name]; json.Unmarshal(raw, &text) != nil {
+			p.add(clip(name, 60), "must be a text, got %s; write numbers and booleans in quotes", clip(string(raw), 60))
+		}
+	}
+	if len(p) == 0 {
+		return nil
+	}
+	d, _ := explain(p.err())
+	return &fault{code: mcp.INVALID_PARAMS, message: d.Message, data: map[string]any{"code": d.Code, "fields": d.Fields}}
 }
 
 // faulty returns an answer with f in its place, if there is one.
@@ -134,9 +162,7 @@ func (t *tools) fail(ctx context.Context, what string, err error, about map[stri
 		t.opts.Logger.ErrorContext(ctx, "request", "error_id", d.ID, "asked", what, "error", err)
 	}
 	f := &fault{code: faultCode(ctx, d.Code, about), message: d.Message, data: map[string]any{"code": d.Code}}
-	for key, value := range about {
-		f.data[key] = value
-	}
+	maps.Copy(f.data, about)
 	if len(d.Fields) > 0 {
 		f.data["fields"] = d.Fields
 	}

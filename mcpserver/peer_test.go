@@ -243,11 +243,3 @@ func (p *peer) listen(filter string) int {
 	p.heard()
 	return id
 }
-
-// sleep lets time pass and notes it in the transcript.
-func (p *peer) sleep(d time.Duration) {
-	p.heard()
-	time.Sleep(d)
-	fmt.Fprintf(&p.log, "· %s later\n", d)
-	p.heard()
-}

@@ -11,7 +11,7 @@ import (
 func (t *tools) content(ctx context.Context, uri string) (any, error) {
 	r, ok := parseURI(uri)
 	if !ok {
-		return nil, &unknownResource{uri}
+		return nil, &unknownResourceError{uri}
 	}
 	e, err := t.peek(ctx)
 	switch {

@@ -152,11 +152,11 @@ func wantsSomebody(s loops.Status) bool {
 	return s == loops.YourTurn || s == loops.NeedsInput || s == loops.Paused
 }
 
-// unknownResource is a URI that names nothing.
-type unknownResource struct{ uri string }
+// unknownResourceError is a URI that names nothing.
+type unknownResourceError struct{ uri string }
 
-func (e *unknownResource) Unwrap() error { return loops.ErrNotFound }
-func (e *unknownResource) Error() string {
+func (e *unknownResourceError) Unwrap() error { return loops.ErrNotFound }
+func (e *unknownResourceError) Error() string {
 	return fmt.Sprintf("no resource %q; there are %s, %s, %s and %s, where id is one of loop_list and n counts from 1",
 		clip(e.uri, maxLine), recentURI, loopTemplate, iterationTemplate, transcriptTemplate)
 }
@@ -164,7 +164,8 @@ func (e *unknownResource) Error() string {
 // checkURI refuses what mcp-go would look up as a template in its own way.
 func (t *tools) checkURI(ctx context.Context, _ any, r *mcp.ReadResourceRequest) {
 	if _, ok := parseURI(r.Params.URI); !ok {
-		_ = t.failURI(ctx, r.Params.URI, &unknownResource{r.Params.URI}) // a hook returns nothing
+		_ = t.failURI(ctx, r.Params.URI, &unknownResourceError{r.Params.URI}) // a hook returns nothing
+		r.Params.URI = clip(r.Params.URI, maxLine)                            // matching a megabyte takes seconds
 	}
 }
 

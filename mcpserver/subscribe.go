@@ -112,7 +112,7 @@ func (r resource) topic() string {
 func (t *tools) follow(ctx context.Context, uri string) error {
 	r, ok := parseURI(uri)
 	if !ok {
-		return &unknownResource{uri}
+		return &unknownResourceError{uri}
 	}
 	want := interest{method: mcp.MethodNotificationResourceUpdated, uri: uri}
 	e, err := t.peek(ctx)
@@ -126,7 +126,7 @@ func (t *tools) follow(ctx context.Context, uri string) error {
 		s, err = t.get(ctx, e, string(r.id))
 		want.after, want.only, want.seen = s.Rev, r.iteration, s.Iteration
 		if err == nil && r.iteration > max(s.Iteration, int(s.Limits.MaxIterations)) {
-			err = &unknownResource{uri}
+			err = &unknownResourceError{uri}
 		}
 	}
 	if err != nil {

@@ -42,11 +42,11 @@ type advice struct {
 
 // call adds one call; pairs are its arguments beside loop_id.
 func (a *advice) call(tool, purpose string, pairs ...any) {
-	arguments := `{"loop_id":` + jsonText(a.s.ID)
+	arguments := []string{`"loop_id":` + jsonText(a.s.ID)}
 	for i := 0; i+1 < len(pairs); i += 2 {
-		arguments += "," + jsonText(pairs[i]) + ":" + jsonText(pairs[i+1])
+		arguments = append(arguments, jsonText(pairs[i])+":"+jsonText(pairs[i+1]))
 	}
-	a.list = append(a.list, fmt.Sprintf("%s %s}: %s", tool, arguments, purpose))
+	a.list = append(a.list, fmt.Sprintf("%s {%s}: %s", tool, strings.Join(arguments, ","), purpose))
 }
 
 // jsonText is for texts, numbers and limits, which always have a JSON form.

@@ -10,6 +10,7 @@ import { join } from 'node:path';
 import { serve } from './model.mjs';
 
 const server = process.env.LOOP_MCP;
+const token = 'the-token-of-these-stories';
 const platform = `${process.platform}-${process.arch}`;
 
 const program = (pattern) => {
@@ -22,7 +23,8 @@ const program = (pattern) => {
 const agents = {
   'Claude Code': {
     prepare(stage) {
-      writeFileSync(join(stage.home, 'mcp.json'), JSON.stringify({ mcpServers: { loop: { command: server, env: stage.serverEnv } } }));
+      const loop = stage.url ? { type: 'http', url: stage.url, headers: { Authorization: `Bearer ${token}` } } : { command: server, env: stage.serverEnv };
+      writeFileSync(join(stage.home, 'mcp.json'), JSON.stringify({ mcpServers: { loop } }));
     },
     command: (stage) => [program(`@anthropic-ai/claude-code-${platform}/claude`), '-p', 'Use the loop tools.', '--mcp-config', join(stage.home, 'mcp.json'),
       '--strict-mcp-config', '--allowedTools', 'mcp__loop', '--output-format', 'stream-json', '--verbose', '--model', 'claude-sonnet-4-5'],
@@ -32,6 +34,7 @@ const agents = {
   Codex: {
     prepare(stage) {
       const env = Object.entries(stage.serverEnv).map(([k, v]) => `${k}=${JSON.stringify(v)}`).join(', ');
+      const loop = stage.url ? `url = ${JSON.stringify(stage.url)}\nbearer_token_env_var = "LOOP_TOKEN"` : `command = ${JSON.stringify(server)}\nenv = { ${env} }`;
       writeFileSync(join(stage.home, 'config.toml'), `
 model = "gpt-scripted"
 model_provider = "scripted"
@@ -43,8 +46,7 @@ base_url = "${stage.model.url}/v1"
 wire_api = "responses"
 requires_openai_auth = false
 [mcp_servers.loop]
-command = ${JSON.stringify(server)}
-env = { ${env} }
+${loop}
 `);
     },
     command: () => [program(`@openai/codex-${platform}/vendor/*/bin/codex`), 'exec', '--skip-git-repo-check', '--json', 'Use the loop tools.'],
@@ -59,10 +61,10 @@ class Stage {
     this.name = agent;
     this.home = realpathSync(mkdtempSync(join(tmpdir(), 'loop-mcp-agents-')));
     mkdirSync(join(this.home, 'config', 'loop-mcp'), { recursive: true });
-    writeFileSync(join(this.home, 'config', 'loop-mcp', 'config.yaml'), `allow_commands: [sh]\nroots: [${JSON.stringify(this.home)}]\n`);
+    writeFileSync(join(this.home, 'config', 'loop-mcp', 'config.yaml'), `allow_commands: [sh]\nroots: [${JSON.stringify(this.home)}]\nhttp: { token_env: LOOP_TOKEN }\n`);
     this.serverEnv = { LOOP_MCP_HOME: join(this.home, 'state'), XDG_CONFIG_HOME: join(this.home, 'config') };
     this.env = { PATH: process.env.PATH, HOME: this.home, TMPDIR: this.home, ...this.serverEnv,
-      HTTP_PROXY: 'http://127.0.0.1:9', HTTPS_PROXY: 'http://127.0.0.1:9', NO_PROXY: '127.0.0.1' };
+      HTTP_PROXY: 'http://127.0.0.1:9', HTTPS_PROXY: 'http://127.0.0.1:9', NO_PROXY: '127.0.0.1', LOOP_TOKEN: token };
   }
 
   async start(script) {
@@ -103,6 +105,13 @@ class Stage {
     return result;
   }
 
+  // overHTTP starts a server that the agents reach over HTTP.
+  async overHTTP() {
+    this.served = spawn(server, ['serve', '--http', '127.0.0.1:0'], { cwd: this.home, env: this.env, stdio: ['ignore', 'pipe', 'inherit'] });
+    const [said] = await once(this.served.stdout, 'data');
+    [this.url] = String(said).match(/http:[^ ,]*/);
+  }
+
   // loop is what the command line says of a loop.
   loop(id) {
     const r = spawnSync(server, ['show', id, '--json'], { env: this.env, encoding: 'utf8' });
@@ -110,8 +119,9 @@ class Stage {
     return JSON.parse(r.stdout);
   }
 
-  close() {
+  async close() {
     this.model?.close();
+    if (this.served?.kill('SIGTERM')) await once(this.served, 'exit');
     if (existsSync(this.home)) rmSync(this.home, { recursive: true, force: true });
   }
 }
@@ -199,16 +209,18 @@ function told(stage) {
   assert.ok(stage.model.seen.some((r) => JSON.stringify(r.body).includes('Durable agent loops')), `${stage.name} did not show the model the instructions`);
 }
 
+const plays = [...Object.entries(stories).map((s) => [...s, false]), ...Object.entries(stories).slice(0, 3).map((s) => [...s, true])];
 for (const agent of Object.keys(agents)) {
-  for (const [name, story] of Object.entries(stories)) {
+  for (const [name, story, http] of plays) {
     const stage = new Stage(agent);
     const began = Date.now();
     try {
+      if (http) await stage.overHTTP();
       await story(stage);
       told(stage);
-      console.log(`${agent}: ${name}: ok (${((Date.now() - began) / 1000).toFixed(1)} s)`);
+      console.log(`${agent}, ${http ? 'HTTP' : 'stdio'}: ${name}: ok (${((Date.now() - began) / 1000).toFixed(1)} s)`);
     } finally {
-      stage.close();
+      await stage.close();
     }
   }
 }

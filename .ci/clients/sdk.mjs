@@ -1,7 +1,10 @@
 // The official TypeScript SDKs, version 1 and 2, drive a loop from start to
-// result. Exits with 1 and a sentence when anything is not as it should be.
+// result, over stdio and HTTP. Exits with 1 and a sentence when anything is not
+// as it should be.
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -47,7 +50,7 @@ async function drive(client, name) {
   s = facts(await call('loop_inspect', { loop_id: s.loop_id, view: 'iterations' }));
   assert.equal(s.items.length, 2);
   const list = facts(await call('loop_list', {}));
-  assert.equal(list.items[0].loop_id, s.loop_id);
+  assert.deepEqual(list.items.map((item) => item.loop_id), [s.loop_id], 'the list has loops of others');
 
   const wrong = await call('loop_start', { goal: 'x', limits: { max_passes: '3x' }, unitl: {} });
   assert.ok(wrong.isError, 'a wrong argument is not an error');
@@ -67,37 +70,77 @@ async function progress(client, name, call) {
   console.log(`${name}: ${seen.length} progress messages, rising`);
 }
 
-async function v1() {
-  const { Client } = await import('@modelcontextprotocol/sdk/client/index.js');
-  const { StdioClientTransport } = await import('@modelcontextprotocol/sdk/client/stdio.js');
-  const h = home();
-  const client = new Client({ name: 'sdk-v1', version: '1' });
-  await client.connect(new StdioClientTransport({ command: server, env: h.env, stderr: 'inherit' }));
-  try {
-    await drive(client, 'TypeScript SDK v1');
-    await progress(client, 'TypeScript SDK v1', (request, onprogress) => client.callTool(request, undefined, { onprogress }));
-  } finally {
-    await client.close();
-    h.remove();
-  }
-}
-
-async function v2(mode, name) {
-  const { Client } = await import('@modelcontextprotocol/client');
-  const { StdioClientTransport } = await import('@modelcontextprotocol/client/stdio');
-  const h = home();
-  const client = new Client({ name: 'sdk-v2', version: '1' }, { versionNegotiation: { mode } });
-  await client.connect(new StdioClientTransport({ command: server, env: h.env, stderr: 'inherit' }));
+// visit drives a loop with a client, and watches another one.
+async function visit(client, transport, name, call) {
+  await client.connect(transport);
   try {
     await drive(client, name);
-    await progress(client, name, (request, onprogress) => client.callTool(request, { onprogress }));
+    await progress(client, name, call ?? ((request, onprogress) => client.callTool(request, { onprogress })));
   } finally {
     await client.close();
+  }
+}
+
+async function v1(transport, name) {
+  const { Client } = await import('@modelcontextprotocol/sdk/client/index.js');
+  const client = new Client({ name: 'sdk-v1', version: '1' });
+  await visit(client, transport, name, (request, onprogress) => client.callTool(request, undefined, { onprogress }));
+}
+
+async function v2(transport, mode, name) {
+  const { Client } = await import('@modelcontextprotocol/client');
+  await visit(new Client({ name: 'sdk-v2', version: '1' }, { versionNegotiation: { mode } }), transport, name);
+}
+
+const modern = { pin: '2026-07-28' };
+
+async function overStdio() {
+  const { StdioClientTransport: V1 } = await import('@modelcontextprotocol/sdk/client/stdio.js');
+  const { StdioClientTransport: V2 } = await import('@modelcontextprotocol/client/stdio');
+  const dirs = [];
+  const spawned = (Transport) => {
+    const h = home();
+    dirs.push(h);
+    return new Transport({ command: server, env: h.env, stderr: 'inherit' });
+  };
+  await Promise.all([
+    v1(spawned(V1), 'TypeScript SDK v1, stdio'),
+    v2(spawned(V2), 'legacy', 'TypeScript SDK v2, stdio, legacy era'),
+    v2(spawned(V2), 'auto', 'TypeScript SDK v2, stdio, auto'),
+    v2(spawned(V2), modern, 'TypeScript SDK v2, stdio, 2026-07-28'),
+  ]);
+  for (const h of dirs) h.remove();
+}
+
+// overHTTP has one server for all, with a token of its own for each: what one
+// started, the others don't see.
+async function overHTTP() {
+  const { StreamableHTTPClientTransport: V1 } = await import('@modelcontextprotocol/sdk/client/streamableHttp.js');
+  const { StreamableHTTPClientTransport: V2 } = await import('@modelcontextprotocol/client');
+  const h = home();
+  const tokens = ['one', 'two', 'three', 'four'].map((owner) => [owner, `${owner}-token-of-these-tests`]);
+  mkdirSync(join(h.env.XDG_CONFIG_HOME, 'loop-mcp'), { recursive: true });
+  writeFileSync(join(h.env.XDG_CONFIG_HOME, 'loop-mcp', 'config.yaml'), 'http: { token_env: TOKENS }\n');
+  const child = spawn(server, ['serve', '--http', '127.0.0.1:0'],
+    { env: { ...h.env, TOKENS: tokens.map((t) => t.join('=')).join(',') }, stdio: ['ignore', 'pipe', 'inherit'] });
+  const ended = once(child, 'exit');
+  try {
+    const [said] = await once(child.stdout, 'data');
+    const url = new URL(String(said).match(/http:[^ ,]*/)[0]);
+    const transport = (Transport, n) => new Transport(url, { requestInit: { headers: { authorization: `Bearer ${tokens[n][1]}` } } });
+    assert.equal((await fetch(url, { method: 'POST', body: '{}' })).status, 401, 'a request without a token is not refused');
+    await Promise.all([
+      v1(transport(V1, 0), 'TypeScript SDK v1, HTTP'),
+      v2(transport(V2, 1), 'legacy', 'TypeScript SDK v2, HTTP, legacy era'),
+      v2(transport(V2, 2), 'auto', 'TypeScript SDK v2, HTTP, auto'),
+      v2(transport(V2, 3), modern, 'TypeScript SDK v2, HTTP, 2026-07-28'),
+    ]);
+  } finally {
+    child.kill('SIGTERM');
+    await ended;
     h.remove();
   }
 }
 
-await v1();
-await v2('legacy', 'TypeScript SDK v2, legacy era');
-await v2('auto', 'TypeScript SDK v2, auto');
-await v2({ pin: '2026-07-28' }, 'TypeScript SDK v2, 2026-07-28');
+await overStdio();
+await overHTTP();

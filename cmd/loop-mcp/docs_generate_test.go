@@ -29,6 +29,8 @@ var generators = map[string]func(t *testing.T) string{
 	"commands":       commandsHelp,
 	"client files":   clientFiles,
 
+	"conformance exceptions": conformanceExceptions,
+
 	"handler call":     wireFields[remote.Call],
 	"handler messages": wireFields[remote.Message],
 	"handler answers":  wireFields[remote.Answer],

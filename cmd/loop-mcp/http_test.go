@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -272,7 +273,7 @@ func TestServeHTTPRefusals(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := *b
-			b.t, b.env = t, append(b.env[:len(b.env):len(b.env)], test.env...)
+			b.t, b.env = t, append(slices.Clip(b.env), test.env...)
 			b.want(test.code, append([]string{"serve"}, test.args...), test.says...)
 		})
 	}

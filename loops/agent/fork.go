@@ -19,7 +19,7 @@ func (b *Body) Fork(_ loops.BodySpec, raw json.RawMessage, pass int) (json.RawMe
 	}
 	var fields map[string]json.RawMessage
 	if json.Unmarshal(raw, &m) != nil || m.Version <= 0 || json.Unmarshal(raw, &fields) != nil {
-		return raw, "", nil // another body's
+		return raw, "", nil //nolint:nilerr // another body's
 	}
 	if m.Version > memoryVersion {
 		return nil, "", fmt.Errorf("the loop's memory has version %d and this program reads %d; use the newer program", m.Version, memoryVersion)

@@ -23,6 +23,7 @@ type conn struct {
 	opts   Options
 	table  *table
 	out    *outbox
+	crew   *crew
 	client *clientSession
 	asks   rpc.Asks // what the client is asked
 
@@ -41,6 +42,7 @@ func newConn(s *server.MCPServer, w io.Writer, opts Options) *conn {
 		opts:   opts,
 		table:  newTable(opts.MaxInFlight, 4*opts.MaxLine),
 		out:    out,
+		crew:   newCrew(),
 		client: newClientSession(out, opts.Logger),
 	}
 }
@@ -110,7 +112,7 @@ func (c *conn) start(ctx context.Context, m rpc.Message, line []byte) {
 	if m.Method == rpc.MethodInitialize {
 		c.barrier = k.done
 	}
-	go c.serve(ctx, k, line, after)
+	c.crew.do(func() { c.serve(ctx, k, line, after) })
 }
 
 // admit enters k into the table, waiting for a free place while places do get free.

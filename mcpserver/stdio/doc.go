@@ -13,7 +13,7 @@
 //
 // # What this does
 //
-//   - One goroutine a request. At most Options.MaxInFlight of them and four times Options.MaxLine
+//   - One goroutine a request; four stay for the next ones. At most Options.MaxInFlight of them and four times Options.MaxLine
 //     bytes of their messages; while all are busy the reader waits as long as some finish within
 //     100 ms, then refuses with code [CodeBusy], because a cancellation must still be read. So a
 //     script may pipe thousands of short requests, and 256 long waits don't make the server deaf.

@@ -97,6 +97,7 @@ func Serve(ctx context.Context, s *server.MCPServer, in io.Reader, out io.Writer
 
 	calls, cancelCalls := context.WithCancel(ctx)
 	defer cancelCalls()
+	defer close(c.crew.quit)
 	go c.out.run()
 	var readErr error
 	read := make(chan struct{})

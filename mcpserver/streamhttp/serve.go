@@ -42,7 +42,7 @@ func (h *Handler) Serve(ctx context.Context, l net.Listener) error {
 	_ = h.Shutdown(grace) // likewise
 	<-stopped
 	_ = s.Close() // breaks the connections of clients that don't read
-	<-served
+	<-served      //nolint:errcheck // that it was closed
 	return ctx.Err()
 }
 

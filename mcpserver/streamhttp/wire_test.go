@@ -1,6 +1,7 @@
 package streamhttp
 
 import (
+	"maps"
 	"net/http"
 	"strings"
 	"testing"
@@ -13,9 +14,7 @@ import (
 func (q request) with(header map[string]string) request {
 	merged := map[string]string{}
 	for _, all := range []map[string]string{q.header, header} {
-		for name, value := range all {
-			merged[name] = value
-		}
+		maps.Copy(merged, all)
 	}
 	q.header = merged
 	return q

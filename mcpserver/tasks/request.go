@@ -108,7 +108,7 @@ func (r request) taskIDs(limit int) (ids []string, asked bool, err error) {
 		} `json:"notifications"`
 	}
 	if json.Unmarshal(r.params, &p) != nil || len(p.Notifications.TaskIDs) == 0 {
-		return nil, false, nil // what else is wrong is mcp-go's to say
+		return nil, false, nil //nolint:nilerr // what else is wrong is mcp-go's to say
 	}
 	var raw []json.RawMessage
 	if err := json.Unmarshal(p.Notifications.TaskIDs, &raw); err != nil {

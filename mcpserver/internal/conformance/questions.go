@@ -45,7 +45,7 @@ func asks(prefix, schema string) server.ToolHandlerFunc {
 }
 
 func samples(ctx context.Context, r mcp.CallToolRequest) (*mcp.CallToolResult, error) {
-	result, err := server.ServerFromContext(ctx).RequestSampling(ctx, mcp.CreateMessageRequest{CreateMessageParams: prompt(r.GetString("prompt", ""), 100)})
+	result, err := server.ServerFromContext(ctx).RequestSampling(ctx, mcp.CreateMessageRequest{CreateMessageParams: prompt(r.GetString("prompt", ""), 100)}) //nolint:staticcheck // the suite still asks for it
 	if err != nil {
 		return mcp.NewToolResultError(err.Error()), nil
 	}

@@ -17,8 +17,10 @@ type URIs struct {
 	size int
 }
 
+// SubscribeToResource is SubscribeToResourceErr for callers that take no answer.
 func (u *URIs) SubscribeToResource(uri string) { _ = u.SubscribeToResourceErr(uri) }
 
+// SubscribeToResourceErr adds a URI. It refuses more than [URIsLimit] bytes of them.
 func (u *URIs) SubscribeToResourceErr(uri string) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -36,6 +38,7 @@ func (u *URIs) SubscribeToResourceErr(uri string) error {
 	return nil
 }
 
+// UnsubscribeFromResource removes a URI, if it is there.
 func (u *URIs) UnsubscribeFromResource(uri string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -45,12 +48,14 @@ func (u *URIs) UnsubscribeFromResource(uri string) {
 	}
 }
 
+// SubscribedResources returns all URIs in order.
 func (u *URIs) SubscribedResources() []string {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return slices.Sorted(maps.Keys(u.set))
 }
 
+// IsSubscribedToResource reports whether a URI is in the set.
 func (u *URIs) IsSubscribedToResource(uri string) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()

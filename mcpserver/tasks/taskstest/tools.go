@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -64,10 +65,10 @@ func (b *Backend) job(only bool, work Work) server.ToolHandlerFunc {
 			return mcp.NewToolResultError("it works as a task only"), nil
 		}
 		result, failure := work(ctx, func(context.Context, map[string]mcp.InputRequest) (map[string]json.RawMessage, error) {
-			return nil, fmt.Errorf("nobody can be asked without a task")
+			return nil, errors.New("nobody can be asked without a task")
 		})
 		if failure != nil {
-			return nil, fmt.Errorf("%s", failure.Message)
+			return nil, errors.New(failure.Message)
 		}
 		return result, nil
 	}
@@ -116,7 +117,7 @@ func (b *Backend) named(ctx context.Context, r mcp.CallToolRequest) (*mcp.CallTo
 	const key = "user_name"
 	response, ok := server.InputResponse(r.Params.InputResponses, key)
 	if !ok || response.DecodeFor(mcp.MethodElicitationCreate) != nil || response.Elicitation == nil {
-		return server.NewInputRequestBuilder("asked").Elicit(key, form("What is your name?", "name", "string")).ToolResult(), nil
+		return server.NewInputRequestBuilder("asked").Elicit(key, form("What is your name?", "name", "string")).ToolResult(), nil //nolint:nilerr // an answer that is none is asked for again
 	}
 	fields, _ := response.Elicitation.Content.(map[string]any)
 	return b.job(true, func(context.Context, Ask) (*mcp.CallToolResult, *mcp.JSONRPCErrorDetails) {
