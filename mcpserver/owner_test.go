@@ -1,7 +1,6 @@
 package mcpserver
 
 import (
-	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -174,11 +173,11 @@ func TestIDsOverANetworkCanNotBeGuessed(t *testing.T) {
 func TestADamagedLoopIsShownToItsOwner(t *testing.T) {
 	damaged := loops.State{ID: "draft-1", Status: loops.Failed, Stop: &loops.Stop{Reason: loops.FailQuarantined}}
 	e := &ownedEngine{engine: &fakeEngine{state: damaged, heads: []loops.Head{{ID: "draft-1", Owner: "ann"}}}, owner: "ann"}
-	if s, err := e.Get(context.Background(), "draft-1"); err != nil || s.Status != loops.Failed {
+	if s, err := e.Get(t.Context(), "draft-1"); err != nil || s.Status != loops.Failed {
 		t.Errorf("%s, %v", s.Status, err)
 	}
 	e = &ownedEngine{engine: &fakeEngine{state: damaged}, owner: "bob"}
-	if s, err := e.Get(context.Background(), "draft-1"); err == nil {
+	if s, err := e.Get(t.Context(), "draft-1"); err == nil {
 		t.Errorf("another owner sees %+v", s)
 	}
 }
