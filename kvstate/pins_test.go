@@ -1,6 +1,7 @@
 package kvstate_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"example.com/loop-mcp/kvstate"
 	"example.com/loop-mcp/kvstate/embed"
 	"example.com/loop-mcp/loops"
+	"example.com/loop-mcp/loops/loopstest"
 )
 
 // keptSizes are blobs in both of the places where blobs are.
@@ -176,6 +178,61 @@ func TestDamageOfWhatAForkPinsIsFound(t *testing.T) {
 		b, err := store.Backup(t.Context(), &file)
 		if err != nil || len(b.LeftOut) != 1 || b.LeftOut[0].ID != "second-aaaa" {
 			t.Errorf("backed up: %+v, %v", b, err)
+		}
+	})
+}
+
+// TestForkWorksOnWhenItsOriginalIsGone: the whole way, with an engine. The body of
+// the fork goes back to what the original kept hours after that one was deleted.
+func TestForkWorksOnWhenItsOriginalIsGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		js := stream(t, host(t, t.TempDir(), embed.Process))
+		store := open(t, js, &kvstate.Options{Retention: 3 * time.Hour, Sweep: 30 * time.Minute})
+		large := noiseOf(700_000)
+		keeps := loopstest.Step{Do: func(ctx context.Context, turn loops.Turn) (loops.Result, error) {
+			ref, err := turn.Keep(ctx, []byte(noiseOf(900_000)))
+			return loops.Result{Output: large, Memory: json.RawMessage(fmt.Sprintf("%q", ref)), Done: true}, err
+		}}
+		fetches := loopstest.Step{Do: func(ctx context.Context, turn loops.Turn) (loops.Result, error) {
+			time.Sleep(7 * time.Hour)
+			var ref string
+			if err := json.Unmarshal(turn.Memory, &ref); err != nil {
+				return loops.Result{}, err
+			}
+			kept, err := turn.Fetch(ctx, ref)
+			if string(kept) != noiseOf(900_000) || turn.Output != large {
+				t.Errorf("the fork's body reads %d bytes, %v, and an output of %d bytes", len(kept), err, len(turn.Output))
+			}
+			return loops.Result{Output: "ok", Done: true}, err
+		}}
+		e := loops.New(store, loops.Parts{Handlers: map[string]loops.Body{"worker": loopstest.Script(keeps, fetches)}}, nil)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- e.Run(ctx) }()
+		defer func() {
+			cancel()
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		}()
+		long := loops.Limits{IterationTimeout: loops.Duration(20 * time.Hour), MaxActive: loops.Duration(20 * time.Hour)}
+		spec := loops.Spec{Goal: "g", Body: loops.BodySpec{Kind: loops.BodyHandler, Name: "worker"}, Limits: long}
+		settled := func(id loops.ID) loops.State {
+			t.Helper()
+			s, _, err := e.Wait(t.Context(), id, 0, loops.ForSettled, 20*time.Hour, nil)
+			if err != nil || s.Status != loops.Completed {
+				t.Fatalf("%s: %s, %v", id, s.Summary(), err)
+			}
+			return s
+		}
+		first := must[loops.Outcome](t)(e.Start(t.Context(), loops.StartRequest{Spec: spec}))
+		settled(first.ID)
+		fork := must[loops.Outcome](t)(e.Fork(t.Context(), loops.ForkRequest{Loop: first.ID}))
+		if s := settled(fork.ID); s.Output.Text != "ok" {
+			t.Errorf("the fork ended with %q", s.Output.Text)
+		}
+		if _, err := store.Load(t.Context(), first.ID); !errors.Is(err, loops.ErrNotFound) {
+			t.Errorf("the original: %v", err)
 		}
 	})
 }
