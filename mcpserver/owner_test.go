@@ -1,15 +1,12 @@
 package mcpserver
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
 
 	"example.com/loop-mcp/loops"
-	"example.com/loop-mcp/mcpserver/tasks"
 )
 
 // as calls on behalf of an owner.
@@ -114,8 +111,7 @@ func TestForkBelongsToTheOwner(t *testing.T) {
 	})
 }
 
-// TestResourcesOfAnotherTokenAreUnknown, as are its tasks, and no completion
-// proposes them.
+// TestResourcesOfAnotherTokenAreUnknown, and no completion proposes them.
 func TestResourcesOfAnotherTokenAreUnknown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil, nil)
@@ -137,30 +133,6 @@ func TestResourcesOfAnotherTokenAreUnknown(t *testing.T) {
 			got := ann.ask(method, params)
 			if text := string(got.Result); got.Error != nil || strings.Contains(text, theirs) || !strings.Contains(text, mine) {
 				t.Errorf("%s: %s %+v", method, text, got.Error)
-			}
-		}
-	})
-}
-
-// TestTasksOfAnotherTokenAreUnknown.
-func TestTasksOfAnotherTokenAreUnknown(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, nil, nil)
-		id := w.as("bob", "loop_start", fmt.Sprintf(handlerArgs, "")).get("loop_id").(string)
-		backend := newTasks(func(context.Context) (engineAPI, error) { return w.e, nil }, nil)
-		bob, ann := WithOwner(t.Context(), "bob"), WithOwner(t.Context(), "ann")
-		if _, err := backend.Get(bob, id); err != nil {
-			t.Errorf("bob's own: %v", err)
-		}
-		if _, err := backend.Get(ann, id); !errors.Is(err, tasks.ErrNotFound) {
-			t.Errorf("tasks/get: %v", err)
-		}
-		if err := backend.Cancel(ann, id); !errors.Is(err, tasks.ErrNotFound) {
-			t.Errorf("tasks/cancel: %v", err)
-		}
-		for _, err := range backend.Watch(ann, id) {
-			if !errors.Is(err, tasks.ErrNotFound) {
-				t.Errorf("notifications/tasks: %v", err)
 			}
 		}
 	})
