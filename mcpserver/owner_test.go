@@ -111,8 +111,7 @@ func TestForkBelongsToTheOwner(t *testing.T) {
 	})
 }
 
-// TestResourcesOfAnotherTokenAreUnknown, as are its tasks, and no completion
-// proposes them.
+// TestResourcesOfAnotherTokenAreUnknown, and no completion proposes them.
 func TestResourcesOfAnotherTokenAreUnknown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil, nil)
