@@ -35,7 +35,10 @@
 //
 // What a body or a condition keeps beside its loop goes to bucket LOOPKEPT, one
 // message each, and over 256 KiB to LOOPBLOBS. Nothing counts who refers to a
-// blob: it stays as long as its loop.
+// blob: it stays as long as its loop, and as long as a fork of it. A head has the
+// loops that its loop pins ("pins"), at most eight: there a blob is looked for that
+// the loop itself has not, and the sweep keeps what they left when they are gone. A
+// fork that would pin more, or a loop that is about to go, gets copies.
 //
 // The journal since the last snapshot of a loop that this process writes stays
 // in memory, as it was encoded and up to a bound, so that the next snapshot reads

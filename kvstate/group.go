@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -56,10 +57,11 @@ type post struct {
 	m       *nats.Msg
 	id      loops.ID
 	expires int64
-	rounds  int  // refused batches that it was in
-	alone   bool // it goes on its own
-	taken   bool // it waits no more
-	left    bool // its caller waits no more
+	asked   time.Time // when there was room for it
+	rounds  int       // refused batches that it was in
+	alone   bool      // it goes on its own
+	taken   bool      // it waits no more
+	left    bool      // its caller waits no more
 
 	turn chan posted // has room for one
 }
@@ -93,7 +95,7 @@ func (s *Store) post(ctx context.Context, p *post) (uint64, error) {
 		return t.seq, t.err
 	}
 	defer s.posts.done(s)
-	return s.send(ctx, p.m)
+	return s.send(ctx, p.m, p.asked)
 }
 
 // add puts p in the line.

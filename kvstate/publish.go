@@ -63,6 +63,7 @@ func (s *Store) publish(ctx context.Context, p *post, nonce string, rev uint64) 
 	if err := s.room(ctx, len(p.m.Data)); err != nil {
 		return 0, err
 	}
+	p.asked = time.Now()
 	seq, err := s.post(ctx, p)
 	if err == nil {
 		return seq, nil
@@ -98,7 +99,7 @@ func (s *Store) try(ctx context.Context, m *nats.Msg) (uint64, error) {
 	case <-ctx.Done():
 		return 0, context.Cause(ctx)
 	}
-	return s.send(ctx, m)
+	return s.send(ctx, m, time.Time{})
 }
 
 // insist publishes a message until it is stored, once, whatever became of the
@@ -121,8 +122,17 @@ func (s *Store) insist(ctx context.Context, m *nats.Msg) (uint64, error) {
 	}
 }
 
-// send publishes a message once and returns its sequence.
-func (s *Store) send(ctx context.Context, m *nats.Msg) (uint64, error) {
+// roomHolds is how long the answer counts that there is room for a message.
+const roomHolds = 5 * time.Millisecond
+
+// send publishes a message once and returns its sequence. asked is when there was
+// room for it; zero: nobody has asked.
+func (s *Store) send(ctx context.Context, m *nats.Msg, asked time.Time) (uint64, error) {
+	if time.Since(asked) > roomHolds {
+		if err := s.room(ctx, len(m.Data)); err != nil {
+			return 0, err
+		}
+	}
 	ctx, cancel := s.line.during(ctx)
 	defer cancel()
 	return s.publishOnce(ctx, m)

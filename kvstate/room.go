@@ -80,17 +80,14 @@ func (s *Store) answered(ctx context.Context) (during context.Context, stop func
 // publishOnce sends a message and returns its sequence. An error that is
 // [loops.ErrUnwritable] says why there is no answer.
 func (s *Store) publishOnce(ctx context.Context, m *nats.Msg) (uint64, error) {
-	if err := s.room(ctx, len(m.Data)); err != nil {
-		return 0, err
-	}
 	ctx, stop := s.answered(ctx)
 	defer stop()
-	ack, err := s.js.PublishMsg(ctx, m, jetstream.WithRetryAttempts(0))
+	seq, err := s.deliver(ctx, m)
 	// gofail: var lostAnswer struct{}
 	// err = errLine
 	switch cause := context.Cause(ctx); {
 	case err == nil:
-		return ack.Sequence, nil
+		return seq, nil
 	case errors.Is(cause, loops.ErrUnwritable):
 		return 0, cause
 	}

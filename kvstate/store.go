@@ -70,6 +70,7 @@ type Store struct {
 	line     line
 	posts    posts
 	turns    chan struct{} // full while as many other messages are under way as there may be
+	boxes    chan *box     // those that are free; nil: the client library waits for answers
 
 	projection projection
 	marks      *mark.File // nil: none are kept
@@ -128,8 +129,12 @@ func Open(ctx context.Context, js jetstream.JetStream, opts *Options) (*Store, e
 	if err := s.openMarks(); err != nil {
 		return nil, fmt.Errorf("open the store: %w", err)
 	}
+	if err := s.openBoxes(); err != nil {
+		return nil, errors.Join(fmt.Errorf("open the store: %w", err), s.marks.Close())
+	}
 	marks := s.marks.All() // before the store is read: it is as new as these or newer
 	if err := heads.ensure(ctx); err != nil {
+		s.closeBoxes()
 		return nil, errors.Join(fmt.Errorf("open the store: %w", err), s.marks.Close())
 	}
 	if s.replicated = heads.found.Replicas > 1; s.replicated {
@@ -137,6 +142,7 @@ func Open(ctx context.Context, js jetstream.JetStream, opts *Options) (*Store, e
 	}
 	s.allowGroups(ctx, &heads)
 	if err := s.makeAll(ctx); err != nil {
+		s.closeBoxes()
 		return nil, errors.Join(fmt.Errorf("open the store: %w", err), s.marks.Close())
 	}
 	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
@@ -243,6 +249,7 @@ func (s *Store) Close() error {
 	s.calls.Wait()
 	s.posts.batches.Wait()
 	s.tasks.Wait()
+	s.closeBoxes()
 	return s.marks.Close()
 }
 

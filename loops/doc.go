@@ -129,6 +129,27 @@
 // [Verdict].Usage) is added when it is committed and can exceed a limit by one
 // iteration.
 //
+// # Forks
+//
+// A fork is a new loop that begins where another one was after one of its
+// iterations. It has the spec of the original with what the request replaces,
+// checked as a start is: ceilings, allowed programs, models, folders and protected
+// files are those of now. From the journal it gets output, best output, memory,
+// verdict and feedback as they were; the conversation of an agent is part of its
+// memory. All else begins anew: limits, ledger, iterations, passes, epoch, events.
+// Files are as they are now; nobody can tell what they were.
+//
+// Nothing is copied that the original keeps beside its records. Origin.Pins names
+// the loops whose blobs a fork may refer to: the original, and what that one pins.
+// A store reads a blob there when the loop has none of that name, and keeps the
+// blobs of a loop that is gone as long as one is there that pins it. So the first
+// record of a fork is its pin, and no crash can come between the two; when the last
+// fork is gone, what it kept alive goes with it.
+//
+// The original is only read. A fork of a loop whose body runs has what is
+// committed; of a settled one, what it ended with. A damaged loop has nothing that
+// can be trusted, and is not forked.
+//
 // # Concurrency
 //
 // Engine.mu guards the table of running loops. Each claim is a run with two

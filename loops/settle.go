@@ -60,27 +60,40 @@ type hit struct {
 func (s State) hits() []hit {
 	l, u := s.Limits, s.Ledger
 	var all []hit
-	add := func(full bool, reason StopReason, format string, args ...any) {
-		if full {
-			all = append(all, hit{reason, limitOf[reason] + ": " + fmt.Sprintf(format, args...)})
-		}
+	add := func(reason StopReason, format string, args ...any) {
+		all = append(all, hit{reason, limitOf[reason] + ": " + fmt.Sprintf(format, args...)})
 	}
 	starts := int64(u.Starts)
 	if bugs.OverCap {
 		starts--
 	}
-	add(starts >= int64(l.MaxIterations), CapIterations, "%d of %d starts used", u.Starts, l.MaxIterations)
-	add(int64(u.Passes) >= int64(l.MaxPasses), CapPasses, "%d of %d passes used", u.Passes, l.MaxPasses)
-	add(u.TotalTokens >= int64(l.MaxTotalTokens), CapTokens, "%d of %d used", u.TotalTokens, l.MaxTotalTokens)
-	add(u.CostUSD >= l.MaxCostUSD, CapCost, "%s of %s used", u.CostUSD, l.MaxCostUSD)
+	if starts >= int64(l.MaxIterations) {
+		add(CapIterations, "%d of %d starts used", u.Starts, l.MaxIterations)
+	}
+	if int64(u.Passes) >= int64(l.MaxPasses) {
+		add(CapPasses, "%d of %d passes used", u.Passes, l.MaxPasses)
+	}
+	if u.TotalTokens >= int64(l.MaxTotalTokens) {
+		add(CapTokens, "%d of %d used", u.TotalTokens, l.MaxTotalTokens)
+	}
+	if u.CostUSD >= l.MaxCostUSD {
+		add(CapCost, "%s of %s used", u.CostUSD, l.MaxCostUSD)
+	}
 	if s.Short != nil { // less than the next call needs
 		limit, _ := l.of(s.Short.Reason)
-		add(limit <= s.Short.Limit && !slices.ContainsFunc(all, func(h hit) bool { return h.reason == s.Short.Reason }),
-			s.Short.Reason, "what is left is less than the next call needs")
+		if limit <= s.Short.Limit && !slices.ContainsFunc(all, func(h hit) bool { return h.reason == s.Short.Reason }) {
+			add(s.Short.Reason, "what is left is less than the next call needs")
+		}
 	}
-	add(u.ToolCalls >= int64(l.MaxToolCalls), CapToolCalls, "%d of %d used", u.ToolCalls, l.MaxToolCalls)
-	add(s.Elapsed >= l.MaxDuration, CapDuration, "%s of %s since the start", wholeSeconds(s.Elapsed), l.MaxDuration)
-	add(u.active() >= time.Duration(l.MaxActive), CapActive, "%s of %s used", seconds(u.ActiveSeconds), l.MaxActive)
+	if u.ToolCalls >= int64(l.MaxToolCalls) {
+		add(CapToolCalls, "%d of %d used", u.ToolCalls, l.MaxToolCalls)
+	}
+	if s.Elapsed >= l.MaxDuration {
+		add(CapDuration, "%s of %s since the start", wholeSeconds(s.Elapsed), l.MaxDuration)
+	}
+	if u.active() >= time.Duration(l.MaxActive) {
+		add(CapActive, "%s of %s used", seconds(u.ActiveSeconds), l.MaxActive)
+	}
 	return all
 }
 
@@ -172,7 +185,7 @@ func (s State) remedies() []string {
 				"use the output as it is"}
 		}
 	case Stalled:
-		return []string{steer, "start a new loop with another body or goal"}
+		return []string{steer, "call loop_fork with another body, goal or message to go on from an earlier iteration"}
 	case Blocked:
 		switch s.Stop.Reason {
 		case BlockedProtected:
@@ -188,7 +201,7 @@ func (s State) remedies() []string {
 		}
 		return []string{"mend the cause, then " + resume, steer}
 	case Cancelled:
-		return []string{"start a new loop; a cancelled one never moves again"}
+		return []string{"call loop_fork to go on from here in a new loop; a cancelled one never moves again"}
 	default: // live
 	}
 	return nil

@@ -47,22 +47,28 @@ func left(s State, body bool) (time.Duration, error) {
 func (r *run) bounded(ctx context.Context, s State, body bool) (bound context.Context, stop func()) {
 	bound, end := context.WithCancelCause(ctx)
 	began, done := time.Now(), make(chan struct{})
-	go func() {
+	limit, cause := left(s, body)
+	over := time.AfterFunc(limit, func() { // most starts need no goroutine for it
 		defer close(done)
 		for {
-			limit, cause := left(s, body)
-			if !sleep(bound, limit-time.Since(began)) {
-				return
-			}
 			newest, err := r.e.store.Load(bound, s.ID)
 			if err != nil || newest.Limits == s.Limits {
 				end(cause)
 				return
 			}
 			s.Limits = newest.Limits
+			limit, cause = left(s, body)
+			if !sleep(bound, limit-time.Since(began)) {
+				return
+			}
 		}
-	}()
-	return bound, func() { end(context.Canceled); <-done }
+	})
+	return bound, func() {
+		end(context.Canceled)
+		if !over.Stop() {
+			<-done
+		}
+	}
 }
 
 // start runs the body once and commits what it came to.
@@ -283,16 +289,17 @@ func (r *run) turn(ctx context.Context, s State) (Turn, error) {
 	if err != nil {
 		return Turn{}, err
 	}
+	id, start := s.ID, s.Ledger.Starts // so that what follows keeps no copy of all of s
 	return Turn{
-		Loop: s.ID, Iteration: s.Iteration + 1, Pass: s.Pass, Epoch: s.Epoch, Attempt: s.Attempt,
+		Loop: id, Iteration: s.Iteration + 1, Pass: s.Pass, Epoch: s.Epoch, Attempt: s.Attempt,
 		Config: config, Prompt: s.prompt(), Goal: s.Goal(), Context: s.expandedContext(), Feedback: s.Feedback,
 		Steer: s.joinedSteers(), Answer: s.Answer, Output: output, Memory: slices.Clone(s.Memory),
 		Ledger: s.Ledger, Limits: s.Limits, Inputs: typedInputs(s.Origin.Spec, s.Origin.Inputs), Source: s.Origin.Source, Dir: s.Origin.Dir, Models: maps.Clone(s.Origin.Models),
-		Meter: meter{r: r, start: s.Ledger.Starts},
-		Keep:  func(ctx context.Context, data []byte) (string, error) { return r.e.keep(ctx, s.ID, data) },
-		Fetch: func(ctx context.Context, ref string) ([]byte, error) { return r.e.store.Blob(ctx, s.ID, ref) },
-		Save:  func(ctx context.Context, memory json.RawMessage) error { return r.save(ctx, s.Ledger.Starts, memory) },
-		Emit:  func(l Live) { r.emit(s.Ledger.Starts, l) },
+		Meter: meter{r: r, start: start},
+		Keep:  func(ctx context.Context, data []byte) (string, error) { return r.e.keep(ctx, id, data) },
+		Fetch: func(ctx context.Context, ref string) ([]byte, error) { return r.e.store.Blob(ctx, id, ref) },
+		Save:  func(ctx context.Context, memory json.RawMessage) error { return r.save(ctx, start, memory) },
+		Emit:  func(l Live) { r.emit(start, l) },
 	}, nil
 }
 

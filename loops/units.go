@@ -20,7 +20,9 @@ type Duration time.Duration
 func (d Duration) String() string { return time.Duration(d).String() }
 
 // MarshalJSON writes the text form.
-func (d Duration) MarshalJSON() ([]byte, error) { return json.Marshal(d.String()) }
+func (d Duration) MarshalJSON() ([]byte, error) {
+	return append(append(append(make([]byte, 0, 24), '"'), d.String()...), '"'), nil
+}
 
 // UnmarshalJSON accepts the text form only.
 func (d *Duration) UnmarshalJSON(b []byte) error {

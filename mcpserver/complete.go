@@ -162,9 +162,5 @@ func unknownArgument(p mcp.Prompt, name string) error {
 	for _, a := range p.Arguments {
 		names = append(names, a.Name)
 	}
-	hint := loops.DidYouMean(name, names)
-	if hint == "" {
-		hint = "; it takes " + orElse(strings.Join(names, ", "), "none")
-	}
-	return &loops.FieldError{Field: "argument.name", Problem: fmt.Sprintf("%q is no argument of the prompt %s%s", clip(name, 60), p.Name, hint)}
+	return &loops.FieldError{Field: "argument.name", Problem: fmt.Sprintf("%q is no argument of the prompt %s%s", clip(name, 60), p.Name, oneOfThese(name, names))}
 }

@@ -1,6 +1,7 @@
 // Package mcpserver offers an engine's loops to MCP clients as tools: start,
-// wait, inspect, continue, approve, pause, cancel, list. [New] returns an mcp-go
-// server; which transport serves it is the caller's choice.
+// wait, inspect, continue, approve, pause, cancel, list; as resources to read
+// and follow; and as prompts. [New] returns an mcp-go server; which transport
+// serves it is the caller's choice.
 //
 // # One snapshot
 //
@@ -37,6 +38,17 @@
 // integers above 2^53 are then problems of a named field. Transports that can
 // do so hand those bytes over with [KeepArguments]. The schemas in tools/list
 // come from the same Go types; mcp-go's own validation is off.
+//
+// # Resources, prompts and completion
+//
+// mcp-go lists what is registered; loops and loop files come and go. So hooks
+// put them into its answers, and one prompt that is never listed answers for all
+// loop files. What is wrong is a JSON-RPC error there, because programs ask and
+// not models; [Around], a layer of the transport, gives it the code of its era.
+//
+// mcp-go acknowledges subscriptions and sends nothing. A [hub] does, for all
+// sessions of a server: see there. Those who only look never make a store
+// (Options.HasStore).
 //
 // # Lazy engine
 //
@@ -77,4 +89,10 @@
 // and arguments, too; these are not in the text. An attention id is answered
 // once; the repeated request has an id made of the state, so that an answer that
 // is brought again changes nothing.
+//
+// # Tasks
+//
+// A wait that no call may last becomes a task where the client takes one: see
+// [NewTasks]. The task is the loop and nothing is stored besides, so whatever
+// shows loops shows it, and a crash takes it nowhere.
 package mcpserver

@@ -2,13 +2,14 @@ package mcpserver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"example.com/loop-mcp/loops"
+	"example.com/loop-mcp/mcpserver/tasks"
 )
 
 // as calls on behalf of an owner.
@@ -40,16 +41,20 @@ var everyTool = []struct{ tool, args string }{
 	{"loop_inspect", `{"loop_id":%q,"view":"spec"}`},
 	{"loop_inspect", `{"loop_id":%q,"view":"why"}`},
 	{"loop_inspect", `{"loop_id":%q,"view":"live"}`},
+	{"loop_inspect", `{"loop_id":%q,"view":"transcript"}`},
+	{"loop_inspect", `{"loop_id":%q,"view":"diff"}`},
+	{"loop_fork", `{"loop_id":%q}`},
+	{"loop_fork", `{"loop_id":%q,"request_id":"again","message":"mine"}`},
+	{"loop_inspect", `{"loop_id":%q,"view":"iteration","iteration":1}`},
+	{"loop_inspect", `{"loop_id":%q,"view":"transcript"}`},
+	{"loop_inspect", `{"loop_id":%q,"view":"diff"}`},
+	{"loop_fork", `{"loop_id":%q}`},
 	{"loop_continue", `{"loop_id":%q,"action":"steer","message":"do mine"}`},
 	{"loop_continue", `{"loop_id":%q,"action":"submit","output":"mine","attention_id":"a-1"}`},
 	{"loop_approve", `{"loop_id":%q,"decision":"set_limits","limits":{"max_passes":99}}`},
 	{"loop_approve", `{"loop_id":%q,"decision":"approve","attention_id":"a-1"}`},
 	{"loop_pause", `{"loop_id":%q}`},
 	{"loop_cancel", `{"loop_id":%q}`},
-	{"loop_fork", `{"loop_id":%q}`},
-	{"loop_fork", `{"loop_id":%q,"request_id":"again","message":"mine"}`},
-	{"loop_inspect", `{"loop_id":%q,"view":"transcript"}`},
-	{"loop_inspect", `{"loop_id":%q,"view":"diff"}`},
 }
 
 // TestLoopsOfAnotherTokenAreUnknown to every tool: the answer is that for an id
@@ -80,6 +85,87 @@ func TestLoopsOfAnotherTokenAreUnknown(t *testing.T) {
 	})
 }
 
+// A fork belongs to whoever has the original; what it is compared with, too.
+func TestForkBelongsToTheOwner(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil, nil)
+		mine, theirs := w.startAs("ann", ""), w.startAs("bob", "")
+		hand := func(owner, id string) {
+			w.as(owner, "loop_continue", fmt.Sprintf(`{"loop_id":%q,"attention_id":"it-1","output":"by %s"}`, id, owner))
+		}
+		hand("ann", mine)
+		hand("bob", theirs)
+		fork, _ := w.as("ann", "loop_fork", fmt.Sprintf(`{"loop_id":%q,"request_id":"r1"}`, mine)).get("loop_id").(string)
+		if !loops.ID(fork).Secret() {
+			t.Errorf("the fork's id %q can be guessed", fork)
+		}
+		w.as("ann", "loop_inspect", fmt.Sprintf(`{"loop_id":%q}`, fork)).want(t, "forked_from.loop_id", mine)
+		for _, call := range []reply{
+			w.as("bob", "loop_inspect", fmt.Sprintf(`{"loop_id":%q}`, fork)),
+			w.as("bob", "loop_inspect", fmt.Sprintf(`{"loop_id":%q,"view":"diff","compare_to":%q}`, theirs, mine)),
+			w.as("bob", "loop_inspect", fmt.Sprintf(`{"loop_id":%q,"view":"diff","compare_to":%q}`, theirs, mine+"/1")),
+		} {
+			if !call.isError || call.detail.Code != "not_found" {
+				t.Errorf("bob reads what is ann's: %s", call.text)
+			}
+		}
+		local := w.ok("loop_fork", args("loop_id", mine)).get("loop_id").(string) // a person on the machine
+		w.as("ann", "loop_inspect", fmt.Sprintf(`{"loop_id":%q}`, local)).want(t, "forked_from.loop_id", mine)
+	})
+}
+
+// TestResourcesOfAnotherTokenAreUnknown, as are its tasks, and no completion
+// proposes them.
+func TestResourcesOfAnotherTokenAreUnknown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil, nil)
+		mine, theirs := w.startAs("ann", ""), w.startAs("bob", "")
+		unknown := strings.Repeat("z", 4) + theirs[4:]
+		ann := dialAs(t, w.s, false, "ann")
+		for _, path := range []string{"", "/iterations/1", "/transcript"} {
+			got := ann.ask("resources/read", fmt.Sprintf(`{"uri":"loop://%s%s"}`, theirs, path))
+			want := ann.ask("resources/read", fmt.Sprintf(`{"uri":"loop://%s%s"}`, unknown, path))
+			if got.Error == nil || want.Error == nil || strings.ReplaceAll(got.Error.Message, theirs, unknown) != want.Error.Message {
+				t.Errorf("%s: %+v, want %+v", path, got.Error, want.Error)
+			}
+		}
+		for method, params := range map[string]string{
+			"resources/list":      `{}`,
+			"resources/read":      `{"uri":"` + recentURI + `"}`,
+			"completion/complete": `{"ref":{"type":"ref/resource","uri":"` + loopTemplate + `"},"argument":{"name":"id","value":"draft"}}`,
+		} {
+			got := ann.ask(method, params)
+			if text := string(got.Result); got.Error != nil || strings.Contains(text, theirs) || !strings.Contains(text, mine) {
+				t.Errorf("%s: %s %+v", method, text, got.Error)
+			}
+		}
+	})
+}
+
+// TestTasksOfAnotherTokenAreUnknown.
+func TestTasksOfAnotherTokenAreUnknown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil, nil)
+		id := w.as("bob", "loop_start", fmt.Sprintf(handlerArgs, "")).get("loop_id").(string)
+		backend := newTasks(func(context.Context) (engineAPI, error) { return w.e, nil }, nil)
+		bob, ann := WithOwner(t.Context(), "bob"), WithOwner(t.Context(), "ann")
+		if _, err := backend.Get(bob, id); err != nil {
+			t.Errorf("bob's own: %v", err)
+		}
+		if _, err := backend.Get(ann, id); !errors.Is(err, tasks.ErrNotFound) {
+			t.Errorf("tasks/get: %v", err)
+		}
+		if err := backend.Cancel(ann, id); !errors.Is(err, tasks.ErrNotFound) {
+			t.Errorf("tasks/cancel: %v", err)
+		}
+		for _, err := range backend.Watch(ann, id) {
+			if !errors.Is(err, tasks.ErrNotFound) {
+				t.Errorf("notifications/tasks: %v", err)
+			}
+		}
+	})
+}
+
 func TestListsShowTheOwnersLoops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil, nil)
@@ -98,40 +184,6 @@ func TestListsShowTheOwnersLoops(t *testing.T) {
 				if !strings.Contains(r.text, id) {
 					t.Errorf("%s does not see %s: %s", name, id, r.text)
 				}
-			}
-		}
-	})
-}
-
-// TestSubscribersAreToldOfTheirOwnLoops: that something happened is told to its
-// owner alone, too.
-func TestSubscribersAreToldOfTheirOwnLoops(t *testing.T) {
-	inEras(t, func(t *testing.T, modern bool) {
-		w := newWorld(t, nil, nil)
-		mine, theirs := w.startAs("ann", ""), w.startAs("bob", "")
-		p := dialAs(t, w.s, modern, "ann")
-		if modern {
-			p.listen(`{"resourceSubscriptions":["loop://` + mine + `","loop://` + theirs + `","` + recentURI + `"],"resourcesListChanged":true}`)
-		} else {
-			p.ask("resources/list", `{}`)
-			for _, uri := range []string{"loop://" + mine, "loop://" + theirs, recentURI} {
-				p.ask("resources/subscribe", `{"uri":"`+uri+`"}`)
-			}
-		}
-		time.Sleep(5 * time.Second)
-		before := len(p.told)
-		w.change(theirs, 3, 2*time.Second)
-		w.startAs("bob", "")
-		time.Sleep(5 * time.Second)
-		if len(p.told) != before {
-			t.Errorf("ann was told of bob's loops: %+v", p.told[before:])
-		}
-		w.change(mine, 1, 2*time.Second)
-		w.startAs("ann", "")
-		time.Sleep(5 * time.Second)
-		for _, uri := range []string{"loop://" + mine, recentURI} {
-			if len(p.updates(uri)) == 0 {
-				t.Errorf("ann was not told of %s: %+v", uri, p.told)
 			}
 		}
 	})
@@ -180,11 +232,11 @@ func TestIDsOverANetworkCanNotBeGuessed(t *testing.T) {
 func TestADamagedLoopIsShownToItsOwner(t *testing.T) {
 	damaged := loops.State{ID: "draft-1", Status: loops.Failed, Stop: &loops.Stop{Reason: loops.FailQuarantined}}
 	e := &ownedEngine{engine: &fakeEngine{state: damaged, heads: []loops.Head{{ID: "draft-1", Owner: "ann"}}}, owner: "ann"}
-	if s, err := e.Get(context.Background(), "draft-1"); err != nil || s.Status != loops.Failed {
+	if s, err := e.Get(t.Context(), "draft-1"); err != nil || s.Status != loops.Failed {
 		t.Errorf("%s, %v", s.Status, err)
 	}
 	e = &ownedEngine{engine: &fakeEngine{state: damaged}, owner: "bob"}
-	if s, err := e.Get(context.Background(), "draft-1"); err == nil {
+	if s, err := e.Get(t.Context(), "draft-1"); err == nil {
 		t.Errorf("another owner sees %+v", s)
 	}
 }

@@ -115,7 +115,7 @@ func checkPrompt(args map[string]string, names ...string) error {
 	for _, name := range slices.Sorted(maps.Keys(args)) {
 		switch {
 		case !slices.Contains(names, name):
-			p.add(clip(name, 60), "is no argument of this prompt; there %s %s%s", isAre(names), strings.Join(names, ", "), loops.DidYouMean(name, names))
+			p.add(clip(name, 60), "is no argument of this prompt%s", oneOfThese(name, names))
 		case len(args[name]) > loops.MaxGoalSize:
 			p.add(name, "is %d bytes, at most %d are allowed", len(args[name]), loops.MaxGoalSize)
 		}
@@ -126,11 +126,12 @@ func checkPrompt(args map[string]string, names ...string) error {
 	return p.err()
 }
 
-func isAre(names []string) string {
-	if len(names) == 1 {
-		return "is"
+// oneOfThese is what may have been meant by a name that is none of names.
+func oneOfThese(name string, names []string) string {
+	if hint := loops.DidYouMean(name, names); hint != "" {
+		return hint
 	}
-	return "are"
+	return "; it takes " + orElse(strings.Join(names, ", "), "none")
 }
 
 // workers are the values of the argument worker.

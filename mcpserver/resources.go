@@ -165,6 +165,7 @@ func (e *unknownResourceError) Error() string {
 func (t *tools) checkURI(ctx context.Context, _ any, r *mcp.ReadResourceRequest) {
 	if _, ok := parseURI(r.Params.URI); !ok {
 		_ = t.failURI(ctx, r.Params.URI, &unknownResourceError{r.Params.URI}) // a hook returns nothing
+		r.Params.URI = clip(r.Params.URI, maxLine)                            // matching a megabyte takes seconds
 	}
 }
 

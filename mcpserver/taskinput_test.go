@@ -2,6 +2,8 @@ package mcpserver
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -9,6 +11,7 @@ import (
 	"time"
 
 	"example.com/loop-mcp/loops"
+	"example.com/loop-mcp/mcpserver/tasks"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -110,5 +113,35 @@ func TestAQuestionThatChangesIsAnother(t *testing.T) {
 		c.update(id, fmt.Sprintf(`{%q:{"action":"accept","content":{"answer":"blue"}}}`, before)).want(t, "result.resultType", "complete")
 		synctest.Wait()
 		w.ok("loop_inspect", args("loop_id", id)).want(t, "output", "painted blue")
+	})
+}
+
+// FuzzWord: whatever a client sends as a person's answer, it is a plain word of a person, nothing, or
+// refused with its place.
+func FuzzWord(f *testing.F) {
+	for _, seed := range []string{
+		`{"action":"accept","content":{"answer":"red"}}`, `{"action":"accept","content":{"decision":"deny","message":"no"}}`, `{"action":"decline"}`,
+		`{"action":"accept","content":[{}]}`, `{"ACTION":"accept","action":null}`, `{"action":"accept","content":{"answer":"\ud800"}}`, `{"content":{"decision":1e999}}`,
+	} {
+		f.Add("q-1.x", seed)
+	}
+	f.Fuzz(func(t *testing.T, key, response string) {
+		if !json.Valid([]byte(response)) {
+			return
+		}
+		for _, kind := range []string{loops.AttentionQuestion, loops.AttentionApproval} {
+			s := loops.State{ID: "say-aaaa", Status: loops.NeedsInput, Attention: &loops.Attention{Kind: kind, ID: "q-1"}}
+			r, err := word(s, map[string]json.RawMessage{key: json.RawMessage(response)})
+			var param *tasks.ParamError
+			switch {
+			case err != nil:
+				if !errors.As(err, &param) || r.Action != "" {
+					t.Errorf("%q: %v with the action %q", response, err, r.Action)
+				}
+			case r.Action == "":
+			case r.By != "person" || r.AttentionID != "q-1" || !loops.Allowed(r.Action, loops.NeedsInput) || (r.Action == loops.AnswerIt) != (kind == loops.AttentionQuestion):
+				t.Errorf("%q: %+v", response, r)
+			}
+		}
 	})
 }

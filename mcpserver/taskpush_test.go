@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -109,5 +110,44 @@ func TestTasksOfAnotherTokenAreUnknown(t *testing.T) {
 		if again := ann.key(ann.get(id)); again != key {
 			t.Errorf("the task asks for %s, want %s still", again, key)
 		}
+	})
+}
+
+// TestTaskTranscript pins a task's life on the wire.
+func TestTaskTranscript(t *testing.T) {
+	secret, hashed := regexp.MustCompile(`(say-)[a-z2-7]{26}`), regexp.MustCompile(`("(?:q|ap)-\d+\.)[0-9a-f]{8}"`)
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, loops.BodyFunc(painter), nil)
+		c := w.taskClient(takesTasksAsks, &Options{Retention: 24 * time.Hour})
+		var out strings.Builder
+		say := func(method, params string) message {
+			c.last++
+			line := fmt.Sprintf(`{"jsonrpc":"2.0","id":%d,"method":%q,"params":{%s,%s}}`, c.last, method, params, c.modern)
+			c.write("%s", line)
+			synctest.Wait()
+			var last message
+			text := "→ " + strings.Replace(line, c.modern, `"_meta":(modern, with tasks and forms)`, 1) + "\n"
+			for _, m := range c.read() {
+				data, err := encode(m)
+				if err != nil {
+					t.Fatal(err)
+				}
+				text, last = text+"← "+string(data)+"\n", m
+			}
+			text = hashed.ReplaceAllString(secret.ReplaceAllString(text, "${1}SECRET"), `${1}HASH"`)
+			out.WriteString(text)
+			return last
+		}
+		m := say("tools/call", `"name":"loop_start","arguments":`+fmt.Sprintf(handlerTask, ""))
+		id, _ := m.at("result.taskId").(string)
+		m = say("tasks/get", fmt.Sprintf(`"taskId":%q`, id))
+		say("tasks/update", fmt.Sprintf(`"taskId":%q,"inputResponses":{%q:{"action":"accept","content":{"answer":"red"}}}`, id, c.key(m)))
+		m = say("tasks/get", fmt.Sprintf(`"taskId":%q`, id))
+		say("tasks/update", fmt.Sprintf(`"taskId":%q,"inputResponses":{%q:{"action":"accept","content":{"decision":"approve"}}}`, id, c.key(m)))
+		say("tasks/get", fmt.Sprintf(`"taskId":%q`, id))
+		say("subscriptions/listen", fmt.Sprintf(`"notifications":{"taskIds":[%q]}`, id))
+		say("tasks/cancel", fmt.Sprintf(`"taskId":%q`, id))
+		say("tasks/get", `"taskId":"say-0001"`)
+		golden(t, "wire/tasks.transcript", []byte(out.String()))
 	})
 }

@@ -57,7 +57,7 @@ func (b *taskBackend) Get(ctx context.Context, id string) (t tasks.Task, err err
 func (b *taskBackend) Cancel(ctx context.Context, id string) error {
 	return b.with(ctx, func(e engineAPI) error {
 		s, err := taskLoop(ctx, e, id)
-		if err != nil || ended(s) {
+		if err != nil || ended(s.Head()) {
 			return err
 		}
 		_, err = e.Do(ctx, s.ID, loops.Request{Action: loops.CancelIt, By: "client", Message: "tasks/cancel"})
@@ -72,15 +72,11 @@ func (b *taskBackend) Watch(ctx context.Context, id string) iter.Seq2[tasks.Task
 			if _, err := taskLoop(ctx, e, id); err != nil {
 				return err
 			}
-			for _, err := range e.Watch(ctx, loops.ID(id)) {
+			for h, err := range e.Watch(ctx, loops.ID(id)) {
 				if err != nil {
 					return err
 				}
-				s, err := taskLoop(ctx, e, id)
-				if err != nil {
-					return err
-				}
-				t, err := b.task(e, s)
+				t, err := b.taskAt(ctx, e, h)
 				if err != nil || !yield(t, nil) {
 					return err
 				}
@@ -110,7 +106,11 @@ func (b *taskBackend) with(ctx context.Context, f func(engineAPI) error) error {
 		return tasks.ErrNotFound
 	}
 	if d, known := explain(err); known {
-		return &tasks.Error{Code: mcp.INTERNAL_ERROR, Message: d.Message, Data: detailMap(d)}
+		code := mcp.INTERNAL_ERROR
+		if refused := (*loops.RefusedError)(nil); errors.As(err, &refused) {
+			code = mcp.INVALID_REQUEST
+		}
+		return &tasks.Error{Code: code, Message: d.Message, Data: detailMap(d)}
 	}
 	return err
 }
@@ -129,7 +129,7 @@ func taskLoop(ctx context.Context, e engineAPI, id string) (loops.State, error) 
 
 // ended reports whether the task of a loop has: a loop may be moved again, but
 // the call that began it was over.
-func ended(s loops.State) bool { return s.Status.Settled() || s.Epoch > 1 }
+func ended(h loops.Head) bool { return h.Status.Settled() || h.Epoch > 1 }
 
 // How often a task should be asked for.
 const (
@@ -139,38 +139,58 @@ const (
 
 // task is a loop as a task.
 func (t *tools) task(e engineAPI, s loops.State) (tasks.Task, error) {
-	task := tasks.Task{
-		ID: string(s.ID), Status: tasks.Working, Message: clip(s.Summary(), maxSummary), Poll: pollBusy,
-		CreatedAt: s.Origin.CreatedAt, UpdatedAt: s.UpdatedAt,
-	}
-	if t.opts.Retention > 0 { // which begins when the loop settles
-		task.TTL = s.UpdatedAt.Sub(s.Origin.CreatedAt).Truncate(time.Millisecond) + t.opts.Retention
-	}
+	task := t.working(s.Head())
 	switch {
 	case s.Status == loops.Cancelled && s.Epoch == 1:
 		task.Status = tasks.Cancelled
-	case ended(s):
+	case ended(s.Head()):
 		task.Status = tasks.Completed
 		var err error
 		task.Result, err = result(t.snapshot(e, s, SnapshotOptions{Limits: true}))
 		return task, err
 	case asks(s):
-		task.Status, task.Poll, task.Inputs = tasks.InputRequired, pollIdle, inputs(s)
+		task.Status, task.Inputs = tasks.InputRequired, inputs(s)
 		task.Message += " · " + t.snapshot(e, s, SnapshotOptions{}).Next
 	case s.Status == loops.Paused:
-		task.Poll = pollIdle
 		task.Message += " · " + t.snapshot(e, s, SnapshotOptions{}).Next
-	case s.Status == loops.Waiting:
-		task.Poll = pollIdle
 	}
 	return task, nil
+}
+
+// taskAt is task for a loop that stands at h. One that moves by itself shows
+// nothing that only its checkpoint has.
+func (b *taskBackend) taskAt(ctx context.Context, e engineAPI, h loops.Head) (tasks.Task, error) {
+	if !ended(h) && h.Status != loops.NeedsInput && h.Status != loops.Paused {
+		return b.working(h), nil
+	}
+	s, err := taskLoop(ctx, e, string(h.ID))
+	if err != nil {
+		return tasks.Task{}, err
+	}
+	return b.task(e, s)
+}
+
+// working is what a task shows in every status.
+func (t *tools) working(h loops.Head) tasks.Task {
+	task := tasks.Task{
+		ID: string(h.ID), Status: tasks.Working, Message: clip(h.Summary, maxSummary), Poll: pollBusy,
+		CreatedAt: h.CreatedAt, UpdatedAt: h.UpdatedAt,
+	}
+	switch h.Status {
+	case loops.NeedsInput, loops.Paused, loops.Waiting:
+		task.Poll = pollIdle
+	}
+	if t.opts.Retention > 0 { // which begins when the loop settles
+		task.TTL = h.UpdatedAt.Sub(h.CreatedAt).Truncate(time.Millisecond) + t.opts.Retention
+	}
+	return task
 }
 
 // Update records what the person at the client decided.
 func (b *taskBackend) Update(ctx context.Context, id string, responses map[string]json.RawMessage) error {
 	return b.with(ctx, func(e engineAPI) error {
 		s, err := taskLoop(ctx, e, id)
-		if err != nil || ended(s) || !asks(s) {
+		if err != nil || ended(s.Head()) || !asks(s) {
 			return err
 		}
 		r, err := word(s, responses)

@@ -287,3 +287,37 @@ func TestTasksWithoutAStore(t *testing.T) {
 		c.ask("loop_start", fmt.Sprintf(handlerTask, "")).want(t, "result.isError", true, "result.content.0.text", "~/data is not writable")
 	})
 }
+
+// TestErrorsOfTasks: what a client can do something about reaches it with a code and a sentence.
+func TestErrorsOfTasks(t *testing.T) {
+	id := "say-" + strings.Repeat("a", 26)
+	for _, c := range []struct {
+		err        error
+		code       int
+		says, kind string
+	}{
+		{&loops.RefusedError{Code: "own_loop", Problem: "it runs this process", Remedy: "hand in"}, -32600, "hand in", "own_loop"},
+		{fmt.Errorf("get: %w", loops.ErrUnwritable), -32603, "get", "unavailable"},
+		{fmt.Errorf("get: %w", loops.ErrDamaged), -32603, "other loops are not affected", "damaged"},
+		{loops.ErrClosed, -32603, "shutting down", "unavailable"},
+	} {
+		b := newTasks(func(context.Context) (engineAPI, error) { return &fakeEngine{err: c.err}, nil }, nil)
+		_, err := b.Get(t.Context(), id)
+		told, ok := errors.AsType[*tasks.Error](err)
+		if !ok || told.Code != c.code || !strings.Contains(told.Message, c.says) || fmt.Sprint(told.Data) == "" || told.Data.(map[string]any)["code"] != c.kind {
+			t.Errorf("%v: %+v, want %d %s", c.err, told, c.code, c.kind)
+		}
+		if also := b.Update(t.Context(), id, nil); fmt.Sprint(also) != fmt.Sprint(err) {
+			t.Errorf("tasks/update: %v, want %v", also, err)
+		}
+		for _, watched := range b.Watch(t.Context(), id) {
+			if fmt.Sprint(watched) != fmt.Sprint(err) {
+				t.Errorf("a watch: %v, want %v", watched, err)
+			}
+		}
+	}
+	b := newTasks(func(context.Context) (engineAPI, error) { return &fakeEngine{err: errors.New("a bug")}, nil }, nil)
+	if _, err := b.Get(t.Context(), id); err == nil || errors.As(err, new(*tasks.Error)) {
+		t.Errorf("what nobody knows about is told as %v, want the layer to log it", err)
+	}
+}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -227,6 +228,7 @@ func TestShowViews(t *testing.T) {
 	for view, text := range map[string]string{
 		"summary": "stopped", "output": "pass 3", "iterations": "iteration 2 · pass 2", "iteration": "iteration 3",
 		"verdicts": "met, predicate", "events": "settled", "spec": `"goal": "test"`, "why": "completed: goal.predicate",
+		"transcript": "iteration 2 · assistant\n  pass 2", "diff": "output\n- 1: pass 2\n+ 1: pass 3",
 	} {
 		b.want(0, []string{"show", id, "--view", view}, text)
 		answer := b.answer(b.want(0, []string{"show", id, "--view", view, "--json"}))
@@ -236,6 +238,29 @@ func TestShowViews(t *testing.T) {
 	}
 	b.want(0, []string{"show", id, "--view", "output", "--iteration", "2"}, "pass 2")
 	b.want(2, []string{"show", id, "--view", "iteration", "--iteration", "9"}, "iteration")
+	b.want(0, []string{"show", id, "--view", "diff", "--iteration", "3", "--compare-to", "1"}, "- 1: pass 1\n+ 1: pass 3")
+	b.want(2, []string{"show", id, "--view", "diff", "--compare-to", "9"}, "compare_to")
+	b.want(2, []string{"show", id, "--view", "why", "--compare-to", "1"}, "belongs to the view diff")
+}
+
+func TestForkFromTheCommandLine(t *testing.T) {
+	b := newBox(t)
+	b.want(3, []string{"run", b.loop("good", "count", scoreThree), "--limit", "max_passes=2"})
+	id := b.only("good")
+	r := b.want(0, []string{"fork", id, "--iteration", "1", "--message", "Go on.", "--limit", "max_passes=5", "--json"}, "files are not restored")
+	fork := b.answer(r)
+	if from, _ := fork["forked_from"].(map[string]any); fork["status"] != "completed" || from["loop_id"] != id || fmt.Sprint(from["iteration"]) != "1" {
+		t.Errorf("the fork answers %v", fork)
+	}
+	b.want(0, []string{"show", fork["loop_id"].(string), "--view", "events"}, "forked from "+id+" after iteration 1", "Go on.")
+	b.want(0, []string{"fork", id, "--until", `{"all":[{"kind":"claim"}]}`, "--request-id", "f1"}, "completed (goal.claimed)")
+	b.want(0, []string{"fork", id, "--until", `{"all":[{"kind":"claim"}]}`, "--request-id", "f1", "--detach"}, "completed (goal.claimed)")
+	b.want(6, []string{"fork", id, "--body", `{"kind":"client"}`, "--goal", "write a haiku"}, "your_turn", "write a haiku")
+	b.want(7, []string{"fork", "nope-aaaa"}, "no such loop")
+	b.want(1, []string{"fork", id, "--until", `{"all":[{"kind":"claim"}]}`, "--request-id", "f1", "--message", "else"}, "request_id_conflict")
+	for flag, value := range map[string]string{"--iteration": "9", "--body": `{"knd":"client"}`, "--until": "[]", "--limit": "max_pases=3", "--message": " "} {
+		b.want(2, []string{"fork", id, flag, value})
+	}
 }
 
 func TestOutputCannotSteerTheTerminal(t *testing.T) {

@@ -125,6 +125,12 @@ func TestDoctor(t *testing.T) {
 		"a client has another store": {func(b *box) {
 			b.write(".cursor/mcp.json", `{"mcpServers": {"loop": {"command": "`+linked(b)+`", "env": {"LOOP_MCP_HOME": "/other"}}}}`)
 		}, "clients", levelNote, "keeps its loops in /other", "LOOP_MCP_HOME=/other loop-mcp ls"},
+		"nobody serves a client over HTTP": {func(b *box) {
+			b.write(".cursor/mcp.json", `{"mcpServers": {"loop": {"url": "http://127.0.0.1:1/mcp"}}}`)
+		}, "clients", levelBroken, "where nobody listens", "loop-mcp serve --http 127.0.0.1:1"},
+		"a client's entry for one folder": {func(b *box) {
+			b.write(".claude.json", `{"projects": {"`+b.dir+`": {"mcpServers": {"loop": {"command": "/gone/loop-mcp"}}}}}`)
+		}, "clients", levelBroken, "for this folder) starts /gone/loop-mcp", "claude mcp remove"},
 		"no client has it":                   {func(*box) {}, "clients", levelNote, "no client", "loop-mcp setup CLIENT"},
 		"it is not on PATH":                  {func(*box) {}, "program", levelNote, "not on PATH", "add "},
 		"it is in a temporary folder":        {func(*box) {}, "program", levelNote, "temporary files", "put it where it stays"},
@@ -277,8 +283,10 @@ func TestDoctorOfThePort(t *testing.T) {
 			t.Fatal("the server never listened")
 		}
 	}
+	b.write(".cursor/mcp.json", `{"mcpServers": {"loop": {"url": "http://`+l.Addr().String()+`/mcp"}}}`)
 	d, _ = b.diagnose(0)
 	d.has(t, "http", levelOK, "loop-mcp listens", "")
+	d.has(t, "clients", levelOK, "where loop-mcp listens", "")
 }
 
 // TestDoctorOfAServerThatSpoilsItsOutput: what else is printed there breaks each

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,7 +18,7 @@ import (
 
 // clients is whether those that have loop-mcp can start it.
 func (d *doctor) clients(ctx context.Context, e *examination) {
-	any := false
+	has := false
 	for _, c := range clients.All() {
 		var ours []clients.Entry
 		files := map[string]bool{}
@@ -36,6 +37,7 @@ func (d *doctor) clients(ctx context.Context, e *examination) {
 			}
 			for _, entry := range found.Entries {
 				if !entry.Ours() {
+					has = d.address(ctx, e, c, found.File, entry) || has
 					continue
 				}
 				d.entry(ctx, e, c, found.File, entry)
@@ -48,19 +50,22 @@ func (d *doctor) clients(ctx context.Context, e *examination) {
 			e.add(levelNote, fmt.Sprintf("loop-mcp setup %s --name %s --remove", c.ID, ours[1].Name),
 				"%s has two entries that run loop-mcp, %s and %s: each tool is there twice", c.Title, ours[0].Name, ours[1].Name)
 		}
-		any = any || len(ours) > 0
+		has = has || len(ours) > 0
 	}
-	if !any {
+	if !has {
 		e.add(levelNote, "loop-mcp setup CLIENT", "no client that setup knows has loop-mcp as a program")
 	}
 }
 
 // entry is whether a client can start what its entry says.
 func (d *doctor) entry(ctx context.Context, e *examination, c *clients.Client, file string, entry clients.Entry) {
-	who := fmt.Sprintf("%s (%s, line %d)", c.Title, file, entry.Line)
+	who := place(c, file, entry)
 	again := "loop-mcp setup " + c.ID
 	if entry.Name != "loop" {
 		again += " --name " + entry.Name
+	}
+	if entry.Line == 0 {
+		again = "claude mcp remove --scope local " + entry.Name + ", then " + again
 	}
 	path := entry.Command
 	switch {
@@ -87,6 +92,32 @@ func (d *doctor) entry(ctx context.Context, e *examination, c *clients.Client, f
 	}
 	d.elsewhere(e, who, entry)
 	d.versionOf(ctx, e, who, path, again)
+}
+
+// place says where an entry is.
+func place(c *clients.Client, file string, entry clients.Entry) string {
+	if entry.Line == 0 {
+		return fmt.Sprintf("%s (%s, for this folder)", c.Title, file)
+	}
+	return fmt.Sprintf("%s (%s, line %d)", c.Title, file, entry.Line)
+}
+
+// address is whether somebody serves a client that calls loop-mcp over HTTP; it
+// returns false for an entry that is not about that.
+func (d *doctor) address(ctx context.Context, e *examination, c *clients.Client, file string, entry clients.Entry) bool {
+	u, err := url.Parse(entry.URL)
+	if err != nil || entry.Name != "loop" || !entry.OnThisMachine() {
+		return false
+	}
+	switch who := place(c, file, entry); whoListens(ctx, u.Scheme+"://"+u.Host+"/") {
+	case nobody:
+		e.add(levelBroken, "loop-mcp serve --http "+u.Host, "%s calls %s, where nobody listens", who, entry.URL)
+	case another:
+		e.add(levelBroken, "loop-mcp setup "+c.ID+" --force names the program instead", "%s calls %s, where another program listens", who, entry.URL)
+	default:
+		e.ok("%s calls %s, where loop-mcp listens", who, entry.URL)
+	}
+	return true
 }
 
 // startable reports whether a path is a program.

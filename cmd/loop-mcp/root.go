@@ -67,7 +67,7 @@ func newRoot(a *app) *cobra.Command {
 	complete(root, "log-format", "text", "json")
 	root.AddCommand(
 		a.serveCommand(), a.runCommand(), a.startCommand(), a.lsCommand(), a.showCommand(), a.watchCommand(),
-		a.continueCommand(), a.approveCommand(), a.pauseCommand(), a.cancelCommand(),
+		a.continueCommand(), a.approveCommand(), a.forkCommand(), a.pauseCommand(), a.cancelCommand(),
 		a.workerCommand(), a.handlerCommand(), a.verifyCommand(), a.backupCommand(), a.restoreCommand(), a.hostCommand(),
 		a.validateCommand(), a.schemaCommand(), a.allowCommand(), a.trustCommand(), a.setupCommand(), a.doctorCommand(), a.judgeEvalCommand(), a.versionCommand(),
 	)

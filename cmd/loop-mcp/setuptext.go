@@ -147,7 +147,7 @@ func (a *app) printClients(m *clients.Machine) error {
 	if a.json {
 		return a.printJSON(map[string]any{"clients": states})
 	}
-	any := false
+	set := false
 	fmt.Fprintf(a.stdout, "%-15s %-7s %-26s %s\n", "CLIENT", "FOUND", "LOOP-MCP", "FILE")
 	for _, s := range states {
 		found, has := "no", "-"
@@ -158,11 +158,11 @@ func (a *app) printClients(m *clients.Machine) error {
 			has = "the file can't be read"
 		}
 		if names := append(s.Entries, suffixed(s.Project, " (project)")...); len(names) > 0 {
-			has, any = strings.Join(names, ", "), true
+			has, set = strings.Join(names, ", "), true
 		}
 		fmt.Fprintf(a.stdout, "%-15s %-7s %-26s %s\n", s.Client, found, plain(has), plain(s.File))
 	}
-	if !any {
+	if !set {
 		fmt.Fprintln(a.stdout, "\nPut it into one with: loop-mcp setup CLIENT")
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"strings"
 
 	"example.com/loop-mcp/loops"
 	"example.com/loop-mcp/mcpserver"
@@ -16,21 +17,23 @@ import (
 type showFlags struct {
 	View      string `json:"view,omitempty"`
 	Iteration int    `json:"iteration,omitempty"`
+	CompareTo string `json:"compare_to,omitempty"`
 	Limit     int    `json:"limit,omitempty"`
 	Page      string `json:"page,omitempty"`
 	MaxChars  int    `json:"max_chars,omitempty"`
 }
 
-var viewNames = []string{"summary", "output", "iterations", "iteration", "verdicts", "events", "spec", "why"}
+var viewNames = []string{"summary", "output", "iterations", "iteration", "verdicts", "transcript", "diff", "events", "usage", "spec", "why", "live"}
 
 func (a *app) showCommand() *cobra.Command {
 	f := showFlags{MaxChars: 100_000}
 	cmd := &cobra.Command{
 		Use:   "show ID",
-		Short: "Show one loop: summary, output, iterations, verdicts, events, spec, why",
+		Short: "Show one loop: summary, output, iterations, transcript, differences, why",
 		Long:  "Show one loop as it is stored, in any status. Changes nothing and works on nothing.",
 		Example: "  loop-mcp show fix-build-7k3q\n  loop-mcp show fix-build-7k3q --view why\n" +
-			"  loop-mcp show fix-build-7k3q --view output > result.txt\n  loop-mcp show fix-build-7k3q --view iteration --iteration 3 --json",
+			"  loop-mcp show fix-build-7k3q --view output > result.txt\n  loop-mcp show fix-build-7k3q --view iteration --iteration 3 --json\n" +
+			"  loop-mcp show fix-build-7k3q --view diff --iteration 3 --compare-to 2",
 		Args:              args(cobra.ExactArgs(1)),
 		ValidArgsFunction: a.completeIDs,
 		RunE: func(cmd *cobra.Command, ids []string) error {
@@ -38,8 +41,9 @@ func (a *app) showCommand() *cobra.Command {
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&f.View, "view", "summary", "what to show: summary, output, iterations, iteration, verdicts, events, spec or why")
-	flags.IntVar(&f.Iteration, "iteration", 0, "the iteration, for the views output, iteration and verdicts")
+	flags.StringVar(&f.View, "view", "summary", "what to show: "+strings.Join(viewNames[:len(viewNames)-1], ", ")+" or "+viewNames[len(viewNames)-1])
+	flags.IntVar(&f.Iteration, "iteration", 0, "the iteration, for the views output, iteration, verdicts, transcript and diff")
+	flags.StringVar(&f.CompareTo, "compare-to", "", "for the view diff: an iteration, another loop's id, or both as ID/3; left out: the iteration before")
 	flags.IntVar(&f.Limit, "limit", 100, "items a page, at most 100")
 	flags.StringVar(&f.Page, "page", "", "the next page, as the last answer named it")
 	complete(cmd, "view", viewNames...)

@@ -68,9 +68,15 @@ func (a *app) printItems(view string, answer json.RawMessage) error {
 		err = each(a.stdout, all.Items, iterationText)
 	case "verdicts":
 		err = each(a.stdout, all.Items, verdictItemText)
+	case "transcript":
+		err = each(a.stdout, all.Items, utteranceText)
+	case "diff":
+		err = each(a.stdout, all.Items, diffText)
+	case "usage":
+		err = each(a.stdout, all.Items, usageText)
 	case "why":
 		err = each(a.stdout, all.Items, whyText)
-	case "output":
+	case "output", "live":
 		err = each(a.stdout, all.Items, func(o struct{ Text string }) string { return o.Text })
 	default:
 		err = each(a.stdout, all.Items, specText)
@@ -146,6 +152,46 @@ func verdictItemText(v verdictItem) string {
 		text += "\n" + indent(v.Feedback)
 	}
 	return text
+}
+
+func utteranceText(u loops.Utterance) string {
+	head := fmt.Sprintf("iteration %d · %s", u.Iteration, u.Role)
+	if u.Tool != "" {
+		head += " · " + plain(u.Tool)
+	}
+	return head + "\n" + indent(u.Text)
+}
+
+// diffText shows the lines of the one side with +, of the other with -, as they
+// became what the iteration has.
+func diffText(d struct {
+	Field string
+	A, B  json.RawMessage
+}) string {
+	if string(d.A) == string(d.B) {
+		return d.Field + ": the same"
+	}
+	text := d.Field
+	for _, side := range []struct {
+		sign  string
+		value json.RawMessage
+	}{{"- ", d.B}, {"+ ", d.A}} {
+		var words string
+		if json.Unmarshal(side.value, &words) != nil {
+			words = string(side.value)
+		}
+		if words == "" {
+			continue
+		}
+		for line := range strings.Lines(words) {
+			text += "\n" + side.sign + strings.TrimSuffix(line, "\n")
+		}
+	}
+	return text
+}
+
+func usageText(u loops.ModelUsage) string {
+	return fmt.Sprintf("%s %s · %d calls · %d tokens in, %d out · %s", u.Role, plain(u.Model), u.Calls, u.InputTokens, u.OutputTokens, u.CostUSD)
 }
 
 func whyText(w struct {

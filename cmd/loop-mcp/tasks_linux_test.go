@@ -189,3 +189,35 @@ func TestAListenerSurvivesTheHost(t *testing.T) {
 		t.Errorf("the stream tells %s", got)
 	}
 }
+
+// TestAQuestionOutlivesItsServer: what the task asked before the kill is asked under the same key
+// after it, and answered there.
+func TestAQuestionOutlivesItsServer(t *testing.T) {
+	b := newBox(t)
+	b.trusted("good", "count", "until: {all: [{kind: human, question: Good?}]}")
+	first := b.taskClient()
+	id := first.begin("good")
+	asked := first.polls(id, "input_required")["inputRequests"]
+	first.kill()
+	second := b.taskClient()
+	again := second.get(id)
+	if fmt.Sprint(again["inputRequests"]) != fmt.Sprint(asked) {
+		t.Errorf("asked before the kill: %v, after it: %v", asked, again)
+	}
+	responses := map[string]any{}
+	for key := range asked.(map[string]any) {
+		responses[key] = map[string]any{"action": "accept", "content": map[string]any{"decision": "deny", "message": "more"}}
+	}
+	second.modern("tasks/update", map[string]any{"taskId": id, "inputResponses": responses})
+	for denied := ""; denied != "completed: pass 2"; { // the next pass asks again, under another key
+		task := second.polls(id, "input_required")
+		for key := range task["inputRequests"].(map[string]any) {
+			if responses[key] == nil {
+				second.modern("tasks/update", map[string]any{"taskId": id, "inputResponses": map[string]any{
+					key: map[string]any{"action": "accept", "content": map[string]any{"decision": "approve"}},
+				}})
+				denied = output(second.polls(id, "completed"))
+			}
+		}
+	}
+}

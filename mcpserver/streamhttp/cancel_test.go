@@ -2,6 +2,7 @@ package streamhttp
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"sync/atomic"
 	"testing"
@@ -47,7 +48,7 @@ func (g *gate) begin(w *world, q request) (resp chan *http.Response, leave conte
 	resp = make(chan *http.Response, 1)
 	go func() {
 		defer close(resp)
-		if r, err := w.try(ctx, q); err == nil {
+		if r, err := w.try(ctx, q); err == nil { //nolint:bodyclose // whoever takes it closes it
 			resp <- r
 		}
 	}()
@@ -59,7 +60,7 @@ func TestTheEndOfAModernConnectionIsACancellation(t *testing.T) {
 	for _, q := range []request{modernCall("1", "gate", `{"name":"a"}`), modernProgress("1", "gate", `{"name":"a"}`, "1")} {
 		g, s := newGate()
 		w := live(t, s, nil)
-		_, leave := g.begin(w, q)
+		_, leave := g.begin(w, q) //nolint:bodyclose // leave ends it
 		leave()
 		if got := <-g.ended; got != "a cancelled" {
 			t.Error(got)
@@ -72,13 +73,14 @@ func TestTheEndOfAnOlderConnectionIsNot(t *testing.T) {
 	g, s := newGate()
 	w := live(t, s, nil)
 	w.greet()
-	resp, leave := g.begin(w, request{body: callBody("1", "gate", `{"name":"a"}`, `"progressToken":1`)})
+	resp, leave := g.begin(w, request{body: callBody("1", "gate", `{"name":"a"}`, `"progressToken":1`)}) //nolint:bodyclose // it is, below
 	r := <-resp
 	next := events(r.Body)
 	next() // the empty one
 	first, _ := next()
 	leave()
 	r.Body.Close()
+	w.until("the server does not see the end", func() bool { return w.connected() == 0 })
 	close(g.goOn)
 	if got := <-g.ended; got != "a let go" {
 		t.Error(got)
@@ -114,12 +116,26 @@ func TestACancellationEndsItsCall(t *testing.T) {
 	}
 	if r := <-resp; r == nil {
 		t.Error("the cancelled call has no end")
-	} else {
-		r.Body.Close()
+	} else if data, err := io.ReadAll(r.Body); err != nil || len(data) > 0 || r.StatusCode != http.StatusAccepted {
+		t.Errorf("the cancelled call was answered: %d %s", r.StatusCode, data)
 	}
 	if got := w.ask(request{body: callBody(`"x"`, "echo", `{"text":"free"}`, "")}); !cmp.Equal(got.summaries(), []string{`"x": free`}) {
 		t.Errorf("its id is not free: %s", got.body)
 	}
+}
+
+// connected are the calls of the session whose clients are there.
+func (w *world) connected() int {
+	s := w.known()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := 0
+	for _, open := range s.streams {
+		if open.live.Load() != nil {
+			n++
+		}
+	}
+	return n
 }
 
 func TestAnIDInFlightIsRefused(t *testing.T) {

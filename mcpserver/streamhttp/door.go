@@ -60,8 +60,9 @@ func (d *door) admit(w http.ResponseWriter, r *http.Request) (owner string, ok b
 		return "", false
 	}
 	if len(d.tokens) == 0 {
+		local = local && !isForwarded(r.Header)
 		if !local {
-			refuse(w, http.StatusForbidden, "without a token, only connections to a loopback address are served")
+			refuse(w, http.StatusForbidden, "without a token, only programs of this machine are served")
 		}
 		return "", local
 	}
@@ -83,6 +84,22 @@ func onLoopback(r *http.Request) bool {
 		return true
 	case *net.TCPAddr:
 		return addr.IP.IsLoopback()
+	}
+	return false
+}
+
+// isForwarded reports whether a proxy says that the request came from another machine. One that says
+// nothing can't be told from a program of this one.
+func isForwarded(header http.Header) bool {
+	if header.Get("Forwarded") != "" {
+		return true
+	}
+	for _, list := range header.Values("X-Forwarded-For") {
+		for name := range strings.SplitSeq(list, ",") {
+			if !isLoopbackName(hostname(strings.TrimSpace(name))) {
+				return true
+			}
+		}
 	}
 	return false
 }
@@ -128,6 +145,9 @@ func (d *door) mayCall(w http.ResponseWriter, r *http.Request) bool {
 	header.Set("Access-Control-Allow-Methods", "GET, POST, DELETE")
 	header.Set("Access-Control-Allow-Headers", "*, Authorization")
 	header.Set("Access-Control-Max-Age", "600")
+	if r.Header.Get("Access-Control-Request-Private-Network") != "" {
+		header.Set("Access-Control-Allow-Private-Network", "true")
+	}
 	return true
 }
 

@@ -159,6 +159,28 @@ func TestASessionBelongsToItsToken(t *testing.T) {
 	}
 }
 
+// TestAProxyIsNoProgramOfThisMachine: what it passes on comes from elsewhere, where it says so.
+func TestAProxyIsNoProgramOfThisMachine(t *testing.T) {
+	w := live(t, nil, nil)
+	for name, test := range map[string]struct {
+		header, value string
+		ok            bool
+	}{
+		"none":                     {"X-Forwarded-For", "", true},
+		"from this machine":        {"X-Forwarded-For", "127.0.0.1, ::1", true},
+		"from another":             {"X-Forwarded-For", "203.0.113.9", false},
+		"from another, by proxies": {"X-Forwarded-For", "203.0.113.9, 127.0.0.1", false},
+		"with a port":              {"X-Forwarded-For", "203.0.113.9:80", false},
+		"nonsense":                 {"X-Forwarded-For", "unknown", false},
+		"of the standard":          {"Forwarded", "for=203.0.113.9", false},
+	} {
+		got := w.ask(modernCall("1", "echo", `{"text":"x"}`).with(map[string]string{test.header: test.value}))
+		if (got.status == http.StatusOK) != test.ok {
+			t.Errorf("%s: %d %s", name, got.status, got.body)
+		}
+	}
+}
+
 // TestWithoutATokenOnlyThisMachineIsServed.
 func TestWithoutATokenOnlyThisMachineIsServed(t *testing.T) {
 	for name, test := range map[string]struct {

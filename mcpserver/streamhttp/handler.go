@@ -19,8 +19,8 @@ type Handler struct {
 	load     load
 	greet    func()
 
-	ending chan struct{} // closed when Shutdown begins
-	end    func()        // closes ending
+	ending context.Context // of long streams
+	end    context.CancelFunc
 	ctx    context.Context
 	cancel context.CancelFunc // of all calls
 
@@ -43,10 +43,9 @@ func New(s *server.MCPServer, opts *Options) *Handler {
 		mux:      http.NewServeMux(),
 		sessions: newSessions(s, o),
 		load:     newLoad(o),
-		ending:   make(chan struct{}),
 		silent:   make(chan struct{}),
 	}
-	h.end = sync.OnceFunc(func() { close(h.ending) })
+	h.ending, h.end = context.WithCancel(context.Background())
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	h.quiet, h.silence = context.WithCancel(context.Background())
 	h.greet = sync.OnceFunc(func() {
@@ -68,6 +67,7 @@ func (h *Handler) Handle(pattern string, handler http.Handler) { h.mux.Handle(pa
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	owner, ok := h.door.admit(w, r)
 	if !ok {
+		h.opts.Logger.Debug("request not let in", "from", r.RemoteAddr, "host", r.Host, "origin", r.Header.Get("Origin"), "path", r.URL.Path)
 		return
 	}
 	ctx := context.WithValue(r.Context(), ownerKey{}, owner)

@@ -135,6 +135,10 @@ func (h *Handler) get(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer client.leave(h.opts.SessionIdle)
+	if h.ending.Err() != nil {
+		h.busy(p, nil, errEnding)
+		return
+	}
 	done := h.load.stream(owner)
 	if done == nil {
 		h.busy(p, nil, errBusy)
@@ -146,7 +150,7 @@ func (h *Handler) get(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusBadRequest, err.Error())
 		return
 	}
-	p.hold(r.Context(), h.opts.KeepAlive, h.ending)
+	p.hold(r.Context(), h.opts.KeepAlive, h.ending.Done())
 	s.detach(p)
 }
 

@@ -204,8 +204,12 @@ func (w *world) raw(q request) net.Conn {
 	}
 	w.Cleanup(func() { conn.Close() })
 	_ = conn.(*net.TCPConn).SetReadBuffer(4 << 10)
+	method := q.http
+	if method == "" {
+		method = http.MethodPost
+	}
 	var text strings.Builder
-	fmt.Fprintf(&text, "POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n", len(q.body))
+	fmt.Fprintf(&text, "%s /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nAccept: application/json, text/event-stream\r\nContent-Length: %d\r\n", method, len(q.body))
 	if w.session != "" && q.header[mcp.HeaderProtocolVersion] == "" {
 		fmt.Fprintf(&text, "%s: %s\r\n", headerSession, w.session)
 	}

@@ -123,11 +123,49 @@ func TestOlderClientsAreToldOutsideRequests(t *testing.T) {
 	}
 }
 
+// TestAStuckConnectionIsTakenOver: a client that came back need not wait until the old one is given up.
+func TestAStuckConnectionIsTakenOver(t *testing.T) {
+	s := newServer()
+	w := live(t, s, &Options{WriteTimeout: time.Hour})
+	w.greet()
+	stuck := w.raw(request{http: "GET"})
+	w.until("nobody listens", func() bool { return w.known().outside.live.Load() != nil })
+	large := map[string]any{"text": strings.Repeat("x", 1<<20)}
+	for range 100 { // more than the buffers of a connection and of the session hold
+		s.SendNotificationToAllClients(mcp.MethodNotificationToolsListChanged, large)
+	}
+	locked := 0
+	w.until("the connection takes everything", func() bool {
+		if locked++; w.known().outside.mu.TryLock() {
+			w.known().outside.mu.Unlock()
+			locked = 0
+		}
+		return locked == 300 // looks in a row, a millisecond apart
+	})
+	next, _, _ := w.open(request{http: "GET"})
+	s.SendNotificationToAllClients(mcp.MethodNotificationToolsListChanged, nil)
+	for {
+		e, more := next()
+		if !more {
+			t.Fatal("the new connection ended")
+		}
+		if strings.Contains(e.data, "list_changed") {
+			break
+		}
+	}
+	stuck.Close()
+}
+
+// known is the session as the handler has it.
+func (w *world) known() *clientSession {
+	w.handler.sessions.mu.Lock()
+	defer w.handler.sessions.mu.Unlock()
+	return w.handler.sessions.all[w.session]
+}
+
 // users are the requests and streams of the session.
 func (w *world) users() int {
-	w.handler.sessions.mu.Lock()
-	s := w.handler.sessions.all[w.session]
-	w.handler.sessions.mu.Unlock()
+	s := w.known()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.users

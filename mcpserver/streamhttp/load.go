@@ -8,8 +8,9 @@ import (
 )
 
 var (
-	errBusy  = errors.New("too many requests are in flight; wait for answers, then ask again")
-	errBytes = errors.New("too many large messages are in flight; wait for answers, then ask again")
+	errBusy   = errors.New("too many requests are in flight; wait for answers, then ask again")
+	errEnding = errors.New("the server is ending; ask again when it is back")
+	errBytes  = errors.New("too many large messages are in flight; wait for answers, then ask again")
 )
 
 // load counts what is going on, and refuses what is too much.

@@ -1,6 +1,7 @@
 package streamhttp
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -66,14 +67,11 @@ func (h *Handler) openStream(p *reply, r *http.Request, k *call) bool {
 		return false
 	}
 	k.done()
-	k.done = done
-	go func() {
-		select {
-		case <-h.ending:
-			k.cancel()
-		case <-k.ctx.Done():
-		}
-	}()
+	stop := context.AfterFunc(h.ending, k.cancel)
+	k.done = func() {
+		stop()
+		done()
+	}
 	return true
 }
 

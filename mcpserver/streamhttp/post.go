@@ -87,7 +87,7 @@ func (h *Handler) start(p *reply, k *call) bool {
 	if !h.begin() {
 		k.cancel()
 		k.done()
-		h.busy(p, k.ID, errors.New("the server is ending"))
+		h.busy(p, k.ID, errEnding)
 		return false
 	}
 	if k.ID == nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -50,6 +51,7 @@ func (p *reply) document(status int, data []byte) error {
 		return p.writeEvent("", data)
 	}
 	p.w.Header().Set("Content-Type", "application/json")
+	p.w.Header().Set("Content-Length", strconv.Itoa(len(data)))
 	p.w.WriteHeader(status)
 	return p.write(data)
 }

@@ -57,8 +57,10 @@ type stream struct {
 	seq    uint64
 }
 
-// attach makes p the connection of the stream.
+// attach makes p the connection of the stream. The one before it, which may be broken without anybody
+// having seen it, ends.
 func (s *stream) attach(p *reply) {
+	s.interrupt()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.attachLocked(p)
@@ -172,11 +174,16 @@ func (s *stream) answer(status int, data []byte) {
 	}
 }
 
-// close ends the stream without an answer, also to a client that doesn't read.
-func (s *stream) close() {
+// interrupt ends a write to a client that doesn't read.
+func (s *stream) interrupt() {
 	if p := s.live.Load(); p != nil {
 		p.interrupt()
 	}
+}
+
+// close ends the stream without an answer, also to a client that doesn't read.
+func (s *stream) close() {
+	s.interrupt()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
@@ -188,6 +195,7 @@ func (s *stream) close() {
 
 // resume makes p the connection of the stream and sends what came after seq.
 func (s *stream) resume(p *reply, seq uint64) error {
+	s.interrupt()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	missed, complete := s.session.events.after(&s.session.log, s.number, seq)

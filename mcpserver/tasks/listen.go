@@ -74,13 +74,14 @@ func (l *Layer) push(ctx context.Context, s *stream, r request, id string) {
 	case <-ctx.Done():
 		return
 	}
-	for {
+	for told := false; ; {
 		ended, err := l.follow(ctx, s, r, id)
 		if ended || errors.Is(err, ErrNotFound) || ctx.Err() != nil {
 			return
 		}
-		if err != nil {
-			l.opts.Logger.WarnContext(ctx, "a task is out of sight for a moment", "task", id, "error", err)
+		if err != nil && !told {
+			l.opts.Logger.WarnContext(ctx, "a task that is listened to is out of sight", "task", id, "error", err)
+			told = true
 		}
 		if !pause(ctx, again) {
 			return

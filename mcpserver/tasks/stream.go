@@ -74,16 +74,23 @@ func (s *stream) named(fields map[string]any) map[string]any {
 	return fields
 }
 
+// object is v as a generic JSON object.
+func object(v any) (map[string]any, error) {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return nil, err
+	}
+	var m map[string]any
+	err = json.Unmarshal(data, &m)
+	return m, err
+}
+
 // send tells the client how a task stands.
 func (s *stream) send(ctx context.Context, t Task) error {
-	params, err := object(t.detail())
-	if err != nil {
-		return err
-	}
 	return s.deliver(ctx, mcp.JSONRPCNotification{
 		JSONRPC: mcp.JSONRPC_VERSION,
 		Notification: mcp.Notification{Method: methodNotification, Params: mcp.NotificationParams{
-			Meta: map[string]any{mcp.MetaKeySubscriptionID: s.id}, AdditionalFields: params,
+			Meta: map[string]any{mcp.MetaKeySubscriptionID: s.id}, AdditionalFields: t.detail(),
 		}},
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -64,10 +65,10 @@ func (b *Backend) job(only bool, work Work) server.ToolHandlerFunc {
 			return mcp.NewToolResultError("it works as a task only"), nil
 		}
 		result, failure := work(ctx, func(context.Context, map[string]mcp.InputRequest) (map[string]json.RawMessage, error) {
-			return nil, fmt.Errorf("nobody can be asked without a task")
+			return nil, errors.New("nobody can be asked without a task")
 		})
 		if failure != nil {
-			return nil, fmt.Errorf("%s", failure.Message)
+			return nil, errors.New(failure.Message)
 		}
 		return result, nil
 	}

@@ -2,7 +2,10 @@ package clients
 
 import (
 	"fmt"
+	"maps"
+	"net/url"
 	"path"
+	"slices"
 	"strings"
 
 	"example.com/loop-mcp/cmd/loop-mcp/internal/jsonedit"
@@ -18,6 +21,7 @@ type config interface {
 	Set(container, name string, fields []Field) ([]byte, error)
 	SetField(container, name, key, text string) ([]byte, bool, error)
 	Remove(container, name string) ([]byte, bool, error)
+	HasComments() bool
 }
 
 func (c *Client) parse(data []byte) (config, error) {
@@ -28,13 +32,6 @@ func (c *Client) parse(data []byte) (config, error) {
 		return jsonedit.Parse(data, jsonedit.Comments)
 	}
 	return jsonedit.Parse(data, jsonedit.Plain)
-}
-
-// hasComments reports whether something would be lost when the file is written
-// anew from what it means.
-func hasComments(conf config) bool {
-	d, ok := conf.(*jsonedit.Document)
-	return ok && d.HasComments()
 }
 
 // Snippet is what a person writes into an empty file.
@@ -53,7 +50,7 @@ func (c *Client) Snippet(s Server) string {
 // Entry is a server in a client's configuration.
 type Entry struct {
 	Name string
-	Line int
+	Line int // 0: it is kept for one folder, below another key
 
 	Command string // a program; empty: URL
 	URL     string
@@ -75,7 +72,14 @@ func (c *Client) entry(conf config, name string) (*Entry, error) {
 	if err != nil || !ok {
 		return nil, err
 	}
-	e := &Entry{Name: name, Line: conf.Line(c.container, name), fields: fields}
+	e := c.read(name, fields)
+	e.Line = conf.Line(c.container, name)
+	return e, nil
+}
+
+// read understands the keys of an entry.
+func (c *Client) read(name string, fields map[string]any) *Entry {
+	e := &Entry{Name: name, fields: fields}
 	e.Command, _ = fields["command"].(string)
 	e.URL, _ = fields[c.urlKey].(string)
 	e.Env, _ = fields["env"].(map[string]any)
@@ -86,7 +90,13 @@ func (c *Client) entry(conf config, name string) (*Entry, error) {
 	for _, arg := range args {
 		e.Args = append(e.Args, fmt.Sprint(arg))
 	}
-	return e, nil
+	return e
+}
+
+// OnThisMachine reports whether it is an address on the loopback interface.
+func (e Entry) OnThisMachine() bool {
+	u, err := url.Parse(e.URL)
+	return err == nil && e.URL != "" && slices.Contains([]string{"127.0.0.1", "localhost", "::1"}, u.Hostname())
 }
 
 // minimal reports whether an entry says nothing but which program is run, so
@@ -143,7 +153,27 @@ func (c *Client) Read(m *Machine, scope string) (Found, error) {
 			f.Entries = append(f.Entries, *e)
 		}
 	}
+	if d, ok := conf.(*jsonedit.Document); ok && c.local && scope == User {
+		f.Entries = append(f.Entries, c.locals(d, m.Dir)...)
+	}
 	return f, nil
+}
+
+// locals are the servers that a person's file keeps for one folder, as claude mcp
+// add does when no scope is named. They are seen, and changed by nobody here.
+func (c *Client) locals(d *jsonedit.Document, dir string) (entries []Entry) {
+	table := func(v any, key string) map[string]any {
+		all, _ := v.(map[string]any)
+		found, _ := all[key].(map[string]any)
+		return found
+	}
+	servers := table(table(table(d.All(), "projects"), dir), c.container)
+	for _, name := range slices.Sorted(maps.Keys(servers)) {
+		if fields, ok := servers[name].(map[string]any); ok {
+			entries = append(entries, *c.read(name, fields))
+		}
+	}
+	return entries
 }
 
 // Installed says what shows that the client is on the machine: its command or

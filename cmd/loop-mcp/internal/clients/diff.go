@@ -14,8 +14,21 @@ const around = 3
 // secret is a text under a name that says so.
 var secret = regexp.MustCompile(`(?i)((?:"[^"]*|[\w.-]*)(?:token|secret|passwo?r?d|api[_-]?key|_key|auth|credential|cookie)[\w.-]*"?\s*[:=]\s*)("(?:[^"\\]|\\.)*"|'[^']*')`)
 
-// Masked is text of a configuration without its secrets.
-func Masked(text string) string { return secret.ReplaceAllString(text, `${1}"…"`) }
+// secretLines is one of several lines, as TOML has it.
+var secretLines = regexp.MustCompile(`(?is)((?:token|secret|passwo?r?d|api[_-]?key|_key|auth|credential|cookie)[\w.-]*"?\s*=\s*)(?:""".*?"""|\'\'\'.*?\'\'\')`)
+
+// Masked is text of a configuration without its secrets, with as many lines.
+func Masked(text string) string {
+	text = secretLines.ReplaceAllStringFunc(text, func(found string) string {
+		name := secretLines.FindStringSubmatch(found)[1]
+		return name + "…" + strings.Repeat("\n…", strings.Count(found, "\n")-strings.Count(name, "\n"))
+	})
+	return secret.ReplaceAllString(text, `${1}"…"`)
+}
+
+// maxShown is how many lines are shown: a client that writes its whole file in
+// another way changes them all.
+const maxShown = 120
 
 // maxColumns is how much of a line is shown.
 const maxColumns = 200
@@ -27,7 +40,7 @@ func Diff(before, after []byte) string {
 	if bytes.Equal(before, after) {
 		return ""
 	}
-	a, b := lines(before), lines(after)
+	a, b := lines(Masked(string(before))), lines(Masked(string(after)))
 	head := 0
 	for head < len(a) && head < len(b) && a[head] == b[head] {
 		head++
@@ -39,9 +52,13 @@ func Diff(before, after []byte) string {
 	from, to := max(head-around, 0), min(around, tail)
 	var out strings.Builder
 	fmt.Fprintf(&out, "@@ -%s +%s @@\n", span(from, len(a)-tail+to), span(from, len(b)-tail+to))
+	shown := 0
 	put := func(mark string, lines []string) {
 		for _, line := range lines {
-			line = Masked(strings.TrimSuffix(line, "\r"))
+			if shown++; shown > maxShown {
+				continue
+			}
+			line = strings.TrimSuffix(line, "\r")
 			if len(line) > maxColumns {
 				line = strings.ToValidUTF8(line[:maxColumns], "") + "…"
 			}
@@ -53,14 +70,17 @@ func Diff(before, after []byte) string {
 		put(step.mark, []string{step.line})
 	}
 	put(" ", a[len(a)-tail:len(a)-tail+to])
+	if shown > maxShown {
+		fmt.Fprintf(&out, " … and %d lines more\n", shown-maxShown)
+	}
 	return out.String()
 }
 
-func lines(data []byte) []string {
-	if len(data) == 0 {
+func lines(text string) []string {
+	if text == "" {
 		return nil
 	}
-	return strings.Split(strings.TrimSuffix(string(data), "\n"), "\n")
+	return strings.Split(strings.TrimSuffix(text, "\n"), "\n")
 }
 
 // span is a range of lines, as diff writes it.

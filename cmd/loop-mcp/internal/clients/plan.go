@@ -3,7 +3,6 @@ package clients
 import (
 	"errors"
 	"fmt"
-	"net/url"
 	"slices"
 	"strings"
 )
@@ -186,14 +185,13 @@ func (e *Entry) changeable(s Server, o Options) bool {
 	if e.Ours() {
 		return s.URL == "" || o.Remove
 	}
-	u, err := url.Parse(e.URL)
-	return err == nil && slices.Contains([]string{"127.0.0.1", "localhost", "::1"}, u.Hostname()) && (s.URL != "" || o.Remove)
+	return e.OnThisMachine() && (s.URL != "" || o.Remove)
 }
 
 // choose decides between the client's own command and an edit of the file.
 func (m *Machine) choose(c *Change, conf config, old *Entry) {
 	own := c.Client.own
-	if c.Action == Nothing || own == nil || !slices.Contains(own.scopes, c.Scope) || own.lossy && hasComments(conf) {
+	if c.Action == Nothing || own == nil || !slices.Contains(own.scopes, c.Scope) || own.lossy && conf.HasComments() {
 		return
 	}
 	program := own.find(m)

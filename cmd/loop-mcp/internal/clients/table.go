@@ -40,6 +40,7 @@ type Client struct {
 	urlKey    string
 	own       *own
 	next      string // what the person does now
+	local     bool   // the person's file has servers of single folders as well
 	window    bool   // it is started from a window, with another PATH than the shell's
 }
 
@@ -50,7 +51,7 @@ type own struct {
 	add      func(scope string, s Server) []string
 	remove   func(scope, name string) []string // nil: it can't
 	replaces bool                              // add replaces an entry with that name
-	lossy    bool                              // it writes the file without its comments
+	lossy    bool                              // it drops comments: of the file, or of the other servers
 }
 
 // Server is what is put into a configuration: a program or an address.
@@ -124,7 +125,7 @@ func claudeCode() *Client {
 		path: func(m *Machine) (string, error) {
 			return m.variableOr("CLAUDE_CONFIG_DIR", nil, ".claude.json")
 		},
-		project: ".mcp.json", urlKey: "url",
+		project: ".mcp.json", urlKey: "url", local: true,
 		stdio: func(command string) []Field { return typed("stdio", plainStdio(command)...) },
 		http:  func(url string) []Field { return typed("http", Field{"url", url}) },
 		own: &own{
@@ -184,7 +185,7 @@ func codex() *Client {
 		stdio: plainStdio,
 		http:  func(url string) []Field { return []Field{{"url", url}} },
 		own: &own{
-			program: "codex", scopes: []string{User}, replaces: true,
+			program: "codex", scopes: []string{User}, replaces: true, lossy: true,
 			add: func(_ string, s Server) []string {
 				if s.URL != "" {
 					return []string{"mcp", "add", s.Name, "--url", s.URL}

@@ -121,6 +121,16 @@ func TestEntriesInEveryForm(t *testing.T) {
 	}
 }
 
+func TestHasComments(t *testing.T) {
+	for text, want := range map[string]bool{
+		"a = 1\n": false, "a = '#'\n": false, "a = \"\"\"\n# x\n\"\"\"": false, "a = 1 # x": true, "# x": true, "a = [\n  1, # x\n]": true, "[a] # x": true,
+	} {
+		if got := parse(t, text).HasComments(); got != want {
+			t.Errorf("%q: %v", text, got)
+		}
+	}
+}
+
 // TestValues of every kind are understood, so that no text inside one is taken
 // for a table.
 func TestValues(t *testing.T) {

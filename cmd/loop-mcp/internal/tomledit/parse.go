@@ -21,7 +21,11 @@ type Document struct {
 	data       []byte
 	statements []statement
 	all        map[string]any
+	comments   bool
 }
+
+// HasComments reports whether there is a comment.
+func (d *Document) HasComments() bool { return d.comments }
 
 // statement is a line with content: the head of a table or a key with its value.
 type statement struct {
@@ -57,13 +61,15 @@ func Parse(data []byte) (*Document, error) {
 	if err != nil {
 		return nil, &SyntaxError{Line: bytes.Count(data[:min(p.at, len(data))], []byte("\n")) + 1, Problem: err.Error()}
 	}
+	d.comments = p.comments
 	return d, nil
 }
 
 type parser struct {
-	data  []byte
-	at    int
-	depth int
+	data     []byte
+	at       int
+	depth    int
+	comments bool
 }
 
 // peek is the byte that comes next, 0 at the end.
@@ -127,6 +133,7 @@ func (p *parser) restOfLine() string {
 }
 
 func (p *parser) skipLine() {
+	p.comments = p.comments || p.peek() == '#'
 	if n := bytes.IndexByte(p.data[p.at:], '\n'); n >= 0 {
 		p.at += n + 1
 		return
