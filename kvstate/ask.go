@@ -196,7 +196,9 @@ func (e *lostError) Error() string { return e.err.Error() }
 func (s *Store) oneBatch(ctx context.Context, stream string, r getRequest, each func(stored) error) (uint64, bool, error) {
 	ctx, cancel := s.line.during(ctx)
 	defer cancel()
-	inbox, err := s.nc.SubscribeSync(s.nc.NewInbox())
+	// A synchronous subscription has room for 64 Ki messages, half a megabyte for each batch.
+	answers := make(chan *nats.Msg, r.Batch+1) // and its end
+	inbox, err := s.nc.ChanSubscribe(s.nc.NewInbox(), answers)
 	if err != nil {
 		return 0, false, &lostError{err}
 	}
@@ -207,7 +209,7 @@ func (s *Store) oneBatch(ctx context.Context, stream string, r getRequest, each 
 	}
 	var last uint64
 	for {
-		m, err := inbox.NextMsgWithContext(ctx)
+		m, err := nextAnswer(ctx, answers)
 		if err != nil {
 			return last, false, &lostError{err}
 		}
@@ -225,5 +227,21 @@ func (s *Store) oneBatch(ctx context.Context, stream string, r getRequest, each 
 			return last, false, err
 		}
 		last = one.seq
+	}
+}
+
+// nextAnswer waits for the next message; that nobody answers is an error.
+func nextAnswer(ctx context.Context, answers <-chan *nats.Msg) (*nats.Msg, error) {
+	select {
+	case m, open := <-answers:
+		switch {
+		case !open:
+			return nil, nats.ErrConnectionClosed
+		case len(m.Data) == 0 && m.Header.Get("Status") == "503":
+			return nil, nats.ErrNoResponders
+		}
+		return m, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
 	}
 }

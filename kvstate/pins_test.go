@@ -1,6 +1,7 @@
 package kvstate_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"example.com/loop-mcp/kvstate"
 	"example.com/loop-mcp/kvstate/embed"
 	"example.com/loop-mcp/loops"
+	"example.com/loop-mcp/loops/loopstest"
 )
 
 // keptSizes are blobs in both of the places where blobs are.
@@ -178,4 +180,84 @@ func TestDamageOfWhatAForkPinsIsFound(t *testing.T) {
 			t.Errorf("backed up: %+v, %v", b, err)
 		}
 	})
+}
+
+// TestForkWorksOnWhenItsOriginalIsGone: the whole way, with an engine. The body of
+// the fork goes back to what the original kept hours after that one was deleted.
+func TestForkWorksOnWhenItsOriginalIsGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		js := stream(t, host(t, t.TempDir(), embed.Process))
+		store := open(t, js, &kvstate.Options{Retention: 3 * time.Hour, Sweep: 30 * time.Minute})
+		large := noiseOf(700_000)
+		keeps := loopstest.Step{Do: func(ctx context.Context, turn loops.Turn) (loops.Result, error) {
+			ref, err := turn.Keep(ctx, []byte(noiseOf(900_000)))
+			return loops.Result{Output: large, Memory: json.RawMessage(fmt.Sprintf("%q", ref)), Done: true}, err
+		}}
+		fetches := loopstest.Step{Do: func(ctx context.Context, turn loops.Turn) (loops.Result, error) {
+			time.Sleep(7 * time.Hour)
+			var ref string
+			if err := json.Unmarshal(turn.Memory, &ref); err != nil {
+				return loops.Result{}, err
+			}
+			kept, err := turn.Fetch(ctx, ref)
+			if string(kept) != noiseOf(900_000) || turn.Output != large {
+				t.Errorf("the fork's body reads %d bytes, %v, and an output of %d bytes", len(kept), err, len(turn.Output))
+			}
+			return loops.Result{Output: "ok", Done: true}, err
+		}}
+		e := loops.New(store, loops.Parts{Handlers: map[string]loops.Body{"worker": loopstest.Script(keeps, fetches)}}, nil)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- e.Run(ctx) }()
+		defer func() {
+			cancel()
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		}()
+		long := loops.Limits{IterationTimeout: loops.Duration(20 * time.Hour), MaxActive: loops.Duration(20 * time.Hour)}
+		spec := loops.Spec{Goal: "g", Body: loops.BodySpec{Kind: loops.BodyHandler, Name: "worker"}, Limits: long}
+		settled := func(id loops.ID) loops.State {
+			t.Helper()
+			s, _, err := e.Wait(t.Context(), id, 0, loops.ForSettled, 20*time.Hour, nil)
+			if err != nil || s.Status != loops.Completed {
+				t.Fatalf("%s: %s, %v", id, s.Summary(), err)
+			}
+			return s
+		}
+		first := must[loops.Outcome](t)(e.Start(t.Context(), loops.StartRequest{Spec: spec}))
+		settled(first.ID)
+		fork := must[loops.Outcome](t)(e.Fork(t.Context(), loops.ForkRequest{Loop: first.ID}))
+		if s := settled(fork.ID); s.Output.Text != "ok" {
+			t.Errorf("the fork ended with %q", s.Output.Text)
+		}
+		if _, err := store.Load(t.Context(), first.ID); !errors.Is(err, loops.ErrNotFound) {
+			t.Errorf("the original: %v", err)
+		}
+	})
+}
+
+// Labels, an owner, a cancel and as many pins as there may be, all as long as they
+// may be, fit into one head.
+func TestForkWithTheLargestHead(t *testing.T) {
+	store, _ := fresh(t, nil)
+	long := func(n int) loops.ID { return loops.ID(fmt.Sprintf("%d%s", n, strings.Repeat("x", 94))) }
+	original(t, store, long(0))
+	s := newLoop(long(9))
+	s.Origin.Spec.Name, s.Origin.Owner, s.Origin.Parent = strings.Repeat("n", 63), strings.Repeat("o", 64), long(7)
+	s.Origin.Labels = map[string]string{}
+	for n := range 8 {
+		s.Origin.Pins = append(s.Origin.Pins, long(n))
+		s.Origin.Labels[fmt.Sprintf("%d%s", n, strings.Repeat("k", 62))] = strings.Repeat("v", 63)
+	}
+	s.Limits = loops.DefaultCeilings()
+	s.Ledger = loops.Ledger{Starts: 9999, Iterations: 9999, Passes: 9999, ActiveSeconds: 604799.123456789, Failures: 999,
+		Usage: loops.Usage{InputTokens: 99_999_999, OutputTokens: 99_999_999, TotalTokens: 99_999_999, CostUSD: 999_999_999, ToolCalls: 99_999}}
+	s.Claim = loops.Claim{Owner: strings.Repeat("r", 40), Token: strings.Repeat("t", 32), Commit: 99999}
+	s.Intent.Cancel = &loops.CancelWish{Reason: loops.CancelOperator, Detail: strings.Repeat("\"", 300)}
+	s = must[loops.State](t)(store.Create(t.Context(), s))
+	s = must[loops.State](t)(store.Commit(t.Context(), iterate(s, "on")))
+	if got := must[loops.State](t)(store.Load(t.Context(), s.ID)); len(got.Origin.Pins) != 8 {
+		t.Errorf("it pins %d loops", len(got.Origin.Pins))
+	}
 }

@@ -185,7 +185,7 @@ func (s State) remedies() []string {
 				"use the output as it is"}
 		}
 	case Stalled:
-		return []string{steer, "start a new loop with another body or goal"}
+		return []string{steer, "call loop_fork with another body, goal or message to go on from an earlier iteration"}
 	case Blocked:
 		switch s.Stop.Reason {
 		case BlockedProtected:
@@ -201,7 +201,7 @@ func (s State) remedies() []string {
 		}
 		return []string{"mend the cause, then " + resume, steer}
 	case Cancelled:
-		return []string{"start a new loop; a cancelled one never moves again"}
+		return []string{"call loop_fork to go on from here in a new loop; a cancelled one never moves again"}
 	default: // live
 	}
 	return nil

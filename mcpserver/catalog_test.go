@@ -68,6 +68,19 @@ func TestToolsAreAsRecorded(t *testing.T) {
 	}
 }
 
+// TestToolsListIsTheSameInEveryProcess, byte for byte, in both eras: clients keep it
+// in front of what their models have cached.
+func TestToolsListIsTheSameInEveryProcess(t *testing.T) {
+	for _, msg := range []string{`{"jsonrpc":"2.0","id":1,"method":"tools/list"}`, `{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{` + modernMeta + `}}`} {
+		first := shut(t).send(t.Context(), msg)
+		for range 20 {
+			if again := shut(t).send(t.Context(), msg); string(again) != string(first) {
+				t.Fatalf("two servers answer\n%s\n%s", first, again)
+			}
+		}
+	}
+}
+
 // What tools/list may cost: every model reads names, descriptions and input
 // schemas in every conversation. Tokenizers differ; of English words and JSON they
 // make a token of three to four bytes, so that a third of the bytes is taken as what

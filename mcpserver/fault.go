@@ -15,16 +15,16 @@ import (
 	"github.com/mark3labs/mcp-go/server"
 )
 
-// fault is the JSON-RPC error that answers a request. Tools have none: what
+// faultError is the JSON-RPC error that answers a request. Tools have none: what
 // goes wrong there is a result, because a model reads it. Resources, prompts
 // and completion are asked for by programs.
-type fault struct {
+type faultError struct {
 	code    int
 	message string
 	data    map[string]any
 }
 
-func (f *fault) Error() string { return f.message }
+func (f *faultError) Error() string { return f.message }
 
 // faultKey is where a context has the place for the fault of its request.
 type faultKey struct{}
@@ -42,7 +42,7 @@ func Around(ctx context.Context, method string, msg json.RawMessage, next func(c
 	default:
 		return next(ctx, msg)
 	}
-	place := new(*fault)
+	place := new(*faultError)
 	answer := next(context.WithValue(ctx, faultKey{}, place), msg)
 	if *place == nil && method == string(mcp.MethodPromptsGet) {
 		*place = otherThanText(msg)
@@ -52,7 +52,7 @@ func Around(ctx context.Context, method string, msg json.RawMessage, next func(c
 
 // otherThanText is the fault of a prompts/get with an argument that is no text,
 // which mcp-go does not name.
-func otherThanText(msg json.RawMessage) *fault {
+func otherThanText(msg json.RawMessage) *faultError {
 	var m struct {
 		Params struct{ Arguments map[string]json.RawMessage }
 	}
@@ -70,16 +70,16 @@ func otherThanText(msg json.RawMessage) *fault {
 		return nil
 	}
 	d, _ := explain(p.err())
-	return &fault{code: mcp.INVALID_PARAMS, message: d.Message, data: map[string]any{"code": d.Code, "fields": d.Fields}}
+	return &faultError{code: mcp.INVALID_PARAMS, message: d.Message, data: map[string]any{"code": d.Code, "fields": d.Fields}}
 }
 
 // faulty returns an answer with f in its place, if there is one.
-func faulty(answer mcp.JSONRPCMessage, f *fault) mcp.JSONRPCMessage {
+func faulty(answer mcp.JSONRPCMessage, f *faultError) mcp.JSONRPCMessage {
 	id, refused := answered(answer)
 	if f == nil && refused != nil && refused.Code == mcp.INVALID_REQUEST {
 		// The transport has checked the request itself: what mcp-go could not read
 		// are its params.
-		f = &fault{code: mcp.INVALID_PARAMS, message: clip(refused.Message, maxProblem)}
+		f = &faultError{code: mcp.INVALID_PARAMS, message: clip(refused.Message, maxProblem)}
 	}
 	if f == nil {
 		return answer
@@ -102,7 +102,7 @@ type streamSession interface {
 // mcp-go asks it before it acknowledges anything.
 type refusing struct {
 	streamSession
-	place **fault
+	place **faultError
 }
 
 // SubscribeToResourceErr implements [server.SessionWithResourceSubscriptionsErr].
@@ -124,7 +124,7 @@ func aroundListen(ctx context.Context, msg json.RawMessage, next func(context.Co
 	if json.Unmarshal(msg, &m) != nil || len(m.Params.Notifications) != 1 || !ok {
 		return next(ctx, msg)
 	}
-	place := new(*fault)
+	place := new(*faultError)
 	ctx = context.WithValue((&server.MCPServer{}).WithContext(ctx, &refusing{session, place}), faultKey{}, place)
 	answer := next(ctx, msg)
 	return faulty(answer, *place)
@@ -142,8 +142,8 @@ func answered(answer mcp.JSONRPCMessage) (mcp.RequestId, *mcp.JSONRPCErrorDetail
 }
 
 // put makes f the answer to the request of ctx.
-func (f *fault) put(ctx context.Context) {
-	if place, ok := ctx.Value(faultKey{}).(**fault); ok {
+func (f *faultError) put(ctx context.Context) {
+	if place, ok := ctx.Value(faultKey{}).(**faultError); ok {
 		*place = f
 	}
 }
@@ -161,7 +161,7 @@ func (t *tools) fail(ctx context.Context, what string, err error, about map[stri
 		d.Message = fmt.Sprintf("internal error %s: the server could not %s; its log says more", d.ID, what)
 		t.opts.Logger.ErrorContext(ctx, "request", "error_id", d.ID, "asked", what, "error", err)
 	}
-	f := &fault{code: faultCode(ctx, d.Code, about), message: d.Message, data: map[string]any{"code": d.Code}}
+	f := &faultError{code: faultCode(ctx, d.Code, about), message: d.Message, data: map[string]any{"code": d.Code}}
 	maps.Copy(f.data, about)
 	if len(d.Fields) > 0 {
 		f.data["fields"] = d.Fields

@@ -24,7 +24,7 @@ func nextCall(s loops.State, a Answer, o SnapshotOptions) string {
 	case loops.Stalled, loops.Blocked, loops.Failed:
 		return nextStuck(s)
 	case loops.Cancelled:
-		return "Nothing: a cancelled loop stays so. loop_start begins a new one."
+		return fmt.Sprintf("Nothing: a cancelled loop stays so. loop_fork with loop_id %s goes on from here in a new one.", s.ID)
 	default: // it moves by itself
 		return fmt.Sprintf("Call loop_wait with loop_id %s and cursor %d.", s.ID, s.Cursor)
 	}

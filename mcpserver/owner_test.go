@@ -1,7 +1,6 @@
 package mcpserver
 
 import (
-	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -43,6 +42,10 @@ var everyTool = []struct{ tool, args string }{
 	{"loop_inspect", `{"loop_id":%q,"view":"diff"}`},
 	{"loop_fork", `{"loop_id":%q}`},
 	{"loop_fork", `{"loop_id":%q,"request_id":"again","message":"mine"}`},
+	{"loop_inspect", `{"loop_id":%q,"view":"iteration","iteration":1}`},
+	{"loop_inspect", `{"loop_id":%q,"view":"transcript"}`},
+	{"loop_inspect", `{"loop_id":%q,"view":"diff"}`},
+	{"loop_fork", `{"loop_id":%q}`},
 	{"loop_continue", `{"loop_id":%q,"action":"steer","message":"do mine"}`},
 	{"loop_continue", `{"loop_id":%q,"action":"submit","output":"mine","attention_id":"a-1"}`},
 	{"loop_approve", `{"loop_id":%q,"decision":"set_limits","limits":{"max_passes":99}}`},
@@ -105,6 +108,33 @@ func TestForkBelongsToTheOwner(t *testing.T) {
 		}
 		local := w.ok("loop_fork", args("loop_id", mine)).get("loop_id").(string) // a person on the machine
 		w.as("ann", "loop_inspect", fmt.Sprintf(`{"loop_id":%q}`, local)).want(t, "forked_from.loop_id", mine)
+	})
+}
+
+// TestResourcesOfAnotherTokenAreUnknown, and no completion proposes them.
+func TestResourcesOfAnotherTokenAreUnknown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil, nil)
+		mine, theirs := w.startAs("ann", ""), w.startAs("bob", "")
+		unknown := strings.Repeat("z", 4) + theirs[4:]
+		ann := dialAs(t, w.s, false, "ann")
+		for _, path := range []string{"", "/iterations/1", "/transcript"} {
+			got := ann.ask("resources/read", fmt.Sprintf(`{"uri":"loop://%s%s"}`, theirs, path))
+			want := ann.ask("resources/read", fmt.Sprintf(`{"uri":"loop://%s%s"}`, unknown, path))
+			if got.Error == nil || want.Error == nil || strings.ReplaceAll(got.Error.Message, theirs, unknown) != want.Error.Message {
+				t.Errorf("%s: %+v, want %+v", path, got.Error, want.Error)
+			}
+		}
+		for method, params := range map[string]string{
+			"resources/list":      `{}`,
+			"resources/read":      `{"uri":"` + recentURI + `"}`,
+			"completion/complete": `{"ref":{"type":"ref/resource","uri":"` + loopTemplate + `"},"argument":{"name":"id","value":"draft"}}`,
+		} {
+			got := ann.ask(method, params)
+			if text := string(got.Result); got.Error != nil || strings.Contains(text, theirs) || !strings.Contains(text, mine) {
+				t.Errorf("%s: %s %+v", method, text, got.Error)
+			}
+		}
 	})
 }
 
@@ -174,11 +204,11 @@ func TestIDsOverANetworkCanNotBeGuessed(t *testing.T) {
 func TestADamagedLoopIsShownToItsOwner(t *testing.T) {
 	damaged := loops.State{ID: "draft-1", Status: loops.Failed, Stop: &loops.Stop{Reason: loops.FailQuarantined}}
 	e := &ownedEngine{engine: &fakeEngine{state: damaged, heads: []loops.Head{{ID: "draft-1", Owner: "ann"}}}, owner: "ann"}
-	if s, err := e.Get(context.Background(), "draft-1"); err != nil || s.Status != loops.Failed {
+	if s, err := e.Get(t.Context(), "draft-1"); err != nil || s.Status != loops.Failed {
 		t.Errorf("%s, %v", s.Status, err)
 	}
 	e = &ownedEngine{engine: &fakeEngine{state: damaged}, owner: "bob"}
-	if s, err := e.Get(context.Background(), "draft-1"); err == nil {
+	if s, err := e.Get(t.Context(), "draft-1"); err == nil {
 		t.Errorf("another owner sees %+v", s)
 	}
 }

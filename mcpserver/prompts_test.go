@@ -211,7 +211,7 @@ func TestManyIdsToComplete(t *testing.T) {
 			if _, err := w.e.Start(t.Context(), loops.StartRequest{Spec: draft}); err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(time.Second)
+			time.Sleep(time.Millisecond)
 		}
 		w.startHandler("")
 		p := dial(t, w.s, true)
@@ -262,6 +262,7 @@ func TestLoopFilesChange(t *testing.T) {
 			p.read("prompts/list", `{}`, &list)
 			return fmt.Sprint(list.Prompts)
 		}
+		want(t, "folders read before anybody asked", f.reads, 0)
 		want(t, "prompts", names(p), "[{loop} {loop_review}]")
 		want(t, "prompts", names(q), "[{loop} {loop_review}]")
 		time.Sleep(time.Minute)

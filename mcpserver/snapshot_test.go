@@ -142,7 +142,7 @@ func TestNextNamesTheCall(t *testing.T) {
 		loops.Queued: {"loop_wait", "fix-build-7k3q", "cursor 41"}, loops.Running: {"loop_wait", "cursor 41"}, loops.Waiting: {"loop_wait", "cursor 41"},
 		loops.YourTurn: {"loop_continue", "it-4", "output"}, loops.NeedsInput: {"loop_approve", "it-4"}, loops.Paused: {"loop_continue", "resume"},
 		loops.Cancelling: {"loop_wait", "settled"}, loops.Completed: {"output", "reopen"}, loops.Capped: {"loop_approve", "set_limits"},
-		loops.Stalled: {"loop_continue", "message"}, loops.Blocked: {"loop_continue"}, loops.Failed: {"loop_continue"}, loops.Cancelled: {"loop_start"},
+		loops.Stalled: {"loop_continue", "message"}, loops.Blocked: {"loop_continue"}, loops.Failed: {"loop_continue"}, loops.Cancelled: {"loop_fork"},
 	} {
 		s := fullState(status, "text")
 		next := Snapshot(nil, s, nil).Next

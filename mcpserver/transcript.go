@@ -2,6 +2,7 @@ package mcpserver
 
 import (
 	"context"
+	"slices"
 
 	"example.com/loop-mcp/loops"
 )
@@ -73,14 +74,34 @@ func transcriptPage(ctx context.Context, e engineAPI, s loops.State, w window) (
 	if w.iteration > 0 {
 		items, more = ofIteration(items, w.iteration, next, more)
 	}
+	room := shares(items, w.chars)
 	for i := range items {
-		items[i].Text, _ = clipMiddle(items[i].Text, share(w.chars, len(items)))
+		items[i].Text, _ = clipMiddle(items[i].Text, room)
 	}
 	p := page{items: items}
 	if more {
 		p.next = pageToken(viewTranscript, next.number())
 	}
 	return p, nil
+}
+
+// shares is how long each text may be so that all of them together take about
+// chars: what short ones leave is for the long ones.
+func shares(items []transcriptItem, chars int) int {
+	lengths := make([]int, len(items))
+	for i, u := range items {
+		lengths[i] = len(u.Text)
+	}
+	slices.Sort(lengths)
+	left := chars
+	for i, n := range lengths {
+		each := left / (len(lengths) - i)
+		if n > each {
+			return max(each, leastChars)
+		}
+		left -= n
+	}
+	return max(chars, leastChars)
 }
 
 // ofIteration leaves the items of one iteration.

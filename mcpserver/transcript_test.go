@@ -64,3 +64,16 @@ func TestTranscriptItemsGoOnInsideAnIteration(t *testing.T) {
 		}
 	})
 }
+
+func TestLongTextsHaveWhatShortOnesLeave(t *testing.T) {
+	items := []transcriptItem{{Text: strings.Repeat("a", 5000)}, {Text: "short"}, {Text: strings.Repeat("b", 900)}, {Text: "tiny"}}
+	if got := shares(items, 2009); got != 1100 {
+		t.Errorf("each may have %d bytes, want 1100: what 5, 900 and 4 bytes leave of 2009", got)
+	}
+	if got := shares(items[1:2], 100); got < 5 {
+		t.Errorf("a text that fits may have %d bytes", got)
+	}
+	if got := shares(nil, 100); got != 100 {
+		t.Errorf("no texts: %d", got)
+	}
+}

@@ -105,7 +105,7 @@ func tools(t *testing.T) []tool {
 }
 
 // toolOrder is the order of use; a tool that is not in it comes first.
-var toolOrder = []string{"loop_start", "loop_wait", "loop_inspect", "loop_continue", "loop_approve", "loop_pause", "loop_cancel", "loop_list"}
+var toolOrder = []string{"loop_start", "loop_wait", "loop_inspect", "loop_continue", "loop_approve", "loop_fork", "loop_pause", "loop_cancel", "loop_list"}
 
 // mainArguments are shown for tools that have many.
 var mainArguments = map[string][]string{

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/url"
 	"os/signal"
@@ -146,7 +147,7 @@ func (c *httpConfig) tokens(env func(string) string) (map[string]string, error) 
 			return nil, fmt.Errorf("http.token_env: token %d in %s has %d characters and must have at least %d, such as those of openssl rand -hex 32", i+1, c.TokenEnv, len(token), minToken)
 		case tokens[owner] != "":
 			return nil, fmt.Errorf("http.token_env: %s has two tokens named %s; give each a name of its own", c.TokenEnv, owner)
-		case slices.Contains(values(tokens), token):
+		case slices.Contains(slices.Collect(maps.Values(tokens)), token):
 			return nil, fmt.Errorf("http.token_env: %s has the token of %s twice; each owner needs one of its own", c.TokenEnv, owner)
 		}
 		tokens[owner] = token
@@ -162,12 +163,4 @@ func splitToken(word string) (owner, token string) {
 	}
 	sum := sha256.Sum256([]byte(word))
 	return fmt.Sprintf("token-%x", sum[:4]), word
-}
-
-func values(m map[string]string) []string {
-	var all []string
-	for _, v := range m {
-		all = append(all, v)
-	}
-	return all
 }

@@ -18,7 +18,7 @@ import (
 func TestMain(m *testing.M) { os.Exit(leaktest.Run(m)) }
 
 // serving is a handler on a listener of its own, until its context ends.
-func serving(t *testing.T, g *gate, h *Handler) (w *world, end context.CancelFunc, served chan error) {
+func serving(t *testing.T, h *Handler) (w *world, end context.CancelFunc, served chan error) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -37,7 +37,7 @@ func serving(t *testing.T, g *gate, h *Handler) (w *world, end context.CancelFun
 // TestServeLetsCallsGoOnForAWhile: their answers arrive, then Serve returns.
 func TestServeLetsCallsGoOnForAWhile(t *testing.T) {
 	g, s := newGate()
-	w, end, served := serving(t, g, New(s, &Options{Grace: time.Minute}))
+	w, end, served := serving(t, New(s, &Options{Grace: time.Minute}))
 	w.greet()
 	stream, _, _ := w.open(request{http: "GET"})
 	stream()
@@ -66,7 +66,7 @@ func TestServeLetsCallsGoOnForAWhile(t *testing.T) {
 // TestServeEndsCallsThatTakeTooLong, also those whose clients read nothing.
 func TestServeEndsCallsThatTakeTooLong(t *testing.T) {
 	g, s := newGate()
-	w, end, served := serving(t, g, New(s, &Options{Grace: -1}))
+	w, end, served := serving(t, New(s, &Options{Grace: -1}))
 	w.greet()
 	g.begin(w, modernCall("1", "gate", `{"name":"a"}`))
 	g.begin(w, request{body: callBody("1", "gate", `{"name":"b"}`, "")})
@@ -94,7 +94,7 @@ func TestAListenerThatBreaksEndsServe(t *testing.T) {
 
 // TestALongHeaderIsRefused: by net/http, which reads no more than it has to.
 func TestALongHeaderIsRefused(t *testing.T) {
-	w, end, served := serving(t, nil, New(newServer(), &Options{MaxHeader: 4 << 10, Logger: slog.New(slog.DiscardHandler)}))
+	w, end, served := serving(t, New(newServer(), &Options{MaxHeader: 4 << 10, Logger: slog.New(slog.DiscardHandler)}))
 	q := modernCall("1", "echo", `{}`).with(map[string]string{"X-Long": strings.Repeat("x", 64<<10)})
 	if got := w.ask(q); got.status != http.StatusRequestHeaderFieldsTooLarge {
 		t.Errorf("%d %s", got.status, got.body)

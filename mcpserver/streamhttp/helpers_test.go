@@ -45,9 +45,7 @@ func live(t *testing.T, s *server.MCPServer, opts *Options) *world {
 	srv.Start()
 	w := &world{T: t, handler: h, server: srv, client: srv.Client(), url: srv.URL + "/mcp"}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithCancel(context.Background())
-		cancel()
-		_ = h.Shutdown(ctx)
+		_ = h.Shutdown(t.Context()) // which has ended: at once
 		srv.CloseClientConnections()
 		srv.Close()
 		srv.Client().CloseIdleConnections()
