@@ -13,7 +13,7 @@ import (
 )
 
 // patience is how long goroutines have for their end after the last test.
-const patience = 5 * time.Second
+const patience = 15 * time.Second
 
 // lasting are functions of goroutines that the standard library starts once and
 // never ends.
