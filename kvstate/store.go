@@ -129,19 +129,15 @@ func Open(ctx context.Context, js jetstream.JetStream, opts *Options) (*Store, e
 	if err := s.openMarks(); err != nil {
 		return nil, fmt.Errorf("open the store: %w", err)
 	}
-	if err := s.openBoxes(); err != nil {
-		return nil, errors.Join(fmt.Errorf("open the store: %w", err), s.marks.Close())
-	}
 	marks := s.marks.All() // before the store is read: it is as new as these or newer
 	if err := heads.ensure(ctx); err != nil {
-		s.closeBoxes()
 		return nil, errors.Join(fmt.Errorf("open the store: %w", err), s.marks.Close())
 	}
 	if s.replicated = heads.found.Replicas > 1; s.replicated {
 		s.blobs.doubt = triesOften / 2
 	}
 	s.allowGroups(ctx, &heads)
-	if err := s.makeAll(ctx); err != nil {
+	if err := errors.Join(s.makeAll(ctx), s.openBoxes()); err != nil {
 		s.closeBoxes()
 		return nil, errors.Join(fmt.Errorf("open the store: %w", err), s.marks.Close())
 	}
