@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"maps"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -18,9 +19,7 @@ func TestCompatibilityVersions(t *testing.T) {
 		if err := json.Unmarshal([]byte(readFile(t, filepath.Join(root, ".ci", folder, "package.json"))), &p); err != nil {
 			t.Fatal(err)
 		}
-		for name, version := range p.Dependencies {
-			installed[name] = version
-		}
+		maps.Copy(installed, p.Dependencies)
 	}
 	seen := 0
 	for line := range strings.Lines(readFile(t, filepath.Join(root, compatibility))) {
