@@ -246,15 +246,6 @@ func (s State) noRoom() (StopReason, string, bool) {
 	return s.timeUp()
 }
 
-// Full names the limit that keeps a settled loop from moving on, such as
-// max_passes, and says how much of it is used. ok is false when none does, or one
-// that is not the loop's own.
-func (s State) Full() (limit, detail string, ok bool) {
-	reason, detail, hit := s.noRoom()
-	limit = limitOf[reason]
-	return limit, detail, hit && limit != ""
-}
-
 // move starts a new epoch of a settled loop. The ledger is kept.
 func (s State) move(why string, now time.Time) State {
 	s.Epoch++

@@ -105,6 +105,15 @@ func (s State) capHit() (StopReason, string, bool) {
 	return "", "", false
 }
 
+// Full names the limit that keeps a settled loop from moving on, such as
+// max_passes, and says how much of it is used. ok is false when none does, or one
+// that is not the loop's own.
+func (s State) Full() (limit, detail string, ok bool) {
+	reason, detail, hit := s.noRoom()
+	limit = limitOf[reason]
+	return limit, detail, hit && limit != ""
+}
+
 // timeUp reports a limit in time that has been reached.
 func (s State) timeUp() (StopReason, string, bool) {
 	for _, h := range s.hits() {

@@ -31,7 +31,7 @@ function facts(result) {
 async function drive(client, name) {
   const { tools } = await client.listTools();
   assert.deepEqual(tools.map((t) => t.name).sort(),
-    ['loop_approve', 'loop_cancel', 'loop_continue', 'loop_inspect', 'loop_list', 'loop_pause', 'loop_start', 'loop_wait']);
+    ['loop_approve', 'loop_cancel', 'loop_continue', 'loop_fork', 'loop_inspect', 'loop_list', 'loop_pause', 'loop_start', 'loop_wait']);
   for (const t of tools) assert.ok(t.description && t.outputSchema && t.annotations, `${t.name} lacks a part`);
 
   const call = (tool, args, options) => client.callTool({ name: tool, arguments: args }, ...(options ?? []));

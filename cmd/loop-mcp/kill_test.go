@@ -13,7 +13,7 @@ import (
 )
 
 var (
-	kills = flag.Int("kills", 12, "how often TestKilledAtAnyInstant kills the server")
+	kills = flag.Int("kills", 8, "how often TestKilledAtAnyInstant kills the server")
 	seed  = flag.Uint64("seed", uint64(time.Now().UnixNano()), "of the instants; a failing run prints it")
 )
 

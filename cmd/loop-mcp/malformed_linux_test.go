@@ -79,7 +79,7 @@ var oddities = []struct {
 			bad := []string{"[1]", "7", `"x"`, "true"}
 			return oddLine{strings.TrimSpace(request(i, "tools/call", bad[r.IntN(len(bad))])), id, -32600}
 		}
-		tools := []string{"loop_start", "loop_wait", "loop_inspect", "loop_continue", "loop_approve", "loop_pause", "loop_cancel"}
+		tools := []string{"loop_start", "loop_wait", "loop_inspect", "loop_continue", "loop_approve", "loop_fork", "loop_pause", "loop_cancel"}
 		return oddLine{strings.TrimSpace(callTool(i, tools[r.IntN(len(tools))], []string{`[]`, `{"loop_id":[{}]}`, `{"x":` + strings.Repeat("[", 500) + strings.Repeat("]", 500) + "}"}[r.IntN(3)], "")), id, 0}
 	}},
 	{"1 MB line", 20, func(_ *rand.Rand, i int) oddLine {
