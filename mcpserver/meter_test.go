@@ -198,7 +198,7 @@ func TestProgressOfACall(t *testing.T) {
 			all = append(all, sent{n.at, n.params["progress"].(float64), n.params["total"].(float64), n.message})
 		}
 		checkRhythm(t, began, all, answered)
-		if len(all) < 4 || all[len(all)-1].message != r.get("summary") {
+		if len(all) < 3 || all[len(all)-1].message != r.get("summary") { // the last two iterations end at one moment
 			t.Errorf("%d notifications, the last %q, summary %q", len(all), all[len(all)-1].message, r.get("summary"))
 		}
 		for _, s := range all {
