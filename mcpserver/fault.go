@@ -57,7 +57,7 @@ func otherThanText(msg json.RawMessage) *faultError {
 		Params struct{ Arguments map[string]json.RawMessage }
 	}
 	if json.Unmarshal(msg, &m) != nil {
-		return nil
+		return nil //nolint:nilerr // mcp-go names that
 	}
 	var p problems
 	for _, name := range slices.Sorted(maps.Keys(m.Params.Arguments)) {

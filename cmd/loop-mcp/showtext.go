@@ -171,7 +171,7 @@ func diffText(d struct {
 	if string(d.A) == string(d.B) {
 		return d.Field + ": the same"
 	}
-	text := d.Field
+	text := []string{d.Field}
 	for _, side := range []struct {
 		sign  string
 		value json.RawMessage
@@ -184,10 +184,10 @@ func diffText(d struct {
 			continue
 		}
 		for line := range strings.Lines(words) {
-			text += "\n" + side.sign + strings.TrimSuffix(line, "\n")
+			text = append(text, side.sign+strings.TrimSuffix(line, "\n"))
 		}
 	}
-	return text
+	return strings.Join(text, "\n")
 }
 
 func usageText(u loops.ModelUsage) string {

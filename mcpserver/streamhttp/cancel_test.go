@@ -48,7 +48,7 @@ func (g *gate) begin(w *world, q request) (resp chan *http.Response, leave conte
 	resp = make(chan *http.Response, 1)
 	go func() {
 		defer close(resp)
-		if r, err := w.try(ctx, q); err == nil { //nolint:bodyclose // whoever takes it closes it
+		if r, err := w.try(ctx, q); err == nil {
 			resp <- r
 		}
 	}()
@@ -60,7 +60,7 @@ func TestTheEndOfAModernConnectionIsACancellation(t *testing.T) {
 	for _, q := range []request{modernCall("1", "gate", `{"name":"a"}`), modernProgress("1", "gate", `{"name":"a"}`, "1")} {
 		g, s := newGate()
 		w := live(t, s, nil)
-		_, leave := g.begin(w, q) //nolint:bodyclose // leave ends it
+		_, leave := g.begin(w, q)
 		leave()
 		if got := <-g.ended; got != "a cancelled" {
 			t.Error(got)
@@ -73,7 +73,7 @@ func TestTheEndOfAnOlderConnectionIsNot(t *testing.T) {
 	g, s := newGate()
 	w := live(t, s, nil)
 	w.greet()
-	resp, leave := g.begin(w, request{body: callBody("1", "gate", `{"name":"a"}`, `"progressToken":1`)}) //nolint:bodyclose // it is, below
+	resp, leave := g.begin(w, request{body: callBody("1", "gate", `{"name":"a"}`, `"progressToken":1`)})
 	r := <-resp
 	next := events(r.Body)
 	next() // the empty one
