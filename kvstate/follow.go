@@ -155,8 +155,8 @@ func (s *Store) catchUp(ctx context.Context) error {
 	if err != nil && !errors.Is(err, errNoRecord) { // without any the sequence is 0
 		return err
 	}
-	if m.seq < s.projection.position() { // the newest records may be gone for good reasons
-		if last, err := s.lastSequence(ctx); err == nil && last < s.projection.position() {
+	if at := s.projection.position(); m.seq < at { // the newest records may be gone for good reasons
+		if last, err := s.lastSequence(ctx); err == nil && last < at {
 			s.projection.doubt()
 			s.line.renew()
 		}

@@ -141,9 +141,15 @@ func (s *Store) send(ctx context.Context, m *nats.Msg, asked time.Time) (uint64,
 // outcome finds out what became of the write with the given nonce: its
 // sequence, errNoRecord when nothing follows rev, or ErrConflict.
 func (s *Store) outcome(ctx context.Context, id loops.ID, nonce string, rev uint64) (uint64, error) {
-	m, err := s.leader(ctx, streamLoops, getRequest{Seq: rev + 1, NextFor: subject(id)})
+	next := getRequest{Seq: rev + 1, NextFor: subject(id)}
+	m, err := s.leader(ctx, streamLoops, next)
 	if err != nil {
-		return 0, s.stillThere(ctx, id, rev, err)
+		if err = s.stillThere(ctx, id, rev, err); !errors.Is(err, errArrived) {
+			return 0, err
+		}
+		if m, err = s.leader(ctx, streamLoops, next); err != nil {
+			return 0, err
+		}
 	}
 	h, err := decodeHeader(m.header.Get(headHeader), id, m.seq)
 	switch {
@@ -154,6 +160,10 @@ func (s *Store) outcome(ctx context.Context, id loops.ID, nonce string, rev uint
 	}
 	return 0, fmt.Errorf("stored is revision %d: %w", m.seq, loops.ErrConflict)
 }
+
+// errArrived is a record that came between two questions: it may be the one whose
+// answer is missing.
+var errArrived = errors.New("a record has arrived")
 
 // stillThere tells "nothing follows rev" from "the loop is gone".
 func (s *Store) stillThere(ctx context.Context, id loops.ID, rev uint64, err error) error {
@@ -167,7 +177,7 @@ func (s *Store) stillThere(ctx context.Context, id loops.ID, rev uint64, err err
 	case last != nil:
 		return last
 	case m.seq > rev:
-		return fmt.Errorf("stored is revision %d: %w", m.seq, loops.ErrConflict)
+		return errArrived
 	case m.seq < rev && !s.replicated:
 		return fmt.Errorf("stored is revision %d: %w", m.seq, loops.ErrConflict)
 	}
