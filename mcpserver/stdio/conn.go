@@ -3,6 +3,7 @@ package stdio
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -24,7 +25,7 @@ type conn struct {
 	table  *table
 	out    *outbox
 	crew   *crew
-	client *clientSession
+	client *rpc.Client
 	asks   rpc.Asks // what the client is asked
 
 	// Used by the reading goroutine only.
@@ -43,7 +44,7 @@ func newConn(s *server.MCPServer, w io.Writer, opts Options) *conn {
 		table:  newTable(opts.MaxInFlight, 4*opts.MaxLine),
 		out:    out,
 		crew:   newCrew(),
-		client: newClientSession(out, opts.Logger),
+		client: &rpc.Client{ID: "stdio-" + rand.Text(), Box: out.mailbox(nil, opts.Logger)},
 	}
 }
 

@@ -66,6 +66,6 @@
 //
 // # Locks
 //
-// table.mu, outbox.mu, mailbox.mu, asks.mu, requestSession.mu and uris.mu are each held for a few lines, never
+// table.mu, outbox.mu, mailbox.mu, asks.mu, Session.mu and uris.mu are each held for a few lines, never
 // across I/O, a wait or another package's code, and never one under another.
 package stdio

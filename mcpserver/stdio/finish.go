@@ -57,7 +57,7 @@ func (c *conn) flush(calls []*call, stall time.Duration, w io.Writer) error {
 			return c.giveUp(calls, w)
 		}
 	}
-	if !c.out.settle(c.client.box.Shut(), stall) {
+	if !c.out.settle(c.client.Box.Shut(), stall) {
 		return c.giveUp(calls, w)
 	}
 	c.out.close()
@@ -73,7 +73,7 @@ func (c *conn) giveUp(calls []*call, w io.Writer) error {
 	if d, ok := w.(interface{ SetWriteDeadline(time.Time) error }); !ok || d.SetWriteDeadline(time.Unix(1, 0)) != nil {
 		closeStream(w)
 	}
-	<-c.client.box.Shut()
+	<-c.client.Box.Shut()
 	for _, k := range calls {
 		if rpc.IsClosed(k.handled) {
 			<-k.done // nothing holds it up any more

@@ -3,6 +3,7 @@ package stdio
 import (
 	"context"
 	"runtime/debug"
+	"strconv"
 
 	"example.com/loop-mcp/mcpserver/internal/rpc"
 	"github.com/mark3labs/mcp-go/mcp"
@@ -19,12 +20,12 @@ func (c *conn) serve(ctx context.Context, k *call, msg []byte, after <-chan stru
 		}
 	}
 	if k.Method == rpc.MethodInitialized {
-		c.client.setReady()
+		c.client.SetReady()
 	}
 	session := c.newSession(k)
-	defer session.close()
+	defer session.Close()
 	answer := c.handle(ctx, k, session, msg)
-	session.close()
+	session.Close()
 	if k.ID != nil {
 		_ = c.out.put(outLine{answer, k.gone}, outboxLimit, k.gone) // fails only when nobody wants it
 	}
@@ -72,14 +73,14 @@ func (c *conn) dispatch(ctx context.Context, k *call, msg []byte) (resp mcp.JSON
 // newSession returns the session mcp-go and the handlers see while serving k.
 func (c *conn) newSession(k *call) callSession {
 	box := c.out.mailbox(k.gone, c.opts.Logger)
-	request := &requestSession{client: c.client, URIs: &c.client.URIs, box: box, ask: c.ask}
+	request := &rpc.Session{ID: c.client.ID, Client: c.client, URIs: &c.client.URIs, Box: box, Ask: c.ask}
 	if k.stream == 0 {
 		box.Blocking = true
 		return request
 	}
-	stream := &streamSession{requestSession: request, number: k.stream, id: k.ID}
-	request.URIs = &rpc.URIs{}
-	box.Prepare = stream.prepare
+	stream := &rpc.Subscription{Session: request, Request: k.ID}
+	request.ID, request.URIs = c.client.ID+"/"+strconv.Itoa(k.stream), &rpc.URIs{}
+	box.Prepare = stream.Prepare
 	return stream
 }
 
@@ -93,5 +94,5 @@ func (c *conn) ask(ctx context.Context, caps mcp.ClientCapabilities, r mcp.Elici
 // callSession is a session that ends with its call.
 type callSession interface {
 	server.ClientSession
-	close()
+	Close()
 }

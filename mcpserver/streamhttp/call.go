@@ -68,12 +68,12 @@ func (h *Handler) run(k *call) {
 	defer k.done()
 	defer k.cancel()
 	if k.client != nil && k.Method == rpc.MethodInitialized {
-		k.client.setReady()
+		k.client.SetReady()
 	}
 	session := h.newSession(k)
-	defer session.close()
+	defer session.Close()
 	status, answer := h.handle(k, session)
-	session.close()
+	session.Close()
 	if rpc.IsClosed(k.gone) {
 		answer = nil
 	}
@@ -128,23 +128,28 @@ func (h *Handler) newSession(k *call) callSession {
 	if k.ID == nil {
 		box.Send = func([]byte) {} // a notification is answered without a word
 	}
-	request := &requestSession{client: k.client, box: box, out: k.out}
+	request := &rpc.Session{Box: box}
 	if k.client != nil {
-		request.id, request.URIs = k.client.id, &k.client.URIs
+		request.ID, request.Client, request.URIs = k.client.ID, &k.client.Client, &k.client.URIs
 	} else {
-		request.id, request.URIs = "http-"+rand.Text(), &rpc.URIs{}
+		request.ID, request.URIs = "http-"+rand.Text(), &rpc.URIs{}
+	}
+	if out, ok := k.out.(*stream); ok && k.client != nil { // an older client's: it can be sent requests
+		request.Ask = func(ctx context.Context, caps mcp.ClientCapabilities, r mcp.ElicitationRequest) (*mcp.ElicitationResult, error) {
+			return k.client.asks.Elicit(ctx, caps, r, out.ask)
+		}
 	}
 	if !k.isListen() {
 		box.Blocking = true
 		return request
 	}
-	stream := &listenSession{requestSession: request, request: k.ID}
-	box.Prepare = stream.prepare
+	stream := &rpc.Subscription{Session: request, Request: k.ID}
+	box.Prepare = stream.Prepare
 	return stream
 }
 
 // callSession is a session that ends with its call.
 type callSession interface {
 	server.ClientSession
-	close()
+	Close()
 }

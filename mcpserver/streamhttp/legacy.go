@@ -93,7 +93,7 @@ func (o *opening) answer(status int, data []byte) {
 		_ = o.document(http.StatusServiceUnavailable, rpc.ErrorLine(o.id, rpc.CodeBusy, err.Error()))
 		return
 	}
-	o.w.Header().Set(headerSession, o.client.id)
+	o.w.Header().Set(headerSession, o.client.ID)
 	if o.document(status, data) != nil {
 		o.sessions.remove(o.client) // the client does not know it
 	}

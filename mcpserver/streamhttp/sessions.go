@@ -44,16 +44,15 @@ func newSessions(s *server.MCPServer, opts Options) *sessions {
 // make returns a new session that nobody knows yet.
 func (t *sessions) make(owner string) *clientSession {
 	s := &clientSession{
-		id:      rand.Text() + rand.Text(),
 		owner:   owner,
 		events:  t.events,
 		calls:   make(map[string]*call),
 		streams: make(map[uint64]*stream),
 	}
 	s.ctx, s.end = context.WithCancel(context.Background())
-	s.who.Store(&identity{})
+	s.ID = rand.Text() + rand.Text()
 	s.outside = &stream{session: s}
-	s.box = &rpc.Mailbox{Send: s.outside.notify, Gone: s.ctx.Done(), Closed: s.ctx.Done(), Log: t.opts.Logger}
+	s.Box = &rpc.Mailbox{Send: s.outside.notify, Gone: s.ctx.Done(), Closed: s.ctx.Done(), Log: t.opts.Logger}
 	return s
 }
 
@@ -69,7 +68,7 @@ func (t *sessions) add(s *clientSession) error {
 		t.mu.Unlock()
 		return errSessions
 	}
-	t.all[s.id] = s
+	t.all[s.ID] = s
 	t.owned[s.owner]++
 	t.mu.Unlock()
 	if victim != nil {
@@ -124,9 +123,9 @@ func (t *sessions) expire(s *clientSession) {
 // remove ends a session: its calls, its streams and what is kept for it.
 func (t *sessions) remove(s *clientSession) {
 	t.mu.Lock()
-	known := t.all[s.id] == s
+	known := t.all[s.ID] == s
 	if known {
-		delete(t.all, s.id)
+		delete(t.all, s.ID)
 		if t.owned[s.owner]--; t.owned[s.owner] == 0 {
 			delete(t.owned, s.owner)
 		}
@@ -135,7 +134,7 @@ func (t *sessions) remove(s *clientSession) {
 	if !known {
 		return
 	}
-	t.server.UnregisterSession(context.WithoutCancel(s.ctx), s.id)
+	t.server.UnregisterSession(context.WithoutCancel(s.ctx), s.ID)
 	s.close()
 	t.events.forget(&s.log)
 }
@@ -252,5 +251,5 @@ func (s *clientSession) close() {
 	for _, open := range streams {
 		open.close()
 	}
-	<-s.box.Shut()
+	<-s.Box.Shut()
 }
