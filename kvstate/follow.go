@@ -167,7 +167,7 @@ func (s *Store) receive(m jetstream.Msg) error {
 
 // catchUp returns when the projection holds all that was acknowledged before.
 func (s *Store) catchUp(ctx context.Context) error {
-	m, err := s.newestOfAll(ctx)
+	m, err := s.direct(ctx, streamLoops, getRequest{LastFor: subject(">")})
 	if err != nil && !errors.Is(err, errNoRecord) { // without any the sequence is 0
 		return err
 	}
@@ -195,16 +195,6 @@ func (s *Store) catchUp(ctx context.Context) error {
 		case <-passed:
 		}
 	}
-}
-
-// newestOfAll returns the newest record of any loop. The server looks at its last
-// sequence alone, unless that is gone: then at each subject that it has.
-func (s *Store) newestOfAll(ctx context.Context) (stored, error) {
-	m, err := s.direct(ctx, streamLoops, getRequest{LastFor: ">"})
-	if errors.Is(err, errNoRecord) {
-		return s.direct(ctx, streamLoops, getRequest{LastFor: subject(">")})
-	}
-	return m, err
 }
 
 // List implements [loops.Store].

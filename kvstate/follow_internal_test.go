@@ -41,21 +41,3 @@ func TestTheServerCountsNoSubjectsForAReader(t *testing.T) {
 		t.Errorf("two stores have %d consumers", readers)
 	}
 }
-
-// TestListsWaitForTheNewestRecordThatIsLeft: the one with the last sequence may have
-// been removed.
-func TestListsWaitForTheNewestRecordThatIsLeft(t *testing.T) {
-	c := newCrowd(t, 3, nil)
-	stream, err := c.js.Stream(t.Context(), streamLoops)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for n, left := range []uint64{c.states[1].Rev, c.states[0].Rev, 0} {
-		if err := stream.Purge(t.Context(), jetstream.WithPurgeSubject(subject(c.states[2-n].ID))); err != nil {
-			t.Fatal(err)
-		}
-		if m, err := c.newestOfAll(t.Context()); m.seq != left || (err == nil) != (left > 0) {
-			t.Errorf("the newest is at %d, %v, want %d", m.seq, err, left)
-		}
-	}
-}
