@@ -62,10 +62,16 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // checksum is two CRCs of 32 bits with different polynomials, for which
 // processors have instructions; together they find what one of 64 bits does.
 func checksum(data []byte) string {
-	var b [8]byte
+	sum := sumOf(data)
+	var digits [16]byte
+	hex.Encode(digits[:], sum[:])
+	return string(digits[:])
+}
+
+func sumOf(data []byte) (b [8]byte) {
 	binary.BigEndian.PutUint32(b[:4], crc32.Checksum(data, castagnoli))
 	binary.BigEndian.PutUint32(b[4:], crc32.ChecksumIEEE(data))
-	return hex.EncodeToString(b[:])
+	return b
 }
 
 // crcSuffix ends every header: the checksum of what is in front of it.
@@ -77,15 +83,21 @@ const (
 // encode returns the header as it is sent. A head that is too large loses its
 // summary; labels that are too large are refused.
 func (h header) encode() (string, error) {
+	w := lend()
+	defer w.giveBack()
 	for {
-		data, err := h.json()
-		if err != nil {
-			return "", fmt.Errorf("encode the head of %s: %w", h.Head.ID, err)
+		w.b = w.b[:0]
+		if w.header(&h); w.err != nil {
+			return "", fmt.Errorf("encode the head of %s: %w", h.Head.ID, w.err)
 		}
-		over := len(data) + len(crcSuffix) - 1 - maxHeader
+		over := len(w.b) + len(crcSuffix) - 1 - maxHeader
 		if over <= 0 {
-			data = data[:len(data)-1]
-			return string(data) + crcPrefix + checksum(data) + `"}`, nil
+			w.b = w.b[:len(w.b)-1]
+			sum := sumOf(w.b)
+			w.b = append(w.b, crcPrefix...)
+			w.b = hex.AppendEncode(w.b, sum[:])
+			w.b = append(w.b, `"}`...)
+			return string(w.b), nil
 		}
 		if h.Head.Summary == "" {
 			return "", &loops.FieldError{Field: "labels", Problem: fmt.Sprintf(
