@@ -107,17 +107,33 @@ func (h header) encode() (string, error) {
 	}
 }
 
+var errHeaderSum = errors.New("the checksum of the record's header is wrong")
+
+// sealed reports whether what begins at cut is the checksum of what is before it.
+func sealed(text []byte, cut int) bool {
+	sum := sumOf(text[:cut])
+	var want [len(crcSuffix)]byte
+	hex.Encode(want[copy(want[:], crcPrefix):], sum[:])
+	copy(want[len(want)-2:], `"}`)
+	return string(text[cut:]) == string(want[:])
+}
+
 // decodeHeader reads and verifies a header of loop id at revision rev.
 func decodeHeader(text string, id loops.ID, rev uint64) (header, error) {
-	var h header
 	if text == "" {
-		return h, errors.New("the record has no header " + headHeader)
+		return header{}, errors.New("the record has no header " + headHeader)
 	}
 	cut := len(text) - len(crcSuffix)
-	if cut < 0 || !bugs.NoChecksum && text[cut:] != crcPrefix+checksum([]byte(text[:cut]))+`"}` {
-		return h, errors.New("the checksum of the record's header is wrong")
+	if cut < 0 {
+		return header{}, errHeaderSum
 	}
-	if err := unmarshalHeader(text[:cut]+"}", &h); err != nil {
+	r := lendScanner(text)
+	defer r.giveBack()
+	if !bugs.NoChecksum && !sealed(r.bytes, cut) {
+		return header{}, errHeaderSum
+	}
+	h, err := r.unmarshal()
+	if err != nil {
 		return h, fmt.Errorf("the record's header cannot be read: %w", err)
 	}
 	switch {
