@@ -19,8 +19,9 @@ import (
 )
 
 var (
-	_ loops.Store  = (*Store)(nil)
-	_ loops.Leased = (*Store)(nil)
+	_ loops.Store   = (*Store)(nil)
+	_ loops.Leased  = (*Store)(nil)
+	_ loops.Ordered = (*Store)(nil)
 )
 
 // DefaultRetention is how long a settled loop is kept unless Options say
