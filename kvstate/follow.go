@@ -167,11 +167,11 @@ func (s *Store) receive(m jetstream.Msg) error {
 
 // catchUp returns when the projection holds all that was acknowledged before.
 func (s *Store) catchUp(ctx context.Context) error {
-	m, err := s.direct(ctx, streamLoops, getRequest{LastFor: subject(">")})
-	if err != nil && !errors.Is(err, errNoRecord) { // without any the sequence is 0
+	newest, err := s.newestOfAll(ctx)
+	if err != nil {
 		return err
 	}
-	if at := s.projection.position(); m.seq < at { // the newest records may be gone for good reasons
+	if at := s.projection.position(); newest < at { // the newest records may be gone for good reasons
 		if last, err := s.lastSequence(ctx); err == nil && last < at {
 			s.projection.doubt()
 			s.line.renew()
@@ -180,7 +180,7 @@ func (s *Store) catchUp(ctx context.Context) error {
 	ctx, cancel := patient(ctx)
 	defer cancel()
 	for {
-		passed := s.projection.behind(m.seq)
+		passed := s.projection.behind(newest)
 		if passed == nil {
 			return nil
 		}
@@ -189,7 +189,7 @@ func (s *Store) catchUp(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("wait for the loops' heads up to revision %d: %w", m.seq, errors.Join(context.Cause(ctx), s.projection.why()))
+			return fmt.Errorf("wait for the loops' heads up to revision %d: %w", newest, errors.Join(context.Cause(ctx), s.projection.why()))
 		case <-s.ctx.Done():
 			return loops.ErrClosed
 		case <-passed:
@@ -222,4 +222,24 @@ func (s *Store) Scan(ctx context.Context, each func(*loops.Head)) error {
 	}
 	s.projection.scan(time.Now(), each)
 	return nil
+}
+
+// CountLive implements [loops.Counter]. Roughly, each record that the reader has
+// not come to yet counts as one more loop.
+func (s *Store) CountLive(ctx context.Context, roughly bool) (int, error) {
+	end, err := s.begin(ctx)
+	if err == nil {
+		defer end()
+		if roughly {
+			newest, err := s.newestOfAll(ctx)
+			if many, ok := s.projection.liveAtMost(newest); ok && err == nil {
+				return many, nil
+			}
+		}
+		err = s.catchUp(ctx)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("count live loops: %w", err)
+	}
+	return s.projection.countLive(), nil
 }
