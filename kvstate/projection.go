@@ -16,12 +16,14 @@ import (
 type projection struct {
 	mu      sync.Mutex
 	entries map[loops.ID]*entry
+	moving  int           // of them, those of live loops
 	seen    uint64        // the consumer has passed this sequence
 	failed  error         // why the consumer reads nothing now
 	doubted bool          // whether the stream still has what was seen is to be asked
 	passed  chan struct{} // closes when seen or doubted changes; nil while nobody waits
 	ready   queue
 	watch   watchers
+	order   order
 }
 
 // entry is one loop.
@@ -116,9 +118,37 @@ func (p *projection) put(e *entry) {
 	if e.Expires != 0 {
 		e.gone = time.Unix(e.Expires, 0)
 	}
+	p.moving += e.live() - p.entries[id].live()
+	p.order.replace(p.entries[id], e)
 	p.entries[id] = e
 	p.ready.update(e)
 	p.watch.changed(id)
+}
+
+// live is 1 for a loop that has not settled. e may be nil.
+func (e *entry) live() int {
+	if e == nil || e.Head.Status.Settled() {
+		return 0
+	}
+	return 1
+}
+
+// countLive returns how many loops have not settled.
+func (p *projection) countLive() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.moving
+}
+
+// liveAtMost returns a number that is not below countLive once the consumer has
+// passed newest. ok is false when the stream may have lost what was seen.
+func (p *projection) liveAtMost(newest uint64) (many int, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if newest < p.seen || p.doubted {
+		return 0, false
+	}
+	return p.moving + int(newest-p.seen), true
 }
 
 // removed forgets a loop whose key is gone.
@@ -131,6 +161,8 @@ func (p *projection) removed(id loops.ID, rev uint64) {
 }
 
 func (p *projection) forget(id loops.ID) {
+	p.moving -= p.entries[id].live()
+	p.order.replace(p.entries[id], nil)
 	delete(p.entries, id)
 	p.ready.remove(id)
 }
@@ -256,13 +288,16 @@ func (p *projection) heads(now time.Time) (heads []loops.Head) {
 	return heads
 }
 
+// over reports whether a loop must be gone: the server said so while nobody was
+// listening.
+func (e *entry) over(now time.Time) bool { return !e.gone.IsZero() && now.After(e.gone.Add(goneGrace)) }
+
 // scan calls each with all heads.
 func (p *projection) scan(now time.Time, each func(*loops.Head)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for id, e := range p.entries {
-		if !e.gone.IsZero() && now.After(e.gone.Add(goneGrace)) {
-			// The server said so while nobody was listening.
+		if e.over(now) {
 			p.forget(id)
 			continue
 		}
