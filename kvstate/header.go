@@ -143,19 +143,27 @@ func decodeHeader(text string, id loops.ID, rev uint64) (header, error) {
 	if err != nil {
 		return h, fmt.Errorf("the record's header cannot be read: %w", err)
 	}
-	switch {
-	case h.Version < 1 || h.Version > Format:
-		return h, fmt.Errorf("%w: the record has the format %d, this program reads 1 to %d: use a newer program", loops.ErrNewer, h.Version, Format)
-	case h.Head.ID != id:
-		return h, fmt.Errorf("the record belongs to loop %s", h.Head.ID)
-	case h.Prev >= rev || h.Base >= rev || h.Kind == delta && (h.Base == 0 || h.Prev < h.Base):
-		return h, fmt.Errorf("the record follows revision %d and builds on %d: both must be older than itself", h.Prev, h.Base)
-	case h.Kind != delta && h.Kind != snapshot:
-		return h, fmt.Errorf("the record is of the unknown kind %q", h.Kind)
+	if err := h.fits(id, rev); err != nil {
+		return h, err
 	}
 	h.Head.Rev = rev
 	if h.Kind == snapshot {
 		h.Base = rev
 	}
 	return h, nil
+}
+
+// fits reports why a record of loop id at revision rev cannot have this header.
+func (h *header) fits(id loops.ID, rev uint64) error {
+	switch {
+	case h.Version < 1 || h.Version > Format:
+		return fmt.Errorf("%w: the record has the format %d, this program reads 1 to %d: use a newer program", loops.ErrNewer, h.Version, Format)
+	case h.Head.ID != id:
+		return fmt.Errorf("the record belongs to loop %s", h.Head.ID)
+	case h.Prev >= rev || h.Base >= rev || h.Kind == delta && (h.Base == 0 || h.Prev < h.Base):
+		return fmt.Errorf("the record follows revision %d and builds on %d: both must be older than itself", h.Prev, h.Base)
+	case h.Kind != delta && h.Kind != snapshot:
+		return fmt.Errorf("the record is of the unknown kind %q", h.Kind)
+	}
+	return nil
 }
