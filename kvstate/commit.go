@@ -241,7 +241,7 @@ func (s *Store) snapshot(st loops.State, j journal, prev header, o *knownOrigin)
 // identify fills in what ties a record to its loop and its predecessor. What
 // comes from the Origin stays as it was.
 func (s *Store) identify(w *write, st loops.State, prev header) {
-	w.Version = version
+	w.Version = Format
 	w.Nonce, w.PrevNonce = rand.Text()[:16], prev.Nonce
 	w.Prev = st.Rev
 	w.Head = st.Head()
