@@ -166,8 +166,8 @@ func clean(text string, limit int) string {
 
 // scoreOf returns the number "score" of a JSON output.
 func scoreOf(output string) *float64 {
-	if len(output) == 0 || len(output) > inlineText {
-		return nil
+	if len(output) > inlineText || !strings.HasPrefix(strings.TrimLeft(output, " \t\r\n"), "{") {
+		return nil // no object
 	}
 	var object struct {
 		Score *float64 `json:"score"`
