@@ -79,7 +79,7 @@ func (s *Store) create(ctx context.Context, st loops.State) (loops.State, error)
 	if st.Origin, err = o.same(st.Origin); err != nil {
 		return st, err
 	}
-	d, err := encodeDelta(st.New)
+	d, _, err := encodeDelta(&st.New)
 	if err != nil {
 		return st, fmt.Errorf("encode the journal: %w", err)
 	}
@@ -175,10 +175,10 @@ func (s *Store) compose(ctx context.Context, st loops.State, prev header, known 
 	}}
 	trimmed, from, v := s.trim(st, known)
 	var err error
-	if w.delta, err = encodeDelta(st.New); err != nil {
+	if w.delta, w.parts[partJournal], err = encodeDelta(&st.New); err != nil {
 		return nil, fmt.Errorf("encode the journal: %w", err)
 	}
-	w.parts[partJournal], w.values = w.delta.encode(), v
+	w.values = v
 	if w.parts[partCheckpoint], err = (&checkpoint{State: trimmed, From: from}).encode(); err != nil {
 		return nil, fmt.Errorf("encode the state: %w", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"strings"
 	"time"
 
@@ -54,18 +55,32 @@ func (s *Store) consume(ctx context.Context, seen uint64) error {
 	return err
 }
 
+// consumeOn reads the newest header of each loop first, then all that comes. Those
+// are two consumers: for one that has begun with the last of each subject the server
+// counts its subjects anew whenever a snapshot takes records away, and one without a
+// filter is counted by blocks.
 func (s *Store) consumeOn(ctx context.Context, seen uint64) error {
-	seen, err := s.takeUp(ctx, seen)
+	seen, last, err := s.takeUp(ctx, seen)
 	if err != nil {
 		return err
 	}
-	config := jetstream.OrderedConsumerConfig{
-		FilterSubjects: []string{subject(">")}, HeadersOnly: true,
-		DeliverPolicy: jetstream.DeliverLastPerSubjectPolicy,
+	if seen == 0 && last > 0 {
+		err := s.read(ctx, last, jetstream.OrderedConsumerConfig{
+			HeadersOnly: true, FilterSubjects: []string{subject(">")}, DeliverPolicy: jetstream.DeliverLastPerSubjectPolicy,
+		})
+		if err != nil {
+			return err
+		}
+		seen = s.projection.position()
 	}
-	if seen > 0 {
-		config.DeliverPolicy, config.OptStartSeq = jetstream.DeliverByStartSequencePolicy, seen+1
-	}
+	return s.read(ctx, math.MaxUint64, jetstream.OrderedConsumerConfig{
+		HeadersOnly: true, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: seen + 1,
+	})
+}
+
+// read takes headers over until the consumer has passed the sequence until, or
+// something is wrong.
+func (s *Store) read(ctx context.Context, until uint64, config jetstream.OrderedConsumerConfig) error {
 	consumer, err := s.js.OrderedConsumer(ctx, streamLoops, config)
 	if err != nil {
 		return fmt.Errorf("start to read the loops' heads: %w", inWords(err))
@@ -76,7 +91,7 @@ func (s *Store) consumeOn(ctx context.Context, seen uint64) error {
 		return fmt.Errorf("start to read the loops' heads: %w", err)
 	}
 	defer messages.Stop()
-	for {
+	for s.projection.position() < until {
 		m, err := messages.Next(jetstream.NextContext(ctx))
 		if err != nil {
 			return fmt.Errorf("read the loops' heads: %w", err)
@@ -85,15 +100,16 @@ func (s *Store) consumeOn(ctx context.Context, seen uint64) error {
 			return err
 		}
 	}
+	return nil
 }
 
-// takeUp returns after which sequence the reading goes on: from the beginning when
-// the stream ends before it, because the server gives the sequences of what it
-// lost again.
-func (s *Store) takeUp(ctx context.Context, seen uint64) (uint64, error) {
-	last, err := s.lastSequence(ctx)
+// takeUp returns after which sequence the reading goes on, and the last one of the
+// stream: from the beginning when the stream ends before it, because the server
+// gives the sequences of what it lost again.
+func (s *Store) takeUp(ctx context.Context, seen uint64) (from, last uint64, err error) {
+	last, err = s.lastSequence(ctx)
 	if err != nil {
-		return 0, fmt.Errorf("start to read the loops' heads: %w", inWords(err))
+		return 0, 0, fmt.Errorf("start to read the loops' heads: %w", inWords(err))
 	}
 	if last < seen {
 		s.log.Error("the store has lost the end of what it acknowledged; all loops are read anew", slog.Uint64("stored", last), slog.Uint64("seen", seen))
@@ -101,7 +117,7 @@ func (s *Store) takeUp(ctx context.Context, seen uint64) (uint64, error) {
 		seen = 0
 	}
 	s.projection.trust()
-	return seen, nil
+	return seen, last, nil
 }
 
 // lastSequence returns the newest sequence that the stream has given.

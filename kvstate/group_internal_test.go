@@ -29,7 +29,7 @@ type crowd struct {
 }
 
 // newCrowd opens a store whose batches go through send, which may be nil.
-func newCrowd(t *testing.T, many int, send func(ctx context.Context, id string, group []*post) (uint64, error)) *crowd {
+func newCrowd(t testing.TB, many int, send func(ctx context.Context, id string, group []*post) (uint64, error)) *crowd {
 	t.Helper()
 	h, err := embed.Start(t.Context(), embed.Options{Dir: t.TempDir()})
 	if err != nil {
@@ -129,6 +129,25 @@ func (c *crowd) check(t *testing.T) {
 		t.Errorf("%d are under way and %d wait after all is over", c.posts.underWay, len(c.posts.waiting))
 	}
 	c.posts.mu.Unlock()
+}
+
+// BenchmarkBatch commits to as many loops as a batch has, all at once, b.N times:
+// one batch each time, or one message where so few go alone.
+//
+//	strace -f -c -e trace=fsync,fdatasync ./kvstate.test -test.run '^$' -test.bench Batch/commits=64 -test.benchtime 100x
+func BenchmarkBatch(b *testing.B) {
+	for _, many := range []int{1, worthGroup, 64, 256} {
+		b.Run(fmt.Sprintf("commits=%d", many), func(b *testing.B) {
+			c := newCrowd(b, many, nil)
+			for b.Loop() {
+				if err := errors.Join(c.commitAll(b.Context(), nil)...); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(len(c.sizes)), "batches")
+			b.ReportMetric(float64(b.N*many)/b.Elapsed().Seconds(), "commits/s")
+		})
+	}
 }
 
 func TestCommitsThatWaitGoTogether(t *testing.T) {

@@ -62,10 +62,16 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // checksum is two CRCs of 32 bits with different polynomials, for which
 // processors have instructions; together they find what one of 64 bits does.
 func checksum(data []byte) string {
-	var b [8]byte
+	sum := sumOf(data)
+	var digits [16]byte
+	hex.Encode(digits[:], sum[:])
+	return string(digits[:])
+}
+
+func sumOf(data []byte) (b [8]byte) {
 	binary.BigEndian.PutUint32(b[:4], crc32.Checksum(data, castagnoli))
 	binary.BigEndian.PutUint32(b[4:], crc32.ChecksumIEEE(data))
-	return hex.EncodeToString(b[:])
+	return b
 }
 
 // crcSuffix ends every header: the checksum of what is in front of it.
@@ -77,15 +83,21 @@ const (
 // encode returns the header as it is sent. A head that is too large loses its
 // summary; labels that are too large are refused.
 func (h header) encode() (string, error) {
+	w := lend()
+	defer w.giveBack()
 	for {
-		data, err := h.json()
-		if err != nil {
-			return "", fmt.Errorf("encode the head of %s: %w", h.Head.ID, err)
+		w.b = w.b[:0]
+		if w.header(&h); w.err != nil {
+			return "", fmt.Errorf("encode the head of %s: %w", h.Head.ID, w.err)
 		}
-		over := len(data) + len(crcSuffix) - 1 - maxHeader
+		over := len(w.b) + len(crcSuffix) - 1 - maxHeader
 		if over <= 0 {
-			data = data[:len(data)-1]
-			return string(data) + crcPrefix + checksum(data) + `"}`, nil
+			w.b = w.b[:len(w.b)-1]
+			sum := sumOf(w.b)
+			w.b = append(w.b, crcPrefix...)
+			w.b = hex.AppendEncode(w.b, sum[:])
+			w.b = append(w.b, `"}`...)
+			return string(w.b), nil
 		}
 		if h.Head.Summary == "" {
 			return "", &loops.FieldError{Field: "labels", Problem: fmt.Sprintf(
@@ -95,17 +107,33 @@ func (h header) encode() (string, error) {
 	}
 }
 
+var errHeaderSum = errors.New("the checksum of the record's header is wrong")
+
+// sealed reports whether what begins at cut is the checksum of what is before it.
+func sealed(text []byte, cut int) bool {
+	sum := sumOf(text[:cut])
+	var want [len(crcSuffix)]byte
+	hex.Encode(want[copy(want[:], crcPrefix):], sum[:])
+	copy(want[len(want)-2:], `"}`)
+	return string(text[cut:]) == string(want[:])
+}
+
 // decodeHeader reads and verifies a header of loop id at revision rev.
 func decodeHeader(text string, id loops.ID, rev uint64) (header, error) {
-	var h header
 	if text == "" {
-		return h, errors.New("the record has no header " + headHeader)
+		return header{}, errors.New("the record has no header " + headHeader)
 	}
 	cut := len(text) - len(crcSuffix)
-	if cut < 0 || !bugs.NoChecksum && text[cut:] != crcPrefix+checksum([]byte(text[:cut]))+`"}` {
-		return h, errors.New("the checksum of the record's header is wrong")
+	if cut < 0 {
+		return header{}, errHeaderSum
 	}
-	if err := unmarshalHeader(text[:cut]+"}", &h); err != nil {
+	r := lendScanner(text)
+	defer r.giveBack()
+	if !bugs.NoChecksum && !sealed(r.bytes, cut) {
+		return header{}, errHeaderSum
+	}
+	h, err := r.unmarshal()
+	if err != nil {
 		return h, fmt.Errorf("the record's header cannot be read: %w", err)
 	}
 	switch {

@@ -23,6 +23,7 @@ type projection struct {
 	passed  chan struct{} // closes when seen or doubted changes; nil while nobody waits
 	ready   queue
 	watch   watchers
+	order   order
 }
 
 // entry is one loop.
@@ -118,6 +119,7 @@ func (p *projection) put(e *entry) {
 		e.gone = time.Unix(e.Expires, 0)
 	}
 	p.moving += e.live() - p.entries[id].live()
+	p.order.replace(p.entries[id], e)
 	p.entries[id] = e
 	p.ready.update(e)
 	p.watch.changed(id)
@@ -160,6 +162,7 @@ func (p *projection) removed(id loops.ID, rev uint64) {
 
 func (p *projection) forget(id loops.ID) {
 	p.moving -= p.entries[id].live()
+	p.order.replace(p.entries[id], nil)
 	delete(p.entries, id)
 	p.ready.remove(id)
 }
@@ -285,13 +288,16 @@ func (p *projection) heads(now time.Time) (heads []loops.Head) {
 	return heads
 }
 
+// over reports whether a loop must be gone: the server said so while nobody was
+// listening.
+func (e *entry) over(now time.Time) bool { return !e.gone.IsZero() && now.After(e.gone.Add(goneGrace)) }
+
 // scan calls each with all heads.
 func (p *projection) scan(now time.Time, each func(*loops.Head)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for id, e := range p.entries {
-		if !e.gone.IsZero() && now.After(e.gone.Add(goneGrace)) {
-			// The server said so while nobody was listening.
+		if e.over(now) {
 			p.forget(id)
 			continue
 		}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -15,7 +16,8 @@ import (
 // piece of memory. At the first surprise package json takes over, so nothing
 // depends on it what a header means; a fuzz test compares the two.
 
-// scanner reads JSON without white space, and gives up easily.
+// scanner reads JSON without white space, and gives up easily. It is used again:
+// the header and the bytes that it needs on the way leave nothing behind.
 type scanner struct {
 	text  string
 	at    int
@@ -23,6 +25,10 @@ type scanner struct {
 	texts [16]found
 	n     int // of texts
 	size  int // of all texts together
+
+	read                           header
+	kind, id, status, phase, above string // of read
+	bytes                          []byte // of the text
 }
 
 // found is a text that goes to a variable in the end.
@@ -31,14 +37,28 @@ type found struct {
 	start, end int
 }
 
-// unmarshalHeader is json.Unmarshal.
-func unmarshalHeader(text string, h *header) error {
-	var read header
-	if r := (&scanner{text: text}); r.header(&read) {
-		*h = read
-		return nil
+// scanners lends scanners.
+var scanners = sync.Pool{New: func() any { return new(scanner) }}
+
+func lendScanner(text string) *scanner {
+	r := scanners.Get().(*scanner)
+	r.text, r.bytes = text, append(r.bytes[:0], text...)
+	return r
+}
+
+func (r *scanner) giveBack() {
+	*r = scanner{bytes: r.bytes} // a header is small
+	scanners.Put(r)
+}
+
+// unmarshal is json.Unmarshal of the text.
+func (r *scanner) unmarshal() (header, error) {
+	if r.header() {
+		return r.read, nil
 	}
-	return json.Unmarshal([]byte(text), h)
+	var h header
+	err := json.Unmarshal([]byte(r.text), &h)
+	return h, err
 }
 
 func (r *scanner) giveUp() { r.gone = true }
@@ -200,14 +220,14 @@ func (r *scanner) take() {
 }
 
 // header reads all of a header. false: package json has to.
-func (r *scanner) header(h *header) bool {
-	var form, id, status, phase, parent string
+func (r *scanner) header() bool {
+	h := &r.read
 	r.object(func(key string) {
 		switch key {
 		case "v":
 			h.Version = r.int()
 		case "k":
-			r.string(&form)
+			r.string(&r.kind)
 		case "n":
 			r.string(&h.Nonce)
 		case "pn":
@@ -240,8 +260,10 @@ func (r *scanner) header(h *header) bool {
 			h.Packed = strings.HasPrefix(r.text[r.at:], "true")
 			r.gone = r.gone || !h.Packed
 			r.at += len("true")
+		case "crc": // is none of the header's fields
+			r.quoted()
 		case "h":
-			r.object(func(key string) { r.head(key, &h.Head, &id, &status, &phase, &parent) })
+			r.object(func(key string) { r.head(key, &h.Head) })
 		default: // such as objects
 			r.giveUp()
 		}
@@ -250,25 +272,26 @@ func (r *scanner) header(h *header) bool {
 		return false
 	}
 	r.take()
-	h.Kind, h.Head.ID, h.Head.Status, h.Head.Phase, h.Head.Parent = kind(form), loops.ID(id), loops.Status(status), loops.Phase(phase), loops.ID(parent)
+	h.Kind, h.Head.ID, h.Head.Parent = kind(r.kind), loops.ID(r.id), loops.ID(r.above)
+	h.Head.Status, h.Head.Phase = loops.Status(r.status), loops.Phase(r.phase)
 	return true
 }
 
 // head reads one member of a head.
-func (r *scanner) head(key string, h *loops.Head, id, status, phase, parent *string) {
+func (r *scanner) head(key string, h *loops.Head) {
 	switch key {
 	case "id":
-		r.string(id)
+		r.string(&r.id)
 	case "name":
 		r.string(&h.Name)
 	case "status":
-		r.string(status)
+		r.string(&r.status)
 	case "phase":
-		r.string(phase)
+		r.string(&r.phase)
 	case "summary":
 		r.string(&h.Summary)
 	case "parent":
-		r.string(parent)
+		r.string(&r.above)
 	case "tell":
 		r.string(&h.Tell)
 	case "owner":

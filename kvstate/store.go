@@ -22,6 +22,7 @@ var (
 	_ loops.Store   = (*Store)(nil)
 	_ loops.Leased  = (*Store)(nil)
 	_ loops.Counter = (*Store)(nil)
+	_ loops.Ordered = (*Store)(nil)
 )
 
 // DefaultRetention is how long a settled loop is kept unless Options say

@@ -101,6 +101,15 @@ type Scanner interface {
 	Scan(ctx context.Context, each func(*Head)) error
 }
 
+// Ordered is what a [Store] has besides when it keeps loops in the order of
+// [Engine.List], so that a page takes no look at all of them.
+type Ordered interface {
+	// Ascend calls each with the heads that come after a rank, in order, until it
+	// returns false. each neither keeps nor changes the head and does not call the
+	// store.
+	Ascend(ctx context.Context, after Rank, each func(*Head) bool) error
+}
+
 // scan calls each with the heads of all loops. each keeps copies only.
 func scan(ctx context.Context, s Store, each func(*Head)) error {
 	if s, ok := s.(Scanner); ok {
