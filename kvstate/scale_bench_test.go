@@ -176,10 +176,12 @@ func BenchmarkFleet(b *testing.B) {
 	h := host(b, b.TempDir(), embed.Power)
 	body := &nap{Duration: takes}
 	f := newFleet(b, 1, *fleetSlots, kvstate.Options{Group: true}, body, func(int) jetstream.JetStream { return stream(b, h) })
-	began := time.Now()
+	cpu, idle, began := processorTime(b), idleTime(), time.Now()
 	ids := f.start(b, *fleetLoops, turns)
 	f.finish(b, ids, turns)
 	took := time.Since(began)
+	b.ReportMetric(micros(processorTime(b)-cpu)/float64(*fleetLoops*turns), "cpu-µs/iteration")
+	b.ReportMetric(processorsUsed(idle, took), "processors")
 	ideal := time.Duration(*fleetLoops) * turns * takes / time.Duration(*fleetSlots)
 	b.ReportMetric(100*ideal.Seconds()/took.Seconds(), "%ideal")
 	b.ReportMetric(float64(*fleetLoops*turns)/took.Seconds(), "iterations/s")
