@@ -161,9 +161,7 @@ func (s *Store) receive(m jetstream.Msg) error {
 		s.marks.Forget(string(id), rev)
 	case rev < s.marks.Ended(string(id)): // a crash brought it back
 	case valid(id): // else it is none of ours
-		s.projection.received(id, rev, func() (header, error) {
-			return decodeHeader(m.Headers().Get(headHeader), id, rev)
-		}, meta.Timestamp)
+		s.projection.received(id, rev, m.Headers().Get(headHeader), meta.Timestamp)
 	}
 	s.projection.pass(rev)
 	return nil
