@@ -26,7 +26,7 @@ type write struct {
 	rollup  bool
 	parts   [2][]byte
 	values  values
-	delta   rawDelta // of a delta
+	delta   rawDelta // what it adds to the journal of the record before it
 	journal journal  // of a snapshot
 	old     []string // objects of the records that it replaces
 }
@@ -213,7 +213,7 @@ func (s *Store) compact(ctx context.Context, st loops.State, prev header, d rawD
 	st.New = loops.Delta{}
 	w, err := s.snapshot(st, j, prev, o)
 	if err == nil {
-		w.old = old
+		w.old, w.delta = old, d
 	}
 	return w, err
 }
