@@ -76,9 +76,7 @@ func (s *Store) create(ctx context.Context, st loops.State) (loops.State, error)
 	if err != nil {
 		return st, fmt.Errorf("encode the origin: %w", err)
 	}
-	if st.Origin, err = o.same(st.Origin); err != nil {
-		return st, err
-	}
+	st.Origin = o.same(st.Origin)
 	d, _, err := encodeDelta(&st.New)
 	if err != nil {
 		return st, fmt.Errorf("encode the journal: %w", err)

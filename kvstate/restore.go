@@ -186,9 +186,7 @@ func (b *backup) loop(id loops.ID) (saved, *knownOrigin, error) {
 		return one, nil, err
 	}
 	o, err := newOrigin(one.Origin)
-	if err == nil {
-		one.State.Origin, err = o.decode()
-	}
+	one.State.Origin = deepCopy(&o.value)
 	if err == nil && one.State.ID != id {
 		err = fmt.Errorf("it is the loop %q", one.State.ID)
 	}
