@@ -48,7 +48,8 @@ func (r *run) start(ctx context.Context, s State) error {
 	case errors.Is(err, errParentOver):
 		err = r.refused(err, func(s State) State {
 			s.Elapsed = max(s.Elapsed, o.elapsed)
-			return s.account(o)
+			s.account(&o)
+			return s
 		})
 	case isCap:
 		o.capped = capped
@@ -240,31 +241,44 @@ func (r *run) finish(ctx context.Context, o outcome, whole string) error {
 	var found findings
 	quick, iteration := false, 0
 	if o.it.OK && o.it.Done { // else no conditions are asked
-		before, now := r.e.clock.present(r.state())
-		after := decide(before, o, now)
-		if quick = after.Owed != nil && cheap(after.Origin.Spec.until()); quick {
-			found = r.ask(ctx, after, whole)
-			quick = found.cut == nil
-		}
+		found, quick = r.askQuick(ctx, &o, whole)
 	}
-	err := r.commit(func(s State) State {
+	err := r.commitNext(func(s *State) {
 		now := time.Now()
-		next := decide(s, o, now)
-		iteration = next.Iteration
-		switch {
-		case next.Owed == nil:
-			return next
-		case quick:
-			return conclude(next, found.asked, found.tampered, found.active, now)
-		case next.Intent.Pause != nil:
-			return next.pause(*next.Intent.Pause, now)
+		s.decide(&o, now)
+		iteration = s.Iteration
+		if s.Owed != nil && (quick || s.Intent.Pause != nil) {
+			s.ended(quick, &found, now)
 		}
-		return next
 	})
 	if err == nil && o.it.OK {
 		r.remember(iteration, whole)
 	}
 	return err
+}
+
+// askQuick asks the conditions of the pass that o ends, when all of them are
+// cheap. ok is false when they were not asked, or not to the end.
+func (r *run) askQuick(ctx context.Context, o *outcome, whole string) (found findings, ok bool) {
+	s, now := r.e.clock.present(r.state())
+	s.decide(o, now)
+	if s.Owed == nil || !cheap(s.Origin.Spec.until()) {
+		return findings{}, false
+	}
+	found = r.ask(ctx, s, whole)
+	return found, found.cut == nil
+}
+
+// ended is the end of a pass whose conditions were asked, if quick, or wait for
+// a loop that pauses.
+//
+//go:noinline
+func (s *State) ended(quick bool, found *findings, now time.Time) {
+	if quick {
+		*s = conclude(*s, found.asked, found.tampered, found.active, now)
+		return
+	}
+	*s = s.pause(*s.Intent.Pause, now)
 }
 
 // cheap reports whether asking again after a crash costs nothing that matters.
