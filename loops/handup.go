@@ -63,11 +63,16 @@ func (u Usage) beyond(v Usage) Usage {
 // next becomes what is stored; before is not looked at without a loop above.
 func (e *Engine) put(ctx context.Context, before, next *State) error {
 	if next.Origin.Parent != "" {
-		if err := e.ahead(ctx, *before, *next); err != nil {
+		if err := e.aheadOf(ctx, before, next); err != nil {
 			return err
 		}
 	}
 	return e.commitState(ctx, next)
+}
+
+//go:noinline
+func (e *Engine) aheadOf(ctx context.Context, before, next *State) error {
+	return e.ahead(ctx, *before, *next)
 }
 
 // before returns a copy of s for [Engine.put], nil when that needs none.

@@ -82,73 +82,109 @@ func (r *run) holds(s *State) bool { return s.Claim.Token == r.claim.Token }
 func (r *run) take() (bool, error) {
 	ctx, cancel := r.lasting()
 	defer cancel()
-	s, now := r.e.clock.due(r.state())
-	above, err := r.e.toldAbove(ctx, s)
-	if err != nil {
+	r.writing.Lock()
+	defer r.writing.Unlock()
+	was := Head{Rev: r.s.Rev, Claim: r.s.Claim}
+	before, ok, err := r.claims(ctx)
+	if err != nil || !ok {
 		return false, err
 	}
-	next, ok := claim(s.writeOff().learnFrom(above), r.claim, now)
-	if _, timed := s.Head().WantsWorker(); !ok && timed {
-		return false, errEarly
-	}
-	if !ok {
-		return false, nil
-	}
 	// gofail: var beforeClaim struct{}
-	got := next
-	err = r.store(ctx, &s, &got)
+	err = r.store(ctx, before, &r.next)
 	// gofail: var afterClaim struct{}
 	if errors.Is(err, ErrClosed) {
 		return false, err
 	}
-	if refusal := err; err != nil { // it may have landed all the same
-		if got, err = r.reload(ctx); err != nil {
-			r.e.giveUp(r, s.Rev)
+	if err != nil {
+		if ok, err = r.took(ctx, was.Rev, err); err != nil || !ok {
 			return false, err
 		}
-		if !r.holds(&got) && errors.Is(refusal, ErrConflict) {
-			return false, nil // it changed: the newer revision is handed out when it wants a worker
-		}
-		if !r.holds(&got) {
-			r.e.giveUp(r, s.Rev)
-			return false, fmt.Errorf("claim %s: %w", s.ID, refusal)
-		}
 	}
-	r.adopt(got)
-	if err := r.e.handUp(ctx, got, s.Claim.Token != ""); err != nil { // a dead worker may have spent without
-		r.e.opts.Logger.Error("what a dead worker may have spent was not handed up", "loop", s.ID, "cause", err)
+	r.landed(nil)
+	if r.nested {
+		r.taken(ctx, was.Claim.Token != "")
 	}
-	return r.holds(&got), nil
+	return r.holds(&r.next), nil
+}
+
+// claims makes the claim of the loop the next state, and returns the one before
+// for [Engine.put]. ok is false when there is nothing to do for a worker.
+func (r *run) claims(ctx context.Context) (before *State, ok bool, err error) {
+	s, now := r.e.clock.due(r.state())
+	above, err := r.e.toldAbove(ctx, s)
+	if err != nil {
+		return nil, false, err
+	}
+	r.next, ok = claim(s.writeOff().learnFrom(above), r.claim, now)
+	if ok {
+		return s.before(), true, nil
+	}
+	if _, timed := s.Head().WantsWorker(); timed {
+		return nil, false, errEarly
+	}
+	return nil, false, nil
+}
+
+// took finds out whether a claim landed that the store refused at revision rev.
+func (r *run) took(ctx context.Context, rev uint64, refusal error) (bool, error) {
+	got, err := r.reload(ctx)
+	switch {
+	case err != nil:
+		r.e.giveUp(r, rev)
+		return false, err
+	case !r.holds(&got) && errors.Is(refusal, ErrConflict):
+		return false, nil // it changed: the newer revision is handed out when it wants a worker
+	case !r.holds(&got):
+		r.e.giveUp(r, rev)
+		return false, fmt.Errorf("claim %s: %w", r.claimed, refusal)
+	}
+	r.next = got
+	return true, nil
+}
+
+// taken hands up what the loop has spent, also what a dead worker may have.
+func (r *run) taken(ctx context.Context, died bool) {
+	if err := r.e.handUp(ctx, r.next, died); err != nil {
+		r.e.opts.Logger.Error("what a dead worker may have spent was not handed up", "loop", r.claimed, "cause", err)
+	}
 }
 
 // loop runs bodies and conditions until the loop rests or is lost.
 func (r *run) loop(ctx context.Context) error {
 	defer r.rest()
 	for {
-		s := r.state()
-		if !r.holds(&s) {
+		held, owed := r.goesOn()
+		if !held {
 			return nil
 		}
-		if s.Intent.Cancel != nil {
-			r.e.signal(s.Head()) // written before this run was known
-		}
 		var err error
-		if s.Owed != nil {
-			err = r.judge(ctx, s)
+		if owed {
+			err = r.judge(ctx, r.state())
 		} else {
-			err = r.start(ctx, s)
+			err = r.start(ctx)
 		}
 		switch {
 		case errors.Is(err, errLost):
 			return nil
 		case err != nil:
-			r.e.opts.Logger.Error("loop left at its last checkpoint", "loop", s.ID, "cause", err)
+			r.e.opts.Logger.Error("loop left at its last checkpoint", "loop", r.claimed, "cause", err)
 			if r.process.ctx.Err() == nil {
 				err = errors.Join(err, r.letGo())
 			}
 			return err
 		}
 	}
+}
+
+// goesOn reports whether this run has the loop, and whether a judgement is owed.
+//
+//go:noinline
+func (r *run) goesOn() (held, owed bool) {
+	s := r.state()
+	if held = r.holds(&s); held && s.Intent.Cancel != nil {
+		r.e.signal(s.Head()) // written before this run was known
+	}
+	return held, s.Owed != nil
 }
 
 // rest ends what was kept for the loop while this process worked on it, and

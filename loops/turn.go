@@ -14,12 +14,13 @@ import (
 )
 
 // start runs the body once and commits what it came to.
-func (r *run) start(ctx context.Context, s State) error {
-	turn, err := r.turn(ctx, s)
+func (r *run) start(ctx context.Context) error {
+	s := r.state()
+	turn, err := r.turn(ctx, &s)
 	if err != nil {
-		return r.unusable(s, err)
+		return r.unusable(&s, err)
 	}
-	if err := r.mayStart(ctx, s); err != nil {
+	if err := r.mayStart(ctx, &s); err != nil {
 		return r.refused(err, func(s State) State { return s }) // the body has not run
 	}
 	began := time.Now()
@@ -74,7 +75,7 @@ func (r *run) start(ctx context.Context, s State) error {
 
 // unusable ends a loop whose next start can't even be described: a template or
 // a record is wrong. A store in trouble is no reason to.
-func (r *run) unusable(s State, cause error) error {
+func (r *run) unusable(s *State, cause error) error {
 	var template *FieldError
 	damaged := errors.Is(cause, ErrDamaged) || errors.Is(cause, ErrNotFound)
 	switch {
@@ -180,8 +181,8 @@ func scoreOf(output string) *float64 {
 }
 
 // turn is what the body of the start under way is given.
-func (r *run) turn(ctx context.Context, s State) (Turn, error) {
-	b, err := expandBody(s)
+func (r *run) turn(ctx context.Context, s *State) (Turn, error) {
+	b, err := expandBody(*s)
 	if err != nil {
 		return Turn{}, err
 	}
@@ -200,7 +201,7 @@ func (r *run) turn(ctx context.Context, s State) (Turn, error) {
 		Loop: id, Iteration: s.Iteration + 1, Pass: s.Pass, Epoch: s.Epoch, Attempt: s.Attempt,
 		Config: config, Prompt: s.prompt(), Goal: s.Goal(), Context: s.expandedContext(), Feedback: s.Feedback,
 		Steer: s.joinedSteers(), Answer: s.Answer, Output: output, Memory: slices.Clone(s.Memory),
-		Ledger: s.Ledger, Limits: s.Limits, Inputs: typedInputs(s.Origin.Spec, s.Origin.Inputs), Source: s.Origin.Source, Dir: s.Origin.Dir, Models: maps.Clone(s.Origin.Models),
+		Ledger: s.Ledger, Limits: s.Limits, Inputs: typedInputs(s.Origin.Spec.Inputs, s.Origin.Inputs), Source: s.Origin.Source, Dir: s.Origin.Dir, Models: maps.Clone(s.Origin.Models),
 		Meter: meter{r: r, start: start},
 		Keep:  func(ctx context.Context, data []byte) (string, error) { return r.e.keep(ctx, id, data) },
 		Fetch: func(ctx context.Context, ref string) ([]byte, error) { return r.e.store.Blob(ctx, id, ref) },
