@@ -167,6 +167,7 @@ func (s *Store) state(ctx context.Context, r record) (loops.State, values, error
 		return loops.State{}, values{}, err
 	}
 	st := c.State
+	r.complete(&st)
 	read := sources{store: s, newest: r, read: map[uint64]source{}}
 	if c.From.Output != 0 {
 		st.Output, err = read.output(ctx, c.From.Output)

@@ -7,6 +7,7 @@ import (
 	"example.com/loop-mcp/loops"
 )
 
+// header writes a [headerText].
 func (w *writer) header(h *header) {
 	w.b = append(w.b, '{')
 	w.number("v", int64(h.Version))
@@ -26,6 +27,9 @@ func (w *writer) header(h *header) {
 	w.text("s", h.Sum)
 	if h.Objects != [2]*object{} {
 		w.other("ob", h.Objects)
+	}
+	if limits := listOf(&h.Head.Limits); limits != (limitList{}) {
+		w.list("m", len(limits), func(i int) { w.bare(limits[i]) })
 	}
 	w.object("h", func() { w.head(&h.Head) })
 	w.b = append(w.b, '}')
@@ -52,8 +56,7 @@ func (w *writer) head(h *loops.Head) {
 	w.number("pass", int64(h.Pass))
 	w.unsigned("epoch", h.Epoch)
 	w.unsigned("cursor", h.Cursor)
-	w.object("usage", func() { w.ledger(&h.Ledger) })
-	w.object("limits", func() { w.limits(&h.Limits) })
+	w.some("usage", func() { w.ledger(&h.Ledger) })
 	w.some("claim", func() {
 		w.text("owner", h.Claim.Owner)
 		w.text("token", h.Claim.Token)
@@ -90,16 +93,4 @@ func (w *writer) usage(u *loops.Usage) {
 	w.number("total_tokens", u.TotalTokens)
 	w.money("cost_usd", u.CostUSD)
 	w.number("tool_calls", u.ToolCalls)
-}
-
-func (w *writer) limits(l *loops.Limits) {
-	w.number("max_iterations", int64(l.MaxIterations))
-	w.number("max_passes", int64(l.MaxPasses))
-	w.duration("max_duration", l.MaxDuration)
-	w.duration("max_active", l.MaxActive)
-	w.duration("iteration_timeout", l.IterationTimeout)
-	w.number("max_total_tokens", int64(l.MaxTotalTokens))
-	w.money("max_cost_usd", l.MaxCostUSD)
-	w.number("max_tool_calls", int64(l.MaxToolCalls))
-	w.number("max_failures", int64(l.MaxFailures))
 }

@@ -9,21 +9,14 @@ import (
 	"example.com/loop-mcp/loops"
 )
 
+// state leaves out what the head of the record says: see [header.complete].
 func (w *writer) state(s *loops.State) {
 	w.text("id", string(s.ID))
-	w.text("status", string(s.Status))
-	w.text("phase", string(s.Phase))
 	w.text("why", s.Why)
 	w.text("waiting_for", s.WaitingFor)
 	w.time("waiting_since", s.WaitingSince)
 	w.time("waiting_until", s.WaitingUntil)
-	w.time("wake_at", s.WakeAt)
-
-	w.some("limits", func() { w.limits(&s.Limits) })
-	w.some("usage", func() { w.ledger(&s.Ledger) })
 	w.number("iteration", int64(s.Iteration))
-	w.number("pass", int64(s.Pass))
-	w.unsigned("epoch", s.Epoch)
 	w.number("attempt", int64(s.Attempt))
 	w.flag("open", s.Open)
 	w.flag("held", s.Held)
@@ -60,12 +53,7 @@ func (w *writer) state(s *loops.State) {
 	w.number("waits", int64(s.Waits))
 
 	w.some("progress", func() { w.progress(&s.Progress) })
-	w.some("claim", func() {
-		w.text("owner", s.Claim.Owner)
-		w.text("token", s.Claim.Token)
-		w.number("commit", int64(s.Claim.Commit))
-	})
-	w.unsigned("cursor", s.Cursor)
+	w.some("claim", func() { w.number("commit", int64(s.Claim.Commit)) })
 	w.list("requests", len(s.Requests), func(i int) {
 		w.members(func() {
 			w.text("id", s.Requests[i].ID)
@@ -73,8 +61,6 @@ func (w *writer) state(s *loops.State) {
 		})
 	})
 	w.duration("elapsed", s.Elapsed)
-	w.text("tell", s.Tell)
-	w.time("updated_at", s.UpdatedAt)
 }
 
 // spending writes what calls are made, set aside and paid for.

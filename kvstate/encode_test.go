@@ -2,6 +2,7 @@ package kvstate
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"reflect"
@@ -28,7 +29,11 @@ func (f *filler) fill(v reflect.Value) {
 		return
 	}
 	f.n++
-	switch x := v.Addr().Interface().(type) {
+	var known any
+	if v.CanInterface() { // else it is embedded
+		known = v.Addr().Interface()
+	}
+	switch x := known.(type) {
 	case *time.Time:
 		*x = time.Date(2026, 1, 2, 3, 4, 5, int(f.n)*1000, time.UTC)
 		if !f.every && f.r.IntN(2) == 0 {
@@ -111,7 +116,7 @@ func byHand[T any](write func(w *writer, v *T)) func(t *testing.T, f *filler) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(want, got); diff != "" {
+		if diff := cmp.Diff(want, got, cmp.AllowUnexported(headerText{})); diff != "" {
 			t.Errorf("what was written by hand is not what package json writes:\n%s\n%s", diff, w.b)
 		}
 	}
@@ -119,13 +124,18 @@ func byHand[T any](write func(w *writer, v *T)) func(t *testing.T, f *filler) {
 
 func handwritten() map[string]func(t *testing.T, f *filler) {
 	return map[string]func(t *testing.T, f *filler){
-		"header": byHand(func(w *writer, h *header) {
+		"header": byHand(func(w *writer, h *headerText) {
+			w.header(&h.header)
 			h.Head.Claim.Commit = 0 // the head of a record has none
-			w.header(h)
+			h.Limits, h.Head.Limits = listOf(&h.Head.Limits), loops.Limits{}
 		}),
-		"state": byHand(func(w *writer, s *loops.State) { w.members(func() { w.state(s) }) }),
+		"state": byHand(func(w *writer, s *loops.State) {
+			w.members(func() { w.state(s) })
+			apart(s)
+		}),
 		"checkpoint": byHand(func(w *writer, c *checkpoint) {
 			w.b, w.err = c.encode()
+			apart(&c.State)
 		}),
 		"delta": byHand(func(w *writer, d *loops.Delta) {
 			if d.Iteration != nil {
@@ -133,6 +143,59 @@ func handwritten() map[string]func(t *testing.T, f *filler) {
 			}
 			_, w.b, w.err = encodeDelta(d)
 		}),
+	}
+}
+
+// apart takes out of a state what the head of its record says.
+func apart(s *loops.State) {
+	(&header{Version: Format}).complete(s)
+}
+
+// TestHeadAndCheckpointMakeAState: what one of the two leaves out, the other has.
+func TestHeadAndCheckpointMakeAState(t *testing.T) {
+	for seed := range uint64(501) {
+		var st, want loops.State
+		(&filler{r: rand.New(rand.NewPCG(seed, 3)), every: seed == 0}).fill(reflect.ValueOf(&st).Elem())
+		st.ID = "sample-aaaa"
+		text, err := header{Version: Format, Kind: snapshot, Head: st.Head()}.encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := (&checkpoint{State: st}).encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		h, err := decodeHeader(text, st.ID, 9)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var c checkpoint
+		all, err := json.Marshal(st)
+		if err := errors.Join(err, json.Unmarshal(body, &c), json.Unmarshal(all, &want)); err != nil {
+			t.Fatal(err)
+		}
+		h.complete(&c.State)
+		if diff := cmp.Diff(want, c.State); diff != "" {
+			t.Fatalf("seed %d: %s\n%s", seed, diff, text)
+		}
+	}
+}
+
+// TestAStateOfFormat1IsWhole: its head adds nothing.
+func TestAStateOfFormat1IsWhole(t *testing.T) {
+	st := loops.State{Status: loops.Paused, Cursor: 7}
+	(&header{Version: 1, Head: loops.Head{Status: loops.Queued}}).complete(&st)
+	if st.Status != loops.Paused || st.Cursor != 7 {
+		t.Errorf("%+v", st)
+	}
+}
+
+// TestLimitsInAList fails when a limit is added that is not in the list.
+func TestLimitsInAList(t *testing.T) {
+	var want loops.Limits
+	(&filler{every: true}).fill(reflect.ValueOf(&want).Elem())
+	if diff := cmp.Diff(want, listOf(&want).limits()); diff != "" {
+		t.Error(diff)
 	}
 }
 
@@ -168,7 +231,7 @@ func TestWhatIsNotJSONIsNotWritten(t *testing.T) {
 	for name, st := range map[string]loops.State{
 		"a note":   {Notes: map[string]json.RawMessage{"all[0]": json.RawMessage("{")}},
 		"a number": {Best: &loops.Best{Score: inf()}},
-		"a time":   {UpdatedAt: time.Date(12026, 1, 1, 0, 0, 0, 0, time.UTC)},
+		"a time":   {WaitingSince: time.Date(12026, 1, 1, 0, 0, 0, 0, time.UTC)},
 	} {
 		if data, err := (&checkpoint{State: st}).encode(); err == nil {
 			t.Errorf("%s: written as %s", name, data)

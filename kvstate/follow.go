@@ -16,6 +16,7 @@ import (
 
 // follow feeds the projection from the stream until ctx ends.
 func (s *Store) follow(ctx context.Context) {
+	said := "" // the same trouble is logged once
 	for try := 0; ctx.Err() == nil; try++ {
 		began := s.projection.position()
 		err := s.consume(ctx, began)
@@ -23,14 +24,17 @@ func (s *Store) follow(ctx context.Context) {
 			return
 		}
 		if s.projection.position() > began {
-			try = 0
+			try, said = 0, ""
 		}
 		if errors.Is(err, errLine) {
 			try = 0
 			continue
 		}
 		s.projection.interrupted(err)
-		s.log.Warn("reading the loops' heads was interrupted", slog.Any("err", err))
+		if text := err.Error(); text != said {
+			said = text
+			s.log.Warn("reading the loops' heads was interrupted", slog.Any("err", err))
+		}
 		if again(ctx, try, err) != nil {
 			return
 		}
@@ -157,9 +161,7 @@ func (s *Store) receive(m jetstream.Msg) error {
 		s.marks.Forget(string(id), rev)
 	case rev < s.marks.Ended(string(id)): // a crash brought it back
 	case valid(id): // else it is none of ours
-		s.projection.received(id, rev, func() (header, error) {
-			return decodeHeader(m.Headers().Get(headHeader), id, rev)
-		}, meta.Timestamp)
+		s.projection.received(id, rev, m.Headers().Get(headHeader), meta.Timestamp)
 	}
 	s.projection.pass(rev)
 	return nil

@@ -19,9 +19,10 @@ const maxHeader = 4 << 10
 
 // Format is the format of the records that this package writes. It reads all up
 // to it; a loop of a later one is quarantined until a newer program comes.
-const Format = 1
-
-const version = Format
+//
+// Format 1 has all of the state in the checkpoint, and the limits in the head.
+// Format 2 says once what head and state have in common.
+const Format = 2
 
 type kind string
 
@@ -49,6 +50,12 @@ type header struct {
 	Sum       string     `json:"s"`            // checksum of the body as it is sent
 	Objects   [2]*object `json:"ob,omitzero"`  // the parts that are not in the body
 	Head      loops.Head `json:"h"`
+}
+
+// headerText is a header as it is stored.
+type headerText struct {
+	header
+	Limits limitList `json:"m,omitzero"` // of Head, which has none from format 2 on
 }
 
 // object names a part of a record in the object store.
@@ -136,19 +143,27 @@ func decodeHeader(text string, id loops.ID, rev uint64) (header, error) {
 	if err != nil {
 		return h, fmt.Errorf("the record's header cannot be read: %w", err)
 	}
-	switch {
-	case h.Version != version:
-		return h, fmt.Errorf("%w: the record has the format %d, this program reads %d: use a newer program", loops.ErrNewer, h.Version, version)
-	case h.Head.ID != id:
-		return h, fmt.Errorf("the record belongs to loop %s", h.Head.ID)
-	case h.Prev >= rev || h.Base >= rev || h.Kind == delta && (h.Base == 0 || h.Prev < h.Base):
-		return h, fmt.Errorf("the record follows revision %d and builds on %d: both must be older than itself", h.Prev, h.Base)
-	case h.Kind != delta && h.Kind != snapshot:
-		return h, fmt.Errorf("the record is of the unknown kind %q", h.Kind)
+	if err := h.fits(id, rev); err != nil {
+		return h, err
 	}
 	h.Head.Rev = rev
 	if h.Kind == snapshot {
 		h.Base = rev
 	}
 	return h, nil
+}
+
+// fits reports why a record of loop id at revision rev cannot have this header.
+func (h *header) fits(id loops.ID, rev uint64) error {
+	switch {
+	case h.Version < 1 || h.Version > Format:
+		return fmt.Errorf("%w: the record has the format %d, this program reads 1 to %d: use a newer program", loops.ErrNewer, h.Version, Format)
+	case h.Head.ID != id:
+		return fmt.Errorf("the record belongs to loop %s", h.Head.ID)
+	case h.Prev >= rev || h.Base >= rev || h.Kind == delta && (h.Base == 0 || h.Prev < h.Base):
+		return fmt.Errorf("the record follows revision %d and builds on %d: both must be older than itself", h.Prev, h.Base)
+	case h.Kind != delta && h.Kind != snapshot:
+		return fmt.Errorf("the record is of the unknown kind %q", h.Kind)
+	}
+	return nil
 }

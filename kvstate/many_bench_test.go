@@ -46,13 +46,19 @@ func benchmarkMany(b *testing.B, many int, durability string) {
 	b.ReportMetric(iterations/took.Seconds(), "iterations/s")
 	b.ReportMetric(micros(processorTime(b)-cpu)/iterations, "cpu-µs/iteration")
 	b.ReportMetric(float64(lastRecord(b, js)-was)/iterations, "messages/iteration")
-	b.ReportMetric(float64(runtime.GOMAXPROCS(0))-(idleTime()-idle).Seconds()/took.Seconds(), "processors")
+	b.ReportMetric(processorsUsed(idle, took), "processors")
 	b.ReportMetric(0, "ns/op")
 }
 
 // lastRecord returns how many records the server has stored so far.
 func lastRecord(b *testing.B, js jetstream.JetStream) uint64 {
 	return must[jetstream.Stream](b)(js.Stream(b.Context(), "KV_LOOPS")).CachedInfo().State.LastSeq
+}
+
+// processorsUsed returns how many processors were in use at a time, since idleTime
+// was idle.
+func processorsUsed(idle, took time.Duration) float64 {
+	return float64(runtime.GOMAXPROCS(0)) - (idleTime()-idle).Seconds()/took.Seconds()
 }
 
 // idleTime returns for how long the processors that this process may use had

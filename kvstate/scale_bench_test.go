@@ -220,11 +220,12 @@ func BenchmarkFleet(b *testing.B) {
 	h := host(b, b.TempDir(), embed.Power)
 	body := &nap{Duration: takes, full: &full{slots: *fleetSlots, loops: *fleetLoops, turns: turns}}
 	f := newFleet(b, 1, *fleetSlots, kvstate.Options{Group: true}, body, func(int) jetstream.JetStream { return stream(b, h) })
-	cpu, began := processorTime(b), time.Now()
+	cpu, idle, began := processorTime(b), idleTime(), time.Now()
 	ids := f.start(b, *fleetLoops, turns)
 	started := time.Since(began)
 	f.finish(b, ids, turns)
 	took, iterations := time.Since(began), float64(*fleetLoops*turns)
+	b.ReportMetric(processorsUsed(idle, took), "processors")
 	ideal := time.Duration(*fleetLoops) * turns * takes / time.Duration(*fleetSlots)
 	b.ReportMetric(100*ideal.Seconds()/took.Seconds(), "%ideal")
 	body.reportFull(b)

@@ -129,7 +129,7 @@ func Open(ctx context.Context, js jetstream.JetStream, opts *Options) (*Store, e
 	for _, one := range []*stream{&s.request, &s.records, &s.kept, &s.blobs.stream, &heads} {
 		one.store = s
 	}
-	s.blobs.publish, s.blobs.batch = s.insist, s.batch
+	s.blobs.publish, s.blobs.batch, s.blobs.direct = s.insist, s.batch, s.direct
 	if err := s.openMarks(); err != nil {
 		return nil, fmt.Errorf("open the store: %w", err)
 	}
