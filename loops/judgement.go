@@ -24,7 +24,8 @@ type findings struct {
 
 // judge asks conditions that a judgement is still owed and commits what they
 // say.
-func (r *run) judge(ctx context.Context, s State) error {
+func (r *run) judge(ctx context.Context) error {
+	s := r.state()
 	whole, err := r.e.Output(ctx, s.ID, s.Output)
 	if err != nil {
 		return r.unusable(&s, err)

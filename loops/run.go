@@ -159,7 +159,7 @@ func (r *run) loop(ctx context.Context) error {
 		}
 		var err error
 		if owed {
-			err = r.judge(ctx, r.state())
+			err = r.judge(ctx)
 		} else {
 			err = r.start(ctx)
 		}
