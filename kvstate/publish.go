@@ -37,7 +37,7 @@ func (s *Store) store(ctx context.Context, w *write, st loops.State, rev uint64)
 		m.Header["Nats-TTL"] = []string{strconv.Itoa(max(1, int(s.opts.Retention/time.Second)))}
 	}
 	// gofail: var beforePublish struct{}
-	seq, err := s.publish(ctx, &post{m: m, id: st.ID, expires: w.Expires}, w.Nonce, rev)
+	seq, err := s.publish(ctx, &post{m: m, id: st.ID, expires: w.Expires, first: rev == 0}, w.Nonce, rev)
 	if err != nil {
 		return st, err
 	}
