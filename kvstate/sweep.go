@@ -124,12 +124,8 @@ func (s *Store) sweepBlobs(ctx context.Context, floors map[loops.ID]uint64, pinn
 		}
 		return fmt.Errorf("sweep the object store: %w", err)
 	}
-	objects, err := s.blobs.open(ctx)
-	if err != nil {
-		return err
-	}
-	all, err := objects.List(ctx)
-	if err != nil && !errors.Is(err, jetstream.ErrNoObjectsFound) {
+	all, err := s.blobs.list(ctx)
+	if err != nil { // one that can't be read: nobody knows what belongs to it
 		return fmt.Errorf("sweep the object store: %w", err)
 	}
 	if err := s.sweepChunks(ctx, all); err != nil {
@@ -147,7 +143,7 @@ func (s *Store) sweepBlobs(ctx context.Context, floors map[loops.ID]uint64, pinn
 }
 
 // sweepChunks removes the chunks of objects whose writing was cut off.
-func (s *Store) sweepChunks(ctx context.Context, all []*jetstream.ObjectInfo) error {
+func (s *Store) sweepChunks(ctx context.Context, all []jetstream.ObjectInfo) error {
 	stream, err := s.js.Stream(ctx, s.blobs.stream.config.Name)
 	if err != nil {
 		return err

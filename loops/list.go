@@ -3,10 +3,11 @@ package loops
 import (
 	"cmp"
 	"context"
-	"encoding/base64"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 )
@@ -37,22 +38,48 @@ func (e *Engine) List(ctx context.Context, f Filter) (heads []Head, next string,
 		return nil, "", err
 	}
 	limit := min(cmp.Or(f.Limit, 20), 100)
-	more := false
-	err = scan(ctx, e.store, func(h *Head) {
-		if !f.matches(h) || f.Page != "" && rankOf(h).compare(after) <= 0 {
+	heads, more, err := f.page(ctx, e.store, after, limit)
+	if err != nil {
+		return nil, "", fmt.Errorf("list loops: %w", err)
+	}
+	if more {
+		next = encodePage(RankOf(&heads[limit-1]))
+	}
+	return heads, next, nil
+}
+
+// page returns the first limit heads that come after a rank, and whether there
+// are more.
+func (f Filter) page(ctx context.Context, store Store, after Rank, limit int) (heads []Head, more bool, err error) {
+	first, last := f.groups()
+	if start := (Rank{group: first, updated: math.MaxInt64}); f.Page == "" || after.Compare(start) < 0 {
+		after = start
+	}
+	if s, ok := store.(Ordered); ok {
+		err = s.Ascend(ctx, after, func(h *Head) bool {
+			switch {
+			case groupOf(h.Status) > last:
+				return false
+			case !f.matches(h):
+				return true
+			case len(heads) == limit:
+				more = true
+				return false
+			}
+			heads = append(heads, h.own())
+			return true
+		})
+		return heads, more, err
+	}
+	err = scan(ctx, store, func(h *Head) {
+		if !f.matches(h) || RankOf(h).Compare(after) <= 0 {
 			return
 		}
 		if heads = insert(heads, h, limit); len(heads) > limit {
 			heads, more = heads[:limit], true
 		}
 	})
-	if err != nil {
-		return nil, "", fmt.Errorf("list loops: %w", err)
-	}
-	if more {
-		next = encodePage(rankOf(&heads[limit-1]))
-	}
-	return heads, next, nil
+	return heads, more, err
 }
 
 // Scan calls each with the head of every loop, in no order: what a list would
@@ -67,14 +94,19 @@ func (e *Engine) Scan(ctx context.Context, each func(*Head)) error {
 
 // insert puts a copy of h where it belongs, or none behind the limit's place.
 func insert(heads []Head, h *Head, limit int) []Head {
-	key := rankOf(h)
-	at, _ := slices.BinarySearchFunc(heads, key, func(o Head, k rank) int { return rankOf(&o).compare(k) })
-	own := Head{}
-	if at < limit {
-		own = *h
-		own.Labels = maps.Clone(h.Labels)
+	key := RankOf(h)
+	if len(heads) == limit && RankOf(&heads[limit-1]).Compare(key) < 0 {
+		return append(heads, Head{})
 	}
-	return slices.Insert(heads, at, own)
+	at := sort.Search(len(heads), func(i int) bool { return RankOf(&heads[i]).Compare(key) >= 0 })
+	return slices.Insert(heads, at, h.own())
+}
+
+// own returns a copy for whoever may not keep h.
+func (h *Head) own() Head {
+	own := *h
+	own.Labels = maps.Clone(h.Labels)
+	return own
 }
 
 func (f Filter) matches(h *Head) bool {
@@ -90,46 +122,6 @@ func (f Filter) matches(h *Head) bool {
 		}
 	}
 	return true
-}
-
-// rank is where lists show a head: by group, newest first, then id.
-type rank struct {
-	group   int
-	updated int64
-	id      ID
-}
-
-func (p rank) compare(o rank) int {
-	return cmp.Or(cmp.Compare(p.group, o.group), cmp.Compare(o.updated, p.updated), cmp.Compare(p.id, o.id))
-}
-
-func rankOf(h *Head) rank {
-	group := 1
-	switch {
-	case h.Status == YourTurn || h.Status == NeedsInput || h.Status == Paused:
-		group = 0
-	case h.Status.Settled():
-		group = 2
-	}
-	return rank{group, h.UpdatedAt.UnixNano(), h.ID}
-}
-
-func encodePage(p rank) string {
-	return base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, "%d %d %s", p.group, p.updated, p.id))
-}
-
-func decodePage(page string) (p rank, err error) {
-	if page == "" {
-		return rank{}, nil
-	}
-	key, err := base64.RawURLEncoding.DecodeString(page)
-	if err == nil {
-		_, err = fmt.Sscanf(string(key), "%d %d %s", &p.group, &p.updated, &p.id)
-	}
-	if err != nil {
-		return rank{}, &FieldError{Field: "page", Problem: fmt.Sprintf("%q is not a page of this list; pass next_page of the last answer", clip(page, 60))}
-	}
-	return p, nil
 }
 
 func join[T ~string](words []T) string {

@@ -101,6 +101,15 @@ type Scanner interface {
 	Scan(ctx context.Context, each func(*Head)) error
 }
 
+// Ordered is what a [Store] has besides when it keeps loops in the order of
+// [Engine.List], so that a page takes no look at all of them.
+type Ordered interface {
+	// Ascend calls each with the heads that come after a rank, in order, until it
+	// returns false. each neither keeps nor changes the head and does not call the
+	// store.
+	Ascend(ctx context.Context, after Rank, each func(*Head) bool) error
+}
+
 // scan calls each with the heads of all loops. each keeps copies only.
 func scan(ctx context.Context, s Store, each func(*Head)) error {
 	if s, ok := s.(Scanner); ok {
@@ -111,6 +120,28 @@ func scan(ctx context.Context, s Store, each func(*Head)) error {
 		each(&heads[i])
 	}
 	return err
+}
+
+// Counter is what a [Store] has besides when it knows how many loops are live
+// without a look at each.
+type Counter interface {
+	// CountLive returns how many of the heads that List would return are of live
+	// loops. Roughly, it may count some more, when that is quicker, but none too
+	// few.
+	CountLive(ctx context.Context, roughly bool) (int, error)
+}
+
+// countLive is [Counter.CountLive] of any store.
+func countLive(ctx context.Context, s Store, roughly bool) (live int, err error) {
+	if s, ok := s.(Counter); ok {
+		return s.CountLive(ctx, roughly)
+	}
+	err = scan(ctx, s, func(h *Head) {
+		if !h.Status.Settled() {
+			live++
+		}
+	})
+	return live, err
 }
 
 // MaxRecord is how many bytes a record of [Store.Update] may have.
