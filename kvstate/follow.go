@@ -76,13 +76,16 @@ func (s *Store) consumeOn(ctx context.Context, seen uint64) error {
 		return fmt.Errorf("start to read the loops' heads: %w", err)
 	}
 	defer messages.Stop()
+	r := reader{receive: s.receive}
+	defer r.end()
+	next := jetstream.NextContext(ctx)
 	for {
-		m, err := messages.Next(jetstream.NextContext(ctx))
+		m, err := messages.Next(next)
+		if err == nil {
+			err = r.read(m)
+		}
 		if err != nil {
 			return fmt.Errorf("read the loops' heads: %w", err)
-		}
-		if err := s.receive(m); err != nil {
-			return err
 		}
 	}
 }
@@ -128,11 +131,7 @@ func (s *Store) dropConsumer(c jetstream.Consumer) {
 	}
 }
 
-func (s *Store) receive(m jetstream.Msg) error {
-	meta, err := m.Metadata()
-	if err != nil {
-		return fmt.Errorf("read the loops' heads: %w", err)
-	}
+func (s *Store) receive(m jetstream.Msg, meta *jetstream.MsgMetadata) {
 	id := loops.ID(strings.TrimPrefix(m.Subject(), subject("")))
 	rev := meta.Sequence.Stream
 	switch {
@@ -146,11 +145,13 @@ func (s *Store) receive(m jetstream.Msg) error {
 		}, meta.Timestamp)
 	}
 	s.projection.pass(rev)
-	return nil
 }
 
 // catchUp returns when the projection holds all that was acknowledged before.
 func (s *Store) catchUp(ctx context.Context) error {
+	if s.upToDate(ctx) {
+		return nil
+	}
 	m, err := s.direct(ctx, streamLoops, getRequest{LastFor: subject(">")})
 	if err != nil && !errors.Is(err, errNoRecord) { // without any the sequence is 0
 		return err
@@ -161,10 +162,38 @@ func (s *Store) catchUp(ctx context.Context) error {
 			s.line.renew()
 		}
 	}
+	return s.reach(ctx, m.seq)
+}
+
+// manyLoops is from how many on the server takes longer to find its newest record,
+// for which it looks at the name of each loop, than to say how many it had.
+const manyLoops = 2000
+
+// upToDate reports whether the stream ends with what the projection has seen. No
+// is no answer: its end may be gone for good reasons.
+func (s *Store) upToDate(ctx context.Context) bool {
+	at, many := s.projection.settledAt(manyLoops)
+	if !many || s.replicated {
+		return false
+	}
+	last, err := s.lastSequence(ctx)
+	return err == nil && last == at
+}
+
+// settledAt returns what the consumer has passed, and whether there are that many
+// loops and nothing is in doubt.
+func (p *projection) settledAt(many int) (uint64, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.seen, len(p.entries) >= many && !p.doubted
+}
+
+// reach waits until the consumer has passed seq.
+func (s *Store) reach(ctx context.Context, seq uint64) error {
 	ctx, cancel := patient(ctx)
 	defer cancel()
 	for {
-		passed := s.projection.behind(m.seq)
+		passed := s.projection.behind(seq)
 		if passed == nil {
 			return nil
 		}
@@ -173,7 +202,7 @@ func (s *Store) catchUp(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("wait for the loops' heads up to revision %d: %w", m.seq, errors.Join(context.Cause(ctx), s.projection.why()))
+			return fmt.Errorf("wait for the loops' heads up to revision %d: %w", seq, errors.Join(context.Cause(ctx), s.projection.why()))
 		case <-s.ctx.Done():
 			return loops.ErrClosed
 		case <-passed:

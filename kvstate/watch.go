@@ -99,12 +99,15 @@ func (p *projection) join(id loops.ID, after uint64) *watcher {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	w := &watcher{id: id, pending: map[loops.ID]bool{}, wake: make(chan struct{}, 1)}
-	for other, e := range p.entries {
-		if (id == "" || id == other) && e.rev > after {
-			w.add(other)
-		}
+	if e := p.entries[id]; e != nil && e.rev > after {
+		w.add(id)
 	}
 	if id == "" {
+		for other, e := range p.entries {
+			if e.rev > after {
+				w.add(other)
+			}
+		}
 		p.watch.all[w] = true
 		return w
 	}
