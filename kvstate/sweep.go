@@ -34,12 +34,20 @@ func (s *Store) discard(id loops.ID, names []string) {
 	})
 }
 
-// keepClean sweeps at once and then at intervals until the store is closed.
+// sweepRest is how long the first sweep of a large store leaves the processors to
+// those for whom it was opened.
+const sweepRest = 3 * time.Second
+
+// keepClean sweeps at once, or soon, and then at intervals until the store is
+// closed.
 func (s *Store) keepClean() {
 	sweep := func() {
 		if err := s.sweep(s.ctx); err != nil && s.ctx.Err() == nil {
 			s.log.Warn("removing what gone loops left behind was interrupted", slog.Any("err", err))
 		}
+	}
+	if _, many := s.projection.settledAt(manyLoops); many {
+		sleep(s.ctx, nil, time.Now().Add(sweepRest))
 	}
 	sweep()
 	s.every(s.opts.Sweep, sweep)
