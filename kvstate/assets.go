@@ -111,6 +111,19 @@ func (s *stream) ensure(ctx context.Context) error {
 	}
 }
 
+// unmade returns what the disk has to do with a stream that the server could not
+// make; nil: nothing, as far as it says.
+func (s *stream) unmade(err error) error {
+	var api *jetstream.APIError
+	if s.store == nil || s.store.opts.Disk == nil || !errors.As(err, &api) || api.Code < 500 {
+		return nil
+	}
+	if cause := s.store.opts.Disk.Try(); cause != nil {
+		return &unwritable{cause}
+	}
+	return nil
+}
+
 // forget makes the next ensure look again.
 func (s *stream) forget() {
 	s.mu.Lock()
@@ -137,6 +150,9 @@ func (s *stream) make(ctx context.Context) error {
 	made, err := s.js.CreateStream(ctx, s.config)
 	if cause := context.Cause(ctx); err != nil && errors.Is(cause, loops.ErrUnwritable) {
 		return cause
+	}
+	if refused := s.unmade(err); refused != nil {
+		return refused
 	}
 	if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
 		// Made with other settings, by another version or by the operator, who

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/klauspost/compress/s2"
@@ -21,6 +22,7 @@ type blobs struct {
 	js      jetstream.JetStream
 	publish func(context.Context, *nats.Msg) (uint64, error)
 	batch   func(ctx context.Context, stream, subject string, seq uint64, each func(stored) error) error
+	direct  func(ctx context.Context, stream string, r getRequest) (stored, error)
 	stream  stream
 	mu      sync.Mutex
 	handle  jetstream.ObjectStore
@@ -83,7 +85,6 @@ func (b *blobs) put(ctx context.Context, name string, data []byte) error {
 // asynchronously, and the goroutine that it starts for that can read a channel
 // which the end of Put has cleared: it then waits for ever.
 func (b *blobs) write(ctx context.Context, meta jetstream.ObjectMeta, data []byte) error {
-	const metas = "$O." + bucketBlobs + ".M."
 	info := jetstream.ObjectInfo{ObjectMeta: meta, Bucket: bucketBlobs, NUID: rand.Text(), Size: uint64(len(data))}
 	sum := sha256.New()
 	for chunk := range slices.Chunk(data, chunkSize) {
@@ -98,7 +99,7 @@ func (b *blobs) write(ctx context.Context, meta jetstream.ObjectMeta, data []byt
 	if err != nil {
 		return err
 	}
-	m := nats.NewMsg(metas + base64.URLEncoding.EncodeToString([]byte(meta.Name)))
+	m := nats.NewMsg(metaSubject(meta.Name))
 	m.Header.Set(jetstream.MsgRollup, jetstream.MsgRollupSubject)
 	m.Data = text
 	_, err = b.publish(ctx, m)
@@ -133,20 +134,14 @@ func (b *blobs) getFirst(ctx context.Context, names []string) (data []byte, err 
 	return nil, err
 }
 
-// getOnce reads the chunks itself: an [jetstream.ObjectStore] waits for those that
-// are lost, and then says only that it has waited.
+// getOnce reads the messages itself: an [jetstream.ObjectStore] waits for chunks
+// that are lost, and then says only that it has waited; and it does not tell a
+// message that is damaged from a server that does not answer.
 func (b *blobs) getOnce(ctx context.Context, name string) ([]byte, error) {
-	objects, err := b.open(ctx)
-	if err != nil {
+	info, err := b.about(ctx, name)
+	if errors.Is(err, errNoObject) {
 		return nil, err
-	}
-	info, err := objects.GetInfo(ctx, name)
-	switch {
-	case errors.Is(err, jetstream.ErrObjectNotFound):
-		return nil, errNoObject
-	case errors.Is(err, jetstream.ErrBadObjectMeta):
-		return nil, fmt.Errorf("read the object %s: %w: %w", name, errBroken, err)
-	case err != nil:
+	} else if err != nil {
 		return nil, fmt.Errorf("read the object %s: %w", name, err)
 	}
 	var data []byte
@@ -168,6 +163,82 @@ func (b *blobs) getOnce(ctx context.Context, name string) ([]byte, error) {
 		return nil, fmt.Errorf("read the object %s: %w", name, err)
 	}
 	return data, nil
+}
+
+// about returns what an object is. errNoObject when there is none.
+func (b *blobs) about(ctx context.Context, name string) (info jetstream.ObjectInfo, err error) {
+	if err := b.stream.ensure(ctx); err != nil {
+		return info, err
+	}
+	m, err := b.direct(ctx, "OBJ_"+bucketBlobs, getRequest{LastFor: metaSubject(name)})
+	switch {
+	case errors.Is(err, errNoRecord):
+		return info, errNoObject
+	case err != nil:
+		return info, err
+	}
+	if err := json.Unmarshal(m.data, &info); err != nil {
+		return info, fmt.Errorf("%w: what it is can't be read: %w", errBroken, err)
+	}
+	if info.Deleted {
+		return info, errNoObject
+	}
+	return info, nil
+}
+
+// list returns all objects, up to the first one that can't be read: then the error
+// is errMangled. It reads them itself for the same reason as getOnce.
+func (b *blobs) list(ctx context.Context) (all []jetstream.ObjectInfo, err error) {
+	err = b.batch(ctx, "OBJ_"+bucketBlobs, metaSubjects+">", 1, func(m stored) error {
+		info := jetstream.ObjectInfo{ModTime: m.at}
+		if err := json.Unmarshal(m.data, &info); err != nil {
+			return fmt.Errorf("%w: what an object is can't be read: %w", errMangled, err)
+		}
+		if info.ModTime = m.at; !info.Deleted {
+			all = append(all, info)
+		}
+		return nil
+	})
+	return all, err
+}
+
+// names returns the names of all objects, of those that can't be read, too.
+func (b *blobs) names(ctx context.Context) (names []string, err error) {
+	all, err := b.list(ctx)
+	for _, info := range all {
+		names = append(names, info.Name)
+	}
+	if !errors.Is(err, errMangled) {
+		return names, err
+	}
+	there, err := b.js.Stream(ctx, "OBJ_"+bucketBlobs)
+	if err != nil {
+		return nil, err
+	}
+	info, err := there.Info(ctx, jetstream.WithSubjectFilter(metaSubjects+">"))
+	if err != nil {
+		return nil, err
+	}
+	names = nil
+	for subject := range info.State.Subjects {
+		name, err := base64.URLEncoding.DecodeString(strings.TrimPrefix(subject, metaSubjects))
+		if err != nil {
+			continue // nothing that put stored
+		}
+		if _, err := b.about(ctx, string(name)); err == nil || spoilt(err) {
+			names = append(names, string(name))
+		} else if !errors.Is(err, errNoObject) {
+			return nil, err
+		}
+	}
+	return names, nil
+}
+
+const metaSubjects = "$O." + bucketBlobs + ".M."
+
+// metaSubject is where the message is that says what an object is.
+func metaSubject(name string) string {
+	return metaSubjects + base64.URLEncoding.EncodeToString([]byte(name))
 }
 
 // spoilt reports whether an error of get says that what is stored is not what put

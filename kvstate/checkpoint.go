@@ -19,23 +19,20 @@ type checkpoint struct {
 	From   origins         `json:"from,omitzero"`
 }
 
-// encode writes the checkpoint as JSON. Origin and memory are valid already;
-// package json would read them again, which takes longer than all the rest.
+// encode writes the checkpoint as JSON. Origin and memory have been checked.
 func (c *checkpoint) encode() ([]byte, error) {
-	st, memory := c.State, c.State.Memory
-	st.Memory = nil
-	state, err := json.Marshal(&st)
-	if err != nil {
-		return nil, err
-	}
-	w := &writer{b: append(make([]byte, 0, len(c.Origin)+len(state)+len(memory)+100), '{')}
-	w.entry("origin", c.Origin)
-	w.entry("state", state)
-	w.within("memory", memory)
-	if c.From != (origins{}) {
-		w.other("from", c.From)
-	}
-	return append(w.b, '}'), w.err
+	return written(len(c.Origin)+len(c.State.Memory)+len(c.State.Output.Text), func(w *writer) {
+		w.members(func() {
+			w.raw("origin", c.Origin)
+			w.object("state", func() { w.state(&c.State) })
+			w.some("from", func() {
+				w.number("output", c.From.Output)
+				w.number("memory", c.From.Memory)
+				w.number("best", c.From.Best)
+				w.number("notes", c.From.Notes)
+			})
+		})
+	})
 }
 
 // origins say where the large values of a checkpoint are: 0 in the checkpoint,
@@ -170,6 +167,7 @@ func (s *Store) state(ctx context.Context, r record) (loops.State, values, error
 		return loops.State{}, values{}, err
 	}
 	st := c.State
+	r.complete(&st)
 	read := sources{store: s, newest: r, read: map[uint64]source{}}
 	if c.From.Output != 0 {
 		st.Output, err = read.output(ctx, c.From.Output)

@@ -26,7 +26,7 @@ type write struct {
 	rollup  bool
 	parts   [2][]byte
 	values  values
-	delta   rawDelta // of a delta
+	delta   rawDelta // what it adds to the journal of the record before it
 	journal journal  // of a snapshot
 	old     []string // objects of the records that it replaces
 }
@@ -79,7 +79,7 @@ func (s *Store) create(ctx context.Context, st loops.State) (loops.State, error)
 	if st.Origin, err = o.same(st.Origin); err != nil {
 		return st, err
 	}
-	d, err := encodeDelta(st.New)
+	d, _, err := encodeDelta(&st.New)
 	if err != nil {
 		return st, fmt.Errorf("encode the journal: %w", err)
 	}
@@ -175,10 +175,10 @@ func (s *Store) compose(ctx context.Context, st loops.State, prev header, known 
 	}}
 	trimmed, from, v := s.trim(st, known)
 	var err error
-	if w.delta, err = encodeDelta(st.New); err != nil {
+	if w.delta, w.parts[partJournal], err = encodeDelta(&st.New); err != nil {
 		return nil, fmt.Errorf("encode the journal: %w", err)
 	}
-	w.parts[partJournal], w.values = w.delta.encode(), v
+	w.values = v
 	if w.parts[partCheckpoint], err = (&checkpoint{State: trimmed, From: from}).encode(); err != nil {
 		return nil, fmt.Errorf("encode the state: %w", err)
 	}
@@ -215,7 +215,7 @@ func (s *Store) compact(ctx context.Context, st loops.State, prev header, d rawD
 	st.New = loops.Delta{}
 	w, err := s.snapshot(st, j, prev, o)
 	if err == nil {
-		w.old = old
+		w.old, w.delta = old, d
 	}
 	return w, err
 }
@@ -241,7 +241,7 @@ func (s *Store) snapshot(st loops.State, j journal, prev header, o *knownOrigin)
 // identify fills in what ties a record to its loop and its predecessor. What
 // comes from the Origin stays as it was.
 func (s *Store) identify(w *write, st loops.State, prev header) {
-	w.Version = version
+	w.Version = Format
 	w.Nonce, w.PrevNonce = rand.Text()[:16], prev.Nonce
 	w.Prev = st.Rev
 	w.Head = st.Head()

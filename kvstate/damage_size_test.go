@@ -298,3 +298,38 @@ func (w whole) compare(t *testing.T, store *kvstate.Store, problem func(string, 
 	said("the day's record", err)
 	return bad
 }
+
+// TestAMangledMessageIsDamagedAndNotWaitedFor: the server takes it for whole and
+// answers what can't be read. Whoever asks is told so at once, and not after half
+// a minute that the store does not answer.
+func TestAMangledMessageIsDamagedAndNotWaitedFor(t *testing.T) {
+	w := fillStore(t)
+	for _, kind := range []string{"KV_LOOPREQ *.blk", "OBJ_LOOPBLOBS *.blk", "KV_LOOPKEPT *.blk", "KV_LOOPDATA *.blk"} {
+		for what, flip := range map[string]func(data []byte, at int){
+			"the first letter of each header": func(data []byte, at int) { data[at] ^= 1 },
+			"the length of each header":       func(data []byte, at int) { data[at-4] ^= 8 },
+			"the end of each header's line":   func(data []byte, at int) { data[at+len("NATS/1.0")] ^= 4 },
+		} {
+			t.Run(kind+" "+what, func(t *testing.T) {
+				t.Parallel()
+				dir := t.TempDir()
+				w.copyTo(t, dir)
+				for _, rel := range w.files[kind] {
+					path := filepath.Join(dir, rel)
+					data := must[[]byte](t)(os.ReadFile(path))
+					for at := 4; at < len(data)-16; at++ {
+						if bytes.HasPrefix(data[at:], []byte("NATS/1.0\r\n")) {
+							flip(data, at)
+						}
+					}
+					if err := os.WriteFile(path, data, 0o600); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if result := w.examine(t, dir, what); result != "damaged" {
+					t.Error(result)
+				}
+			})
+		}
+	}
+}

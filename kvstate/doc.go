@@ -8,12 +8,14 @@
 // the subject: the sequence is the revision, the server does the compare and
 // swap, and a checkpoint can never part from what it adds to the journal.
 //
-//	Loop-Head: {"v":1,"k":"delta",…,"h":{the loop's head},"crc":"…"}
-//	body:      the checkpoint, without what never changes
+//	Loop-Head: {"v":2,"k":"delta",…,"m":[…],"h":{the loop's head},"crc":"…"}
+//	body:      the checkpoint, without what never changes and what the head has
 //	           what this commit adds to the journal
 //
-// For other programs that read them: k is "delta" or "snapshot"; n is the nonce of
-// this commit, pn and p are nonce and sequence of the one before; l holds the bytes
+// For other programs that read them: what is zero is left out; v is the format;
+// k is "delta" or "snapshot"; n is the nonce of this commit, pn and p are nonce and
+// sequence of the one before; m are the limits in the order of [loops.Limits], as
+// numbers, nanoseconds and millionths of a dollar; l holds the bytes
 // of the two parts of the body, which is compressed (S2) when c is true; s is the
 // checksum of the body as it is sent. crc ends the header and is the checksum of
 // what stands before it. A checksum is CRC-32C, then CRC-32 (IEEE), in 16
@@ -21,7 +23,10 @@
 // checksum, and is the object ID/NAME of LOOPBLOBS, compressed when it has the
 // metadata Loop-Packed. The checkpoint is {"origin":…,"state":…}; the journal of a
 // snapshot {"iterations":[…],"events":[…],"dropped":n,…}, that of a delta
-// {"iteration":…,"events":[…],…}. What is older than a loop's newest snapshot
+// {"iteration":…,"events":[…],…}. Status, phase, pass, epoch, cursor, ledger,
+// limits, claim, wake_at, updated_at and tell of a state are in the head alone. In
+// format 1 they were in both, and the limits in the head as its member; such
+// records are read as ever. What is older than a loop's newest snapshot
 // counts for nothing: a server that was killed may have some of it.
 //
 // A record is a delta or a snapshot. The first record of a loop and every

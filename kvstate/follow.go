@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"strings"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 
 // follow feeds the projection from the stream until ctx ends.
 func (s *Store) follow(ctx context.Context) {
+	said := "" // the same trouble is logged once
 	for try := 0; ctx.Err() == nil; try++ {
 		began := s.projection.position()
 		err := s.consume(ctx, began)
@@ -22,14 +24,17 @@ func (s *Store) follow(ctx context.Context) {
 			return
 		}
 		if s.projection.position() > began {
-			try = 0
+			try, said = 0, ""
 		}
 		if errors.Is(err, errLine) {
 			try = 0
 			continue
 		}
 		s.projection.interrupted(err)
-		s.log.Warn("reading the loops' heads was interrupted", slog.Any("err", err))
+		if text := err.Error(); text != said {
+			said = text
+			s.log.Warn("reading the loops' heads was interrupted", slog.Any("err", err))
+		}
 		if again(ctx, try, err) != nil {
 			return
 		}
@@ -54,18 +59,32 @@ func (s *Store) consume(ctx context.Context, seen uint64) error {
 	return err
 }
 
+// consumeOn reads the newest header of each loop first, then all that comes. Those
+// are two consumers: for one that has begun with the last of each subject the server
+// counts its subjects anew whenever a snapshot takes records away, and one without a
+// filter is counted by blocks.
 func (s *Store) consumeOn(ctx context.Context, seen uint64) error {
-	seen, err := s.takeUp(ctx, seen)
+	seen, last, err := s.takeUp(ctx, seen)
 	if err != nil {
 		return err
 	}
-	config := jetstream.OrderedConsumerConfig{
-		FilterSubjects: []string{subject(">")}, HeadersOnly: true,
-		DeliverPolicy: jetstream.DeliverLastPerSubjectPolicy,
+	if seen == 0 && last > 0 {
+		err := s.read(ctx, last, jetstream.OrderedConsumerConfig{
+			HeadersOnly: true, FilterSubjects: []string{subject(">")}, DeliverPolicy: jetstream.DeliverLastPerSubjectPolicy,
+		})
+		if err != nil {
+			return err
+		}
+		seen = s.projection.position()
 	}
-	if seen > 0 {
-		config.DeliverPolicy, config.OptStartSeq = jetstream.DeliverByStartSequencePolicy, seen+1
-	}
+	return s.read(ctx, math.MaxUint64, jetstream.OrderedConsumerConfig{
+		HeadersOnly: true, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: seen + 1,
+	})
+}
+
+// read takes headers over until the consumer has passed the sequence until, or
+// something is wrong.
+func (s *Store) read(ctx context.Context, until uint64, config jetstream.OrderedConsumerConfig) error {
 	consumer, err := s.js.OrderedConsumer(ctx, streamLoops, config)
 	if err != nil {
 		return fmt.Errorf("start to read the loops' heads: %w", inWords(err))
@@ -79,7 +98,7 @@ func (s *Store) consumeOn(ctx context.Context, seen uint64) error {
 	r := reader{receive: s.receive}
 	defer r.end()
 	next := jetstream.NextContext(ctx)
-	for {
+	for s.projection.position() < until {
 		m, err := messages.Next(next)
 		if err == nil {
 			err = r.read(m)
@@ -88,15 +107,16 @@ func (s *Store) consumeOn(ctx context.Context, seen uint64) error {
 			return fmt.Errorf("read the loops' heads: %w", err)
 		}
 	}
+	return nil
 }
 
-// takeUp returns after which sequence the reading goes on: from the beginning when
-// the stream ends before it, because the server gives the sequences of what it
-// lost again.
-func (s *Store) takeUp(ctx context.Context, seen uint64) (uint64, error) {
-	last, err := s.lastSequence(ctx)
+// takeUp returns after which sequence the reading goes on, and the last one of the
+// stream: from the beginning when the stream ends before it, because the server
+// gives the sequences of what it lost again.
+func (s *Store) takeUp(ctx context.Context, seen uint64) (from, last uint64, err error) {
+	last, err = s.lastSequence(ctx)
 	if err != nil {
-		return 0, fmt.Errorf("start to read the loops' heads: %w", inWords(err))
+		return 0, 0, fmt.Errorf("start to read the loops' heads: %w", inWords(err))
 	}
 	if last < seen {
 		s.log.Error("the store has lost the end of what it acknowledged; all loops are read anew", slog.Uint64("stored", last), slog.Uint64("seen", seen))
@@ -104,7 +124,7 @@ func (s *Store) takeUp(ctx context.Context, seen uint64) (uint64, error) {
 		seen = 0
 	}
 	s.projection.trust()
-	return seen, nil
+	return seen, last, nil
 }
 
 // lastSequence returns the newest sequence that the stream has given.
@@ -140,60 +160,27 @@ func (s *Store) receive(m jetstream.Msg, meta *jetstream.MsgMetadata) {
 		s.marks.Forget(string(id), rev)
 	case rev < s.marks.Ended(string(id)): // a crash brought it back
 	case valid(id): // else it is none of ours
-		s.projection.received(id, rev, func() (header, error) {
-			return decodeHeader(m.Headers().Get(headHeader), id, rev)
-		}, meta.Timestamp)
+		s.projection.received(id, rev, m.Headers().Get(headHeader), meta.Timestamp)
 	}
 	s.projection.pass(rev)
 }
 
 // catchUp returns when the projection holds all that was acknowledged before.
 func (s *Store) catchUp(ctx context.Context) error {
-	if s.upToDate(ctx) {
-		return nil
-	}
-	m, err := s.direct(ctx, streamLoops, getRequest{LastFor: subject(">")})
-	if err != nil && !errors.Is(err, errNoRecord) { // without any the sequence is 0
+	newest, err := s.newestOfAll(ctx)
+	if err != nil {
 		return err
 	}
-	if at := s.projection.position(); m.seq < at { // the newest records may be gone for good reasons
+	if at := s.projection.position(); newest < at { // the newest records may be gone for good reasons
 		if last, err := s.lastSequence(ctx); err == nil && last < at {
 			s.projection.doubt()
 			s.line.renew()
 		}
 	}
-	return s.reach(ctx, m.seq)
-}
-
-// manyLoops is from how many on the server takes longer to find its newest record,
-// for which it looks at the name of each loop, than to say how many it had.
-const manyLoops = 2000
-
-// upToDate reports whether the stream ends with what the projection has seen. No
-// is no answer: its end may be gone for good reasons.
-func (s *Store) upToDate(ctx context.Context) bool {
-	at, many := s.projection.settledAt(manyLoops)
-	if !many || s.replicated {
-		return false
-	}
-	last, err := s.lastSequence(ctx)
-	return err == nil && last == at
-}
-
-// settledAt returns what the consumer has passed, and whether there are that many
-// loops and nothing is in doubt.
-func (p *projection) settledAt(many int) (uint64, bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.seen, len(p.entries) >= many && !p.doubted
-}
-
-// reach waits until the consumer has passed seq.
-func (s *Store) reach(ctx context.Context, seq uint64) error {
 	ctx, cancel := patient(ctx)
 	defer cancel()
 	for {
-		passed := s.projection.behind(seq)
+		passed := s.projection.behind(newest)
 		if passed == nil {
 			return nil
 		}
@@ -202,7 +189,7 @@ func (s *Store) reach(ctx context.Context, seq uint64) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("wait for the loops' heads up to revision %d: %w", seq, errors.Join(context.Cause(ctx), s.projection.why()))
+			return fmt.Errorf("wait for the loops' heads up to revision %d: %w", newest, errors.Join(context.Cause(ctx), s.projection.why()))
 		case <-s.ctx.Done():
 			return loops.ErrClosed
 		case <-passed:
@@ -235,4 +222,24 @@ func (s *Store) Scan(ctx context.Context, each func(*loops.Head)) error {
 	}
 	s.projection.scan(time.Now(), each)
 	return nil
+}
+
+// CountLive implements [loops.Counter]. Roughly, each record that the reader has
+// not come to yet counts as one more loop.
+func (s *Store) CountLive(ctx context.Context, roughly bool) (int, error) {
+	end, err := s.begin(ctx)
+	if err == nil {
+		defer end()
+		if roughly {
+			newest, err := s.newestOfAll(ctx)
+			if many, ok := s.projection.liveAtMost(newest); ok && err == nil {
+				return many, nil
+			}
+		}
+		err = s.catchUp(ctx)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("count live loops: %w", err)
+	}
+	return s.projection.countLive(), nil
 }

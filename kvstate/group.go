@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -24,17 +25,21 @@ import (
 // many commits it has, so it pays from some number on (BenchmarkGroup). The
 // larger it is, the longer reads and other commits wait for it.
 const (
-	worthGroup = 16
-	maxGroup   = 256
-	maxGrouped = 256 << 10 // bytes of a commit; larger ones go alone
-	groupBytes = 4 << 20
-	maxRounds  = 3 // batches that refuse a commit for the sake of others
+	worthGroup  = 16
+	worthSecond = 64 // beside another one
+	maxGroup    = 256
+	maxGrouped  = 256 << 10 // bytes of a commit; larger ones go alone
+	groupBytes  = 4 << 20
+	maxRounds   = 3  // batches that refuse a commit for the sake of others
+	wakeAtOnce  = 16 // callers that hear of their commits without a pause
 )
 
 // posts are the commits of this process on their way to the server. Up to
 // maxUnderWay go at once, each on its own; the others wait. When the server syncs
 // every message, and many wait, they go together as one atomic batch, which costs
-// as many syncs as a few commits. Nothing else is sent while it is under way.
+// as many syncs as a few commits. A second batch goes when the first is under way,
+// so that the server has something to do while the callers of the first hear of it
+// and come again. A commit that could be in a batch does not go alone beside one.
 //
 // The commits of a batch have nothing to do with each other: when the server
 // refuses the batch, the one that is to blame hears of it and the others go again.
@@ -44,7 +49,7 @@ type posts struct {
 	underWay int
 	most     int  // under way at once
 	group    bool // many go together
-	grouped  bool // a batch is under way
+	grouped  int  // batches among them
 
 	batches sync.WaitGroup
 	send    func(ctx context.Context, id string, group []*post) (last uint64, err error)
@@ -60,6 +65,7 @@ type post struct {
 	asked   time.Time // when there was room for it
 	rounds  int       // refused batches that it was in
 	alone   bool      // it goes on its own
+	urgent  bool      // it ends or pauses a loop: it goes before those that do not
 	taken   bool      // it waits no more
 	left    bool      // its caller waits no more
 
@@ -81,6 +87,7 @@ func (p *post) size() int { return len(p.m.Data) + maxHeader }
 func (s *Store) post(ctx context.Context, p *post) (uint64, error) {
 	p.turn, p.taken = make(chan posted, 1), false
 	p.alone = p.alone || p.size() > maxGrouped
+	p.urgent = urgent(ctx)
 	s.posts.add(s, p)
 	var t posted
 	select {
@@ -102,7 +109,14 @@ func (s *Store) post(ctx context.Context, p *post) (uint64, error) {
 func (q *posts) add(s *Store, p *post) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.waiting = append(q.waiting, p)
+	at := len(q.waiting)
+	if p.urgent {
+		at = slices.IndexFunc(q.waiting, func(o *post) bool { return !o.urgent })
+		if at < 0 {
+			at = len(q.waiting)
+		}
+	}
+	q.waiting = slices.Insert(q.waiting, at, p)
 	q.next(s)
 }
 
@@ -129,16 +143,20 @@ func (q *posts) withdraw(p *post) (answered bool) {
 
 // next hands out turns. The caller holds mu.
 func (q *posts) next(s *Store) {
-	for q.underWay < q.most && len(q.waiting) > 0 && !q.grouped {
-		q.underWay++
+	for q.underWay < q.most && len(q.waiting) > 0 {
 		if group := q.together(); group != nil {
-			q.grouped = true
+			q.underWay++
+			q.grouped++
 			q.number++
 			id := q.prefix + strconv.FormatUint(q.number, 36)
 			q.batches.Go(func() { s.sendGroup(id, group) })
 			continue
 		}
 		p := q.waiting[0]
+		if q.grouped > 0 && !p.alone {
+			return
+		}
+		q.underWay++
 		q.waiting = q.waiting[1:]
 		p.taken = true
 		p.turn <- posted{mine: true}
@@ -147,7 +165,11 @@ func (q *posts) next(s *Store) {
 
 // together takes out of the line what goes as one batch, if that is worth it.
 func (q *posts) together() []*post {
-	if !q.group || len(q.waiting) < worthGroup || q.waiting[0].alone {
+	worth := worthGroup
+	if q.grouped > 0 {
+		worth = worthSecond
+	}
+	if !q.group || len(q.waiting) < worth || q.waiting[0].alone {
 		return nil
 	}
 	group, size, ids := make([]*post, 0, min(len(q.waiting), maxGroup)), 0, make(map[loops.ID]bool, maxGroup)
@@ -161,7 +183,7 @@ func (q *posts) together() []*post {
 		size += p.size()
 		group = append(group, p)
 	}
-	if len(group) < worthGroup {
+	if len(group) < worth {
 		return nil
 	}
 	for _, p := range group {
@@ -181,17 +203,15 @@ func (s *Store) sendGroup(id string, group []*post) {
 	switch {
 	case err == nil:
 		first := last - uint64(len(group)) + 1
-		again = nil
 		s.noteGroup(group, first)
-		for i, p := range group {
-			p.turn <- posted{seq: first + uint64(i)}
-		}
+		s.posts.endGroup(s, nil)
+		tell(group, func(n int) posted { return posted{seq: first + uint64(n)} })
+		return
 	case !errors.As(err, &api):
 		// Nobody knows what became of it: each finds out for itself.
-		again = nil
-		for _, p := range group {
-			p.turn <- posted{err: err}
-		}
+		s.posts.endGroup(s, nil)
+		tell(group, func(int) posted { return posted{err: err} })
+		return
 	default:
 		guilty := s.guilty(ctx, api, group)
 		if guilty != nil {
@@ -206,6 +226,17 @@ func (s *Store) sendGroup(id string, group []*post) {
 	s.posts.endGroup(s, again)
 }
 
+// tell says to the posts of a batch what became of them, some at a time: all of
+// them at once would keep the processors from the server, which has the next batch.
+func tell(group []*post, what func(n int) posted) {
+	for n, p := range group {
+		p.turn <- what(n)
+		if n%wakeAtOnce == wakeAtOnce-1 {
+			runtime.Gosched()
+		}
+	}
+}
+
 // endGroup ends a batch and puts back in the line what has to go again.
 func (q *posts) endGroup(s *Store, again []*post) {
 	q.mu.Lock()
@@ -215,7 +246,7 @@ func (q *posts) endGroup(s *Store, again []*post) {
 		p.taken = false
 	}
 	q.waiting = slices.Concat(again, q.waiting)
-	q.grouped = false
+	q.grouped--
 	q.underWay--
 	q.next(s)
 }

@@ -29,7 +29,7 @@ type crowd struct {
 }
 
 // newCrowd opens a store whose batches go through send, which may be nil.
-func newCrowd(t *testing.T, many int, send func(ctx context.Context, id string, group []*post) (uint64, error)) *crowd {
+func newCrowd(t testing.TB, many int, send func(ctx context.Context, id string, group []*post) (uint64, error)) *crowd {
 	t.Helper()
 	h, err := embed.Start(t.Context(), embed.Options{Dir: t.TempDir()})
 	if err != nil {
@@ -125,10 +125,116 @@ func (c *crowd) check(t *testing.T) {
 			t.Errorf("%s is at revision %d (%q), want %d (%q): %v", want.ID, got.Rev, got.Why, want.Rev, want.Why, err)
 		}
 	}
-	if c.posts.mu.Lock(); c.posts.underWay != 0 || len(c.posts.waiting) != 0 || c.posts.grouped {
+	if c.posts.mu.Lock(); c.posts.underWay != 0 || len(c.posts.waiting) != 0 || c.posts.grouped != 0 {
 		t.Errorf("%d are under way and %d wait after all is over", c.posts.underWay, len(c.posts.waiting))
 	}
 	c.posts.mu.Unlock()
+}
+
+// TestASecondBatchGoesBesideTheFirst holds the first batch until the second one has
+// landed; the first is then refused because of a loop that another process has
+// changed, and goes again without it.
+func TestASecondBatchGoesBesideTheFirst(t *testing.T) {
+	var c *crowd
+	var rival *Store
+	var taken loops.ID
+	var held int // commits of the batch that is held
+	second, calls := make(chan struct{}), make(chan int, 10)
+	c = newCrowd(t, maxGroup+worthSecond, func(ctx context.Context, id string, group []*post) (uint64, error) {
+		calls <- len(group)
+		switch len(calls) {
+		case 1:
+			select {
+			case <-second:
+			case <-ctx.Done():
+				t.Error("no second batch came while the first was under way")
+			}
+			taken, held = group[7].id, len(group)
+			s, err := rival.Load(ctx, taken)
+			if err == nil {
+				_, err = rival.Commit(ctx, s)
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		case 2:
+			defer close(second)
+		}
+		return c.sendBatch(ctx, id, group)
+	})
+	var err error
+	if rival, err = Open(t.Context(), c.js, nil); err != nil {
+		t.Fatal(err)
+	}
+	defer rival.Close()
+	for n, err := range c.commitAll(t.Context(), nil) {
+		if id := c.states[n].ID; (id == taken) != errors.Is(err, loops.ErrConflict) || id != taken && err != nil {
+			t.Errorf("%s, taken by another %t: %v", id, id == taken, err)
+		}
+	}
+	if slices.Sort(c.sizes[:2]); !slices.Equal(c.sizes, []int{worthSecond, maxGroup, held - 1}) {
+		t.Errorf("batches of %v, want %d and %d at once, then %d", c.sizes, worthSecond, maxGroup, held-1)
+	}
+	c.reload(t)
+	c.check(t)
+}
+
+// TestFewCommitsWaitForTheBatchUnderWay has a batch and not enough for another: none
+// goes alone beside it, and all go when it ends.
+func TestFewCommitsWaitForTheBatchUnderWay(t *testing.T) {
+	var c *crowd
+	c = newCrowd(t, maxGroup+worthSecond-1, func(ctx context.Context, id string, group []*post) (uint64, error) {
+		c.posts.mu.Lock()
+		if c.posts.underWay != 1 {
+			t.Errorf("%d are under way beside a batch of %d", c.posts.underWay-1, len(group))
+		}
+		c.posts.mu.Unlock()
+		return c.sendBatch(ctx, id, group)
+	})
+	if err := errors.Join(c.commitAll(t.Context(), nil)...); err != nil {
+		t.Fatal(err)
+	}
+	c.check(t)
+	if want := []int{maxGroup, worthSecond - 1}; !slices.Equal(c.sizes, want) {
+		t.Errorf("batches of %v, want %v", c.sizes, want)
+	}
+}
+
+// TestWhatEndsALoopGoesFirst has more commits in the line than go at once.
+func TestWhatEndsALoopGoesFirst(t *testing.T) {
+	c := newCrowd(t, 6, nil)
+	var order []loops.ID
+	c.posts.most = 0
+	for n, is := range []bool{false, true, false, true, false, true} {
+		c.posts.add(c.Store, &post{m: &nats.Msg{}, id: c.states[n].ID, urgent: is})
+	}
+	for _, p := range c.posts.waiting {
+		order = append(order, p.id)
+	}
+	c.posts.waiting = nil
+	want := []loops.ID{"crowd-0001", "crowd-0003", "crowd-0005", "crowd-0000", "crowd-0002", "crowd-0004"}
+	if !slices.Equal(order, want) {
+		t.Errorf("in the line: %v, want %v", order, want)
+	}
+}
+
+// BenchmarkBatch commits to as many loops as a batch has, all at once, b.N times:
+// one batch each time, or one message where so few go alone.
+//
+//	strace -f -c -e trace=fsync,fdatasync ./kvstate.test -test.run '^$' -test.bench Batch/commits=64 -test.benchtime 100x
+func BenchmarkBatch(b *testing.B) {
+	for _, many := range []int{1, worthGroup, 64, 256} {
+		b.Run(fmt.Sprintf("commits=%d", many), func(b *testing.B) {
+			c := newCrowd(b, many, nil)
+			for b.Loop() {
+				if err := errors.Join(c.commitAll(b.Context(), nil)...); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(len(c.sizes)), "batches")
+			b.ReportMetric(float64(b.N*many)/b.Elapsed().Seconds(), "commits/s")
+		})
+	}
 }
 
 func TestCommitsThatWaitGoTogether(t *testing.T) {

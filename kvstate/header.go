@@ -19,9 +19,10 @@ const maxHeader = 4 << 10
 
 // Format is the format of the records that this package writes. It reads all up
 // to it; a loop of a later one is quarantined until a newer program comes.
-const Format = 1
-
-const version = Format
+//
+// Format 1 has all of the state in the checkpoint, and the limits in the head.
+// Format 2 says once what head and state have in common.
+const Format = 2
 
 type kind string
 
@@ -51,6 +52,12 @@ type header struct {
 	Head      loops.Head `json:"h"`
 }
 
+// headerText is a header as it is stored.
+type headerText struct {
+	header
+	Limits limitList `json:"m,omitzero"` // of Head, which has none from format 2 on
+}
+
 // object names a part of a record in the object store.
 type object struct {
 	Name string `json:"n"` // below the loop's id
@@ -62,10 +69,16 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // checksum is two CRCs of 32 bits with different polynomials, for which
 // processors have instructions; together they find what one of 64 bits does.
 func checksum(data []byte) string {
-	var b [8]byte
+	sum := sumOf(data)
+	var digits [16]byte
+	hex.Encode(digits[:], sum[:])
+	return string(digits[:])
+}
+
+func sumOf(data []byte) (b [8]byte) {
 	binary.BigEndian.PutUint32(b[:4], crc32.Checksum(data, castagnoli))
 	binary.BigEndian.PutUint32(b[4:], crc32.ChecksumIEEE(data))
-	return hex.EncodeToString(b[:])
+	return b
 }
 
 // crcSuffix ends every header: the checksum of what is in front of it.
@@ -77,15 +90,21 @@ const (
 // encode returns the header as it is sent. A head that is too large loses its
 // summary; labels that are too large are refused.
 func (h header) encode() (string, error) {
+	w := lend()
+	defer w.giveBack()
 	for {
-		data, err := h.json()
-		if err != nil {
-			return "", fmt.Errorf("encode the head of %s: %w", h.Head.ID, err)
+		w.b = w.b[:0]
+		if w.header(&h); w.err != nil {
+			return "", fmt.Errorf("encode the head of %s: %w", h.Head.ID, w.err)
 		}
-		over := len(data) + len(crcSuffix) - 1 - maxHeader
+		over := len(w.b) + len(crcSuffix) - 1 - maxHeader
 		if over <= 0 {
-			data = data[:len(data)-1]
-			return string(data) + crcPrefix + checksum(data) + `"}`, nil
+			w.b = w.b[:len(w.b)-1]
+			sum := sumOf(w.b)
+			w.b = append(w.b, crcPrefix...)
+			w.b = hex.AppendEncode(w.b, sum[:])
+			w.b = append(w.b, `"}`...)
+			return string(w.b), nil
 		}
 		if h.Head.Summary == "" {
 			return "", &loops.FieldError{Field: "labels", Problem: fmt.Sprintf(
@@ -95,32 +114,56 @@ func (h header) encode() (string, error) {
 	}
 }
 
+var errHeaderSum = errors.New("the checksum of the record's header is wrong")
+
+// sealed reports whether what begins at cut is the checksum of what is before it.
+func sealed(text []byte, cut int) bool {
+	sum := sumOf(text[:cut])
+	var want [len(crcSuffix)]byte
+	hex.Encode(want[copy(want[:], crcPrefix):], sum[:])
+	copy(want[len(want)-2:], `"}`)
+	return string(text[cut:]) == string(want[:])
+}
+
 // decodeHeader reads and verifies a header of loop id at revision rev.
 func decodeHeader(text string, id loops.ID, rev uint64) (header, error) {
-	var h header
 	if text == "" {
-		return h, errors.New("the record has no header " + headHeader)
+		return header{}, errors.New("the record has no header " + headHeader)
 	}
 	cut := len(text) - len(crcSuffix)
-	if cut < 0 || !bugs.NoChecksum && text[cut:] != crcPrefix+checksum([]byte(text[:cut]))+`"}` {
-		return h, errors.New("the checksum of the record's header is wrong")
+	if cut < 0 {
+		return header{}, errHeaderSum
 	}
-	if err := unmarshalHeader(text[:cut]+"}", &h); err != nil {
+	r := lendScanner(text)
+	defer r.giveBack()
+	if !bugs.NoChecksum && !sealed(r.bytes, cut) {
+		return header{}, errHeaderSum
+	}
+	h, err := r.unmarshal()
+	if err != nil {
 		return h, fmt.Errorf("the record's header cannot be read: %w", err)
 	}
-	switch {
-	case h.Version != version:
-		return h, fmt.Errorf("%w: the record has the format %d, this program reads %d: use a newer program", loops.ErrNewer, h.Version, version)
-	case h.Head.ID != id:
-		return h, fmt.Errorf("the record belongs to loop %s", h.Head.ID)
-	case h.Prev >= rev || h.Base >= rev || h.Kind == delta && (h.Base == 0 || h.Prev < h.Base):
-		return h, fmt.Errorf("the record follows revision %d and builds on %d: both must be older than itself", h.Prev, h.Base)
-	case h.Kind != delta && h.Kind != snapshot:
-		return h, fmt.Errorf("the record is of the unknown kind %q", h.Kind)
+	if err := h.fits(id, rev); err != nil {
+		return h, err
 	}
 	h.Head.Rev = rev
 	if h.Kind == snapshot {
 		h.Base = rev
 	}
 	return h, nil
+}
+
+// fits reports why a record of loop id at revision rev cannot have this header.
+func (h *header) fits(id loops.ID, rev uint64) error {
+	switch {
+	case h.Version < 1 || h.Version > Format:
+		return fmt.Errorf("%w: the record has the format %d, this program reads 1 to %d: use a newer program", loops.ErrNewer, h.Version, Format)
+	case h.Head.ID != id:
+		return fmt.Errorf("the record belongs to loop %s", h.Head.ID)
+	case h.Prev >= rev || h.Base >= rev || h.Kind == delta && (h.Base == 0 || h.Prev < h.Base):
+		return fmt.Errorf("the record follows revision %d and builds on %d: both must be older than itself", h.Prev, h.Base)
+	case h.Kind != delta && h.Kind != snapshot:
+		return fmt.Errorf("the record is of the unknown kind %q", h.Kind)
+	}
+	return nil
 }

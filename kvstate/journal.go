@@ -3,9 +3,7 @@ package kvstate
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"slices"
 
 	"example.com/loop-mcp/loops"
 )
@@ -50,11 +48,10 @@ func (j *journal) bound() {
 	}
 }
 
-// encode writes the journal as JSON. The entries are valid already; package
-// json would read each again.
+// encode writes the journal as JSON.
 func (j *journal) encode() []byte {
 	w := &writer{b: append(make([]byte, 0, j.bytes()+100), '{')}
-	w.number("dropped", int64(j.Dropped))
+	w.unsigned("dropped", j.Dropped)
 	w.entries("iterations", j.Iterations)
 	w.entries("decisions", j.Decisions)
 	w.entries("verdicts", j.Verdicts)
@@ -80,43 +77,58 @@ func sizeOf(entries []json.RawMessage) int {
 	return size
 }
 
-// encodeDelta returns d with each of its entries as JSON.
-func encodeDelta(d loops.Delta) (rawDelta, error) {
-	var raw rawDelta
-	var failed error
-	entry := func(v any) json.RawMessage {
-		data, err := json.Marshal(v)
-		failed = errors.Join(failed, err)
-		return data
-	}
+// encodeDelta writes d as JSON. The entries of what it returns are parts of that.
+func encodeDelta(d *loops.Delta) (rawDelta, []byte, error) {
+	var at spans
+	large := 0
 	if d.Iteration != nil {
-		it := *d.Iteration
-		it.Verdict = nil // joined from the decision when it is read
-		it.Memory = nil
-		w := &writer{b: slices.Grow(entry(&it), len(d.Iteration.Memory)+20)}
-		w.within("memory", d.Iteration.Memory)
-		raw.Iteration = w.b
+		large = len(d.Iteration.Memory) + len(d.Iteration.Output.Text)
 	}
-	for i := range d.Verdicts {
-		raw.Verdicts = append(raw.Verdicts, entry(&d.Verdicts[i]))
-	}
-	if d.Decision != nil {
-		raw.Decision = entry(d.Decision)
-	}
-	for i := range d.Events {
-		raw.Events = append(raw.Events, entry(&d.Events[i]))
-	}
-	return raw, failed
+	data, err := written(large, func(w *writer) {
+		w.b = append(w.b, '{')
+		if d.Iteration != nil {
+			w.key("iteration")
+			at.entry(w, func() { w.iteration(d.Iteration) })
+		}
+		w.list("verdicts", len(d.Verdicts), func(i int) {
+			at.entry(w, func() { w.verdict(&d.Verdicts[i]) })
+		})
+		if d.Decision != nil {
+			w.key("decision")
+			at.entry(w, func() { w.verdict(d.Decision) })
+		}
+		w.list("events", len(d.Events), func(i int) {
+			at.entry(w, func() { w.event(&d.Events[i]) })
+		})
+		w.b = append(w.b, '}')
+	})
+	return at.cut(data, d), data, err
 }
 
-// encode writes the delta as JSON, as [journal.encode] does.
-func (d *rawDelta) encode() []byte {
-	w := &writer{b: append(make([]byte, 0, d.bytes()), '{')}
-	w.entry("iteration", d.Iteration)
-	w.entries("verdicts", d.Verdicts)
-	w.entry("decision", d.Decision)
-	w.entries("events", d.Events)
-	return append(w.b, '}')
+// spans are where the entries of a delta begin and end.
+type spans [][2]int
+
+func (m *spans) entry(w *writer, members func()) {
+	begin := len(w.b)
+	w.members(members)
+	*m = append(*m, [2]int{begin, len(w.b)})
+}
+
+// cut returns the entries of d in data.
+func (m spans) cut(data []byte, d *loops.Delta) (raw rawDelta) {
+	all := make([]json.RawMessage, len(m))
+	for i, at := range m {
+		all[i] = data[at[0]:at[1]:at[1]]
+	}
+	if d.Iteration != nil {
+		raw.Iteration, all = all[0], all[1:]
+	}
+	raw.Verdicts, all = all[:len(d.Verdicts):len(d.Verdicts)], all[len(d.Verdicts):]
+	if d.Decision != nil {
+		raw.Decision, all = all[0], all[1:]
+	}
+	raw.Events = all
+	return raw
 }
 
 // chain adds up records in the order of the stream and verifies that none is

@@ -1,13 +1,15 @@
 package kvstate
 
 import (
+	"container/list"
 	"slices"
 	"sync"
 
 	"example.com/loop-mcp/loops"
 )
 
-// maxJournals bounds the bytes of the journals that are kept in memory.
+// maxJournals bounds the bytes of the journals that are kept in memory: with what
+// small iterations leave there, enough for several thousand loops at work.
 const maxJournals = 32 << 20
 
 // entryCost is what an entry of a journal takes beside its bytes.
@@ -17,35 +19,39 @@ const entryCost = 48
 // snapshot reads nothing back. One counts only for the record that it ends with,
 // named by revision and nonce: after a commit of another process it is ignored.
 type journals struct {
-	mu    sync.Mutex
-	known map[loops.ID]*knownJournal
-	bytes int
-	clock uint64
+	mu      sync.Mutex
+	known   map[loops.ID]*knownJournal
+	order   list.List // of the same, the one that was used last in front
+	bytes   int
+	clock   uint64 // counts commits of this store
+	scratch []byte // for packing
 }
 
 // knownJournal is the journal of a loop up to one of its records.
 type knownJournal struct {
-	journal
+	id loops.ID
+	packedJournal
 	rev     uint64
 	nonce   string
 	objects []string // parts of the records since the snapshot that are in the object store
-	bytes   int
-	used    uint64 // when, in commits of this store
+	bytes   int      // as they were counted last
+	used    uint64   // when
+	place   *list.Element
 }
 
 // get returns the journal up to the record at rev. The caller may add to it.
 func (c *journals) get(id loops.ID, rev uint64, nonce string) (journal, []string, bool) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	k := c.known[id]
 	if k == nil || k.rev != rev || k.nonce != nonce {
+		c.mu.Unlock()
 		return journal{}, nil, false
 	}
-	j := k.journal
-	// What is added must not land in what is kept.
-	j.Iterations, j.Decisions = slices.Clip(j.Iterations), slices.Clip(j.Decisions)
-	j.Verdicts, j.Events = slices.Clip(j.Verdicts), slices.Clip(j.Events)
-	return j, slices.Clip(k.objects), true
+	p, objects := k.packedJournal, slices.Clone(k.objects)
+	p.open = slices.Clone(p.open) // what is packed stays as it is
+	c.mu.Unlock()
+	j, err := p.unpack()
+	return j, objects, err == nil
 }
 
 // extend notes that the delta w has been written at seq, if the journal up to
@@ -53,19 +59,17 @@ func (c *journals) get(id loops.ID, rev uint64, nonce string) (journal, []string
 func (c *journals) extend(w *write, seq uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	id := w.Head.ID
-	k := c.known[id]
+	k := c.known[w.Head.ID]
 	if k == nil {
 		return
 	}
 	if k.rev != w.Prev || k.nonce != w.PrevNonce {
-		c.forget(id)
+		c.forget(k.id)
 		return
 	}
-	k.add(w.delta)
 	k.objects = append(k.objects, w.objects()...)
 	k.rev, k.nonce = seq, w.Nonce
-	c.grow(id, k, w.delta.bytes())
+	c.add(k, &w.delta)
 }
 
 // replace notes that the snapshot w has been written at seq.
@@ -73,34 +77,56 @@ func (c *journals) replace(w *write, seq uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	id := w.Head.ID
-	c.forget(id)
 	if w.Head.Status.Settled() {
+		c.forget(id)
 		return
 	}
-	k := &knownJournal{journal: w.journal, rev: seq, nonce: w.Nonce, objects: w.objects()}
-	if c.known == nil {
-		c.known = map[loops.ID]*knownJournal{}
+	k, added := c.known[id], &w.delta
+	if k == nil || k.rev != w.Prev || k.nonce != w.PrevNonce || k.dropped != w.journal.Dropped {
+		c.forget(id)
+		k = &knownJournal{id: id}
+		k.addAll(&w.journal)
+		if c.known == nil {
+			c.known = map[loops.ID]*knownJournal{}
+		}
+		c.known[id], k.place = k, c.order.PushFront(k)
+		added = &rawDelta{} // it is in the journal
 	}
-	c.known[id] = k
-	c.grow(id, k, w.journal.bytes())
+	k.objects = w.objects()
+	k.rev, k.nonce = seq, w.Nonce
+	c.add(k, added)
 }
 
-// grow counts bytes and makes room for them. The journal that was used least
-// recently goes first.
-func (c *journals) grow(id loops.ID, k *knownJournal, bytes int) {
+// add adds d to k and makes room for it. The journals of loops that commit rarely go
+// first. When there are none, this one goes, to be read from the store: whichever
+// went in its place would be asked for as soon.
+func (c *journals) add(k *knownJournal, d *rawDelta) {
+	k.packedJournal.add(d)
+	c.scratch = k.pack(c.scratch)
 	c.clock++
 	k.used = c.clock
-	k.bytes += bytes
-	c.bytes += bytes
+	c.order.MoveToFront(k.place)
+	c.bytes -= k.bytes
+	k.bytes = k.size()
+	c.bytes += k.bytes
 	for c.bytes > maxJournals {
-		oldest := id
-		for other, o := range c.known {
-			if o.used < c.known[oldest].used {
-				oldest = other
-			}
+		oldest := c.order.Back().Value.(*knownJournal)
+		if c.clock-oldest.used <= 4*uint64(len(c.known)) {
+			c.forget(k.id)
+			return
 		}
-		c.forget(oldest)
+		c.forget(oldest.id)
 	}
+}
+
+// size is about what the journal takes in memory.
+func (k *knownJournal) size() int {
+	const fixed = 400
+	size := fixed + k.packedJournal.size()
+	for _, name := range k.objects {
+		size += len(name) + entryCost
+	}
+	return size
 }
 
 // drop forgets a loop, such as one that does not verify.
@@ -113,6 +139,7 @@ func (c *journals) drop(id loops.ID) {
 func (c *journals) forget(id loops.ID) {
 	if k := c.known[id]; k != nil {
 		c.bytes -= k.bytes
+		c.order.Remove(k.place)
 		delete(c.known, id)
 	}
 }

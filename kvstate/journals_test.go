@@ -2,18 +2,28 @@ package kvstate
 
 import (
 	"bytes"
+	"crypto/rand"
+	"encoding/base64"
 	"encoding/json"
+	"fmt"
+	mathrand "math/rand/v2"
 	"testing"
 
 	"example.com/loop-mcp/loops"
 )
 
+// noise is an entry of about size bytes that takes about as many when it is packed.
+func noise(size int) json.RawMessage {
+	data := make([]byte, size*3/4)
+	_, _ = rand.Read(data) // never fails
+	return json.RawMessage(`"` + base64.StdEncoding.EncodeToString(data) + `"`)
+}
+
 // snapshotOf is a snapshot of a loop whose journal has an iteration of size bytes.
 func snapshotOf(id loops.ID, nonce string, size int) *write {
-	entry := json.RawMessage(bytes.Repeat([]byte("1"), size))
 	return &write{
 		header:  header{Nonce: nonce, Head: loops.Head{ID: id}},
-		journal: journal{Iterations: []json.RawMessage{entry}},
+		journal: journal{Iterations: []json.RawMessage{noise(size)}},
 	}
 }
 
@@ -50,24 +60,112 @@ func TestJournalsCountForOneRecordOnly(t *testing.T) {
 	}
 }
 
-func TestJournalsAreBounded(t *testing.T) {
-	c := &journals{}
-	for n, id := range []loops.ID{"a", "b", "c"} {
-		c.replace(snapshotOf(id, "n", maxJournals/4), uint64(n+1))
+// TestKeptJournalsAreWhatWasWritten commits deltas and snapshots in any order.
+func TestKeptJournalsAreWhatWasWritten(t *testing.T) {
+	random := mathrand.New(mathrand.NewPCG(1, 2))
+	entries := func(most int, text string) (list []json.RawMessage) {
+		for range random.IntN(most + 1) {
+			list = append(list, fmt.Appendf(nil, `{"%s":%d,"text":%q}`, text, random.IntN(1000), text+text+text))
+		}
+		return list
 	}
-	c.extend(deltaOf("a", 1, "n", "n4"), 4)
-	c.replace(snapshotOf("d", "n", maxJournals/4), 5)
-	for id, want := range map[loops.ID]bool{"a": true, "b": false, "c": true, "d": true} {
-		if known := c.known[id] != nil; known != want {
-			t.Errorf("%s is kept: %t, want %t", id, known, want)
+	c, want, rev, drops := &journals{}, journal{}, uint64(1), 0
+	first := &write{header: header{Nonce: "1", Head: loops.Head{ID: "a"}}}
+	c.replace(first, rev)
+	for range 1000 {
+		d := rawDelta{Verdicts: entries(2, "verdict"), Events: entries(3, "event")}
+		if random.IntN(4) > 0 {
+			d.Iteration, d.Decision = noise(random.IntN(200)), json.RawMessage(`{"met":false}`)
+		}
+		want.add(d)
+		w := &write{delta: d, header: header{Head: loops.Head{ID: "a"}, Prev: rev, PrevNonce: fmt.Sprint(rev), Nonce: fmt.Sprint(rev + 1)}}
+		if rev++; random.IntN(50) > 0 {
+			c.extend(w, rev)
+		} else {
+			dropped := want.Dropped
+			want.bound()
+			if want.Dropped > dropped {
+				drops++
+			}
+			w.journal = want
+			c.replace(w, rev)
+		}
+		got, _, ok := c.get("a", rev, fmt.Sprint(rev))
+		if !ok || !bytes.Equal(got.encode(), want.encode()) {
+			t.Fatalf("at revision %d, known %t: %s, want %s", rev, ok, got.encode(), want.encode())
 		}
 	}
-	c.replace(snapshotOf("e", "n", maxJournals+1), 6)
-	sum := 0
-	for _, k := range c.known {
-		sum += k.bytes
+	if k := c.known["a"]; drops == 0 || len(k.packed) == 0 || c.bytes != k.size() || c.bytes > want.bytes()*3/4 {
+		t.Errorf("events were dropped %d times; %d parts are packed, %d bytes of %d", drops, len(k.packed), c.bytes, want.bytes())
 	}
-	if c.known["e"] != nil || c.bytes != sum || sum > maxJournals {
-		t.Errorf("%d bytes are kept, counted are %d", sum, c.bytes)
+}
+
+func TestJournalsAreBounded(t *testing.T) {
+	c, rev := &journals{}, uint64(0)
+	put := func(id loops.ID, size int) {
+		rev++
+		c.replace(snapshotOf(id, "n", size), rev)
+	}
+	kept := func(when string, want map[loops.ID]bool) {
+		t.Helper()
+		sum := 0
+		for _, k := range c.known {
+			sum += k.size()
+		}
+		if c.bytes != sum || sum > maxJournals || c.order.Len() != len(c.known) {
+			t.Errorf("%s: %d bytes are kept, counted are %d, %d in order", when, sum, c.bytes, c.order.Len())
+		}
+		for id, want := range want {
+			if known := c.known[id] != nil; known != want {
+				t.Errorf("%s: %s is kept: %t, want %t", when, id, known, want)
+			}
+		}
+	}
+	for _, id := range []loops.ID{"a", "b", "c"} {
+		put(id, maxJournals/4)
+	}
+	put("d", maxJournals/2)
+	kept("all are at work", map[loops.ID]bool{"a": true, "b": true, "c": true, "d": false})
+	for range 30 {
+		put("small", 100)
+	}
+	put("a", maxJournals/4)
+	put("d", maxJournals/2-1<<16)
+	kept("two rest", map[loops.ID]bool{"a": true, "b": false, "c": true, "d": true})
+	put("e", maxJournals+1)
+	kept("one is too large", map[loops.ID]bool{"a": true, "d": true, "e": false})
+}
+
+// TestAThousandLoopsAtWorkKeepTheirJournals: each snapshot of one in a thousand loops
+// read back all that had been written since the last one.
+func TestAThousandLoopsAtWorkKeepTheirJournals(t *testing.T) {
+	const many, deltas = 1000, 50 // which make up minGrowth bytes with their checkpoints
+	c, rev := &journals{}, uint64(0)
+	last := make([]*write, many)
+	for n := range many {
+		rev++
+		last[n] = &write{header: header{Head: loops.Head{ID: loops.ID(fmt.Sprint("loop-", n))}, Nonce: fmt.Sprint(rev)}}
+		c.replace(last[n], rev)
+	}
+	for turn := range deltas {
+		for n := range many {
+			w := &write{header: header{Head: last[n].Head, Nonce: fmt.Sprint(rev + 1), PrevNonce: last[n].Nonce}}
+			w.Prev = c.known[w.Head.ID].rev
+			w.delta = rawDelta{
+				Iteration: fmt.Appendf(nil, `{"iteration":%d,"pass":%d,"ok":true,"output":{"text":"nothing to do %d","size":13},"started_at":"2026-11-21T10:%02d:00Z","claim":%s}`, turn, turn, n, turn, noise(40)),
+				Events:    []json.RawMessage{fmt.Appendf(nil, `{"cursor":%d,"at":"2026-11-21T10:%02d:00.%03dZ","type":"iteration","text":"iteration %d: nothing to do"}`, turn, turn, n, turn)},
+			}
+			rev++
+			c.extend(w, rev)
+			last[n] = w
+		}
+	}
+	for n, w := range last {
+		if j, _, ok := c.get(w.Head.ID, c.known[w.Head.ID].rev, w.Nonce); !ok || len(j.Iterations) != deltas {
+			t.Fatalf("loop %d is known: %t, with %d iterations", n, ok, len(j.Iterations))
+		}
+	}
+	if c.bytes > maxJournals/2 {
+		t.Errorf("%d loops at work keep %d bytes", many, c.bytes)
 	}
 }

@@ -78,7 +78,8 @@ const (
 )
 
 // again is [again] that says why the store can't be reached, if that is known. It
-// does not wait long for a host that is known to be stopped.
+// does not wait long for what lasts: a host that is known to be stopped, a folder
+// that may not be written to.
 func (s *Store) again(ctx context.Context, try int, err error) error {
 	end := again(ctx, try, err)
 	if s.opts.Trouble == nil || end == nil && try == 0 {
@@ -90,7 +91,9 @@ func (s *Store) again(ctx context.Context, try int, err error) error {
 		Lasts() bool
 	}](why)
 	switch {
-	case end == nil && (denied(why) || try > triesOften && lasts != nil && lasts.Lasts()):
+	case end == nil && try > triesOften && lasts != nil && lasts.Lasts():
+		return &unwritable{fmt.Errorf("%w (last try: %w)", why, err)}
+	case end == nil && denied(why):
 		return fmt.Errorf("%w (last try: %w)", why, err)
 	case end == nil || why == nil:
 		return end

@@ -122,9 +122,7 @@ func (s *Store) lost(ctx context.Context, behind map[loops.ID]mark.Mark) (map[lo
 			if s.projection.revision(id) > 0 {
 				continue // it is on its way
 			}
-			s.projection.received(id, newest.seq, func() (header, error) {
-				return decodeHeader(newest.header.Get(headHeader), id, newest.seq)
-			}, newest.at)
+			s.projection.received(id, newest.seq, newest.header.Get(headHeader), newest.at)
 			continue
 		}
 		lost[id] = m

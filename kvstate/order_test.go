@@ -28,8 +28,8 @@ func TestAPageOfALargeStoreIsInOrderWhateverChanges(t *testing.T) {
 		case 1:
 			p.quarantine(id, rev, &damageError{id: id, rev: rev, err: errNoRecord})
 		default:
-			h := header{Head: loops.Head{ID: id, Status: statuses[r.IntN(len(statuses))], UpdatedAt: time.Unix(0, r.Int64N(500)), Rev: rev}}
-			p.committed(h, values{})
+			h := header{Head: loops.Head{ID: id, Status: statuses[r.IntN(len(statuses))], UpdatedAt: time.Unix(0, r.Int64N(500))}}
+			p.committed(&entry{header: h}, values{}, rev)
 		}
 	}
 	for range 6000 {

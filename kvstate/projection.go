@@ -16,6 +16,8 @@ import (
 type projection struct {
 	mu      sync.Mutex
 	entries map[loops.ID]*entry
+	sent    map[loops.ID]sent
+	moving  int           // of them, those of live loops
 	seen    uint64        // the consumer has passed this sequence
 	failed  error         // why the consumer reads nothing now
 	doubted bool          // whether the stream still has what was seen is to be asked
@@ -34,16 +36,77 @@ type entry struct {
 	damage bool
 }
 
-// committed takes over a record that this process wrote.
-func (p *projection) committed(h header, v values) {
-	h.Head = copyHead(h.Head) // its labels are the caller's
+// sent is a record of this process that is on its way to the server.
+type sent struct {
+	text string // its header
+	*entry
+}
+
+// expect notes a record that is about to be sent. The caller ends it with
+// committed or given.
+func (p *projection) expect(text string, e *entry) {
+	e.Head = copyHead(e.Head) // its labels are the caller's
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if e := p.entries[h.Head.ID]; e != nil && e.rev == h.Head.Rev && !e.damage {
-		e.values = v // the consumer was faster, but it has seen the header alone
+	if p.sent == nil {
+		p.sent = map[loops.ID]sent{}
+	}
+	p.sent[e.Head.ID] = sent{text, e}
+}
+
+// given notes that nobody waits for the record any more.
+func (p *projection) given(e *entry) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.arrived(e)
+}
+
+// arrived forgets what was sent. The caller holds mu.
+func (p *projection) arrived(e *entry) {
+	if p.sent[e.Head.ID].entry == e {
+		delete(p.sent, e.Head.ID)
+	}
+}
+
+// committed takes over a record that this process wrote: it is at revision rev and
+// has the values v.
+func (p *projection) committed(e *entry, v values, rev uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.arrived(e)
+	was := p.entries[e.Head.ID]
+	if was != nil && was.rev == rev && !was.damage {
+		was.values = v.at(rev) // the consumer was faster, but it has seen the header alone
 		return
 	}
-	p.put(&entry{header: h, rev: h.Head.Rev, values: v})
+	if was == e { // it was at another revision, of which the server knows nothing
+		again := *e
+		e = &again
+	}
+	e.values = v.at(rev)
+	p.put(e.at(rev))
+}
+
+// at gives a record that was sent the revision that it has now.
+func (e *entry) at(rev uint64) *entry {
+	e.rev, e.Head.Rev = rev, rev
+	if e.Kind == snapshot {
+		e.Base = rev
+	}
+	return e
+}
+
+// read verifies the header of a record that the consumer read. What this process
+// has sent itself, it knows by every byte.
+func (p *projection) read(text string, id loops.ID, rev uint64) (*entry, error) {
+	if own := p.sent[id]; own.entry != nil && own.text == text && own.rev == 0 {
+		if err := own.fits(id, rev); err != nil {
+			return own.entry, err
+		}
+		return own.at(rev), nil
+	}
+	h, err := decodeHeader(text, id, rev)
+	return &entry{header: h, rev: rev}, err
 }
 
 // remember keeps the values of a record that was read, if it is the newest.
@@ -56,29 +119,28 @@ func (p *projection) remember(r record, v values) {
 }
 
 // received takes over a message that the consumer read.
-func (p *projection) received(id loops.ID, rev uint64, read func() (header, error), at time.Time) {
+func (p *projection) received(id loops.ID, rev uint64, text string, at time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	old := p.entries[id]
 	if old != nil && old.rev >= rev {
 		return
 	}
-	h, err := read()
-	if err == nil && old != nil && !old.damage && h.Kind == delta && h.Prev != old.rev {
-		err = fmt.Errorf("it follows revision %d, but the record before it is at %d: records are missing", h.Prev, old.rev)
+	e, err := p.read(text, id, rev)
+	if err == nil && old != nil && !old.damage && e.Kind == delta && e.Prev != old.rev {
+		err = fmt.Errorf("it follows revision %d, but the record before it is at %d: records are missing", e.Prev, old.rev)
 	}
-	if err == nil && old != nil && old.damage && h.Kind == delta {
+	if err == nil && old != nil && old.damage && e.Kind == delta {
 		err = fmt.Errorf("a record before it is damaged")
 	}
 	if err != nil {
-		e := broken(id, rev, at, old, err)
+		pins := e.Head.Pins
+		e = broken(id, rev, at, old, err)
 		if errors.Is(err, loops.ErrNewer) {
-			e.Head.Pins = h.Head.Pins // the program that can read it will want them
+			e.Head.Pins = pins // the program that can read it will want them
 		}
-		p.put(e)
-		return
 	}
-	p.put(&entry{header: h, rev: rev})
+	p.put(e)
 }
 
 // broken returns the entry of a loop whose newest record does not verify.
@@ -117,10 +179,37 @@ func (p *projection) put(e *entry) {
 	if e.Expires != 0 {
 		e.gone = time.Unix(e.Expires, 0)
 	}
+	p.moving += e.live() - p.entries[id].live()
 	p.order.replace(p.entries[id], e)
 	p.entries[id] = e
 	p.ready.update(e)
 	p.watch.changed(id)
+}
+
+// live is 1 for a loop that has not settled. e may be nil.
+func (e *entry) live() int {
+	if e == nil || e.Head.Status.Settled() {
+		return 0
+	}
+	return 1
+}
+
+// countLive returns how many loops have not settled.
+func (p *projection) countLive() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.moving
+}
+
+// liveAtMost returns a number that is not below countLive once the consumer has
+// passed newest. ok is false when the stream may have lost what was seen.
+func (p *projection) liveAtMost(newest uint64) (many int, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if newest < p.seen || p.doubted {
+		return 0, false
+	}
+	return p.moving + int(newest-p.seen), true
 }
 
 // removed forgets a loop whose key is gone.
@@ -133,6 +222,7 @@ func (p *projection) removed(id loops.ID, rev uint64) {
 }
 
 func (p *projection) forget(id loops.ID) {
+	p.moving -= p.entries[id].live()
 	p.order.replace(p.entries[id], nil)
 	delete(p.entries, id)
 	p.ready.remove(id)
@@ -251,6 +341,13 @@ func (p *projection) base(id loops.ID) uint64 {
 		return e.Base
 	}
 	return 0
+}
+
+// holds reports whether there are at least that many loops.
+func (p *projection) holds(many int) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.entries) >= many
 }
 
 // heads returns copies of all heads.

@@ -36,23 +36,24 @@ func (s *Store) store(ctx context.Context, w *write, st loops.State, rev uint64)
 	if w.Expires != 0 {
 		m.Header["Nats-TTL"] = []string{strconv.Itoa(max(1, int(s.opts.Retention/time.Second)))}
 	}
+	e := &entry{header: w.header}
+	s.projection.expect(text, e)
 	// gofail: var beforePublish struct{}
 	seq, err := s.publish(ctx, &post{m: m, id: st.ID, expires: w.Expires}, w.Nonce, rev)
 	if err != nil {
+		s.projection.given(e)
 		return st, err
 	}
 	// gofail: var afterPublish struct{}
 	s.marks.Note(string(st.ID), mark.Mark{Rev: seq, Expires: w.Expires})
 	if w.Kind == snapshot {
 		// gofail: var afterCompact struct{}
-		w.Base = seq
 		s.journals.replace(w, seq)
 		s.discard(st.ID, w.old)
 	} else {
 		s.journals.extend(w, seq)
 	}
-	w.Head.Rev = seq
-	s.projection.committed(w.header, w.values.at(seq))
+	s.projection.committed(e, w.values, seq)
 	st.Rev, st.New = seq, loops.Delta{}
 	return st, nil
 }

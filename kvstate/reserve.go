@@ -71,6 +71,8 @@ func (s *Store) bound(ctx context.Context, key string, err error) (loops.ID, err
 	switch {
 	case errors.Is(readErr, errNoRecord):
 		return "", err
+	case errors.Is(readErr, errMangled):
+		return "", fmt.Errorf("the record of the request can't be read: %w: %w", readErr, loops.ErrDamaged)
 	case readErr != nil:
 		return "", readErr
 	}

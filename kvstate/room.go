@@ -43,14 +43,18 @@ func asUrgent(ctx context.Context) context.Context {
 	return context.WithValue(ctx, urgentKey{}, true)
 }
 
+func urgent(ctx context.Context) bool {
+	is, _ := ctx.Value(urgentKey{}).(bool)
+	return is
+}
+
 // room returns an error when there is no room for so many bytes. What it refuses
 // was not sent.
 func (s *Store) room(ctx context.Context, size int) error {
 	if s.opts.Disk == nil {
 		return nil
 	}
-	urgent, _ := ctx.Value(urgentKey{}).(bool)
-	if err := s.opts.Disk.Room(int64(size)+perMessage, urgent); err != nil {
+	if err := s.opts.Disk.Room(int64(size)+perMessage, urgent(ctx)); err != nil {
 		return &unwritable{err}
 	}
 	return nil

@@ -23,6 +23,7 @@ var (
 	scaleWorkers  = flag.Int("scale.processes", 4, "engines in BenchmarkScale, with a connection and a projection each")
 	fleetLoops    = flag.Int("fleet.loops", 500, "loops of BenchmarkFleet")
 	fleetSlots    = flag.Int("fleet.slots", 50, "how many of them run side by side")
+	starters      = flag.Int("fleet.starters", 256, "how many loops of BenchmarkFleet and BenchmarkScale are started at a time")
 )
 
 // fleet is some engines on one store.
@@ -61,14 +62,15 @@ func newFleet(b *testing.B, engines, slots int, opts kvstate.Options, body loops
 	return f
 }
 
-// start makes many loops of n iterations each, 16 at a time.
+// start makes many loops of n iterations each, as many at a time as there are
+// starters.
 func (f *fleet) start(b *testing.B, many, n int) []loops.ID {
 	b.Helper()
 	ids := make([]loops.ID, many)
 	var all sync.WaitGroup
-	for part := range 16 {
+	for part := range *starters {
 		all.Go(func() {
-			for i := part; i < many; i += 16 {
+			for i := part; i < many; i += *starters {
 				out, err := f.engines[i%len(f.engines)].Start(b.Context(), loops.StartRequest{Spec: loops.Spec{Name: "bench", Goal: "count",
 					Body: loops.BodySpec{Kind: loops.BodyHandler, Name: "bench"}, Limits: loops.Limits{MaxIterations: loops.Count(n)}}})
 				if err != nil {
@@ -100,19 +102,21 @@ type nap struct {
 	began map[loops.ID]time.Time // the first
 	ended map[loops.ID]time.Time // the last
 	gaps  []time.Duration        // from the end of an iteration to the start of the next
+	done  int                    // iterations
+	full  *full                  // nil: not wanted
+}
+
+// full is the time in which all slots can be taken: from the moment when as many
+// loops have begun until fewer are left than there are slots.
+type full struct {
+	slots, loops, turns int
+	from, to            time.Time
+	first, last         int // iterations that were done then
+	over                int // loops that have done all of theirs
 }
 
 func (n *nap) Run(ctx context.Context, t loops.Turn) (loops.Result, error) {
-	n.mu.Lock()
-	if n.ended == nil {
-		n.began, n.ended = map[loops.ID]time.Time{}, map[loops.ID]time.Time{}
-	}
-	if before, ok := n.ended[t.Loop]; ok {
-		n.gaps = append(n.gaps, time.Since(before))
-	} else {
-		n.began[t.Loop] = time.Now()
-	}
-	n.mu.Unlock()
+	n.begin(t.Loop)
 	if n.Duration > 0 {
 		timer := time.NewTimer(n.Duration)
 		defer timer.Stop()
@@ -121,10 +125,48 @@ func (n *nap) Run(ctx context.Context, t loops.Turn) (loops.Result, error) {
 		case <-ctx.Done():
 		}
 	}
+	n.end(t)
+	return loops.Result{Output: "nothing to do"}, ctx.Err()
+}
+
+func (n *nap) begin(id loops.ID) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.ended == nil {
+		n.began, n.ended = map[loops.ID]time.Time{}, map[loops.ID]time.Time{}
+	}
+	if before, ok := n.ended[id]; ok {
+		n.gaps = append(n.gaps, time.Since(before))
+		return
+	}
+	n.began[id] = time.Now()
+	if f := n.full; f != nil && len(n.began) == f.slots {
+		f.from, f.first = time.Now(), n.done
+	}
+}
+
+func (n *nap) end(t loops.Turn) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.ended[t.Loop] = time.Now()
-	return loops.Result{Output: "nothing to do"}, ctx.Err()
+	n.done++
+	f := n.full
+	if f == nil || t.Iteration < f.turns {
+		return
+	}
+	if f.over++; f.loops-f.over == f.slots-1 {
+		f.to, f.last = time.Now(), n.done
+	}
+}
+
+// reportFull reports the share of the ideal rate while all slots could be taken.
+func (n *nap) reportFull(b *testing.B) {
+	f := n.full
+	if f.from.IsZero() || !f.to.After(f.from) {
+		return
+	}
+	ideal := float64(f.slots) / n.Seconds() * f.to.Sub(f.from).Seconds()
+	b.ReportMetric(100*float64(f.last-f.first)/ideal, "%ideal-full")
 }
 
 // reportGaps reports how long commits took, seen from the loops.
@@ -170,19 +212,26 @@ func BenchmarkThree(b *testing.B) {
 }
 
 // BenchmarkFleet runs many loops whose bodies take 100 ms, some of them side by
-// side, 20 iterations each, and reports the share of the ideal rate.
+// side, 20 iterations each. %ideal is the share of the ideal rate of the whole,
+// from the first start to the last settlement; %ideal-full of the time in which
+// all slots could be taken; s/starts is how long it took until all were started.
 func BenchmarkFleet(b *testing.B) {
 	const turns, takes = 20, 100 * time.Millisecond
 	h := host(b, b.TempDir(), embed.Power)
-	body := &nap{Duration: takes}
+	body := &nap{Duration: takes, full: &full{slots: *fleetSlots, loops: *fleetLoops, turns: turns}}
 	f := newFleet(b, 1, *fleetSlots, kvstate.Options{Group: true}, body, func(int) jetstream.JetStream { return stream(b, h) })
-	began := time.Now()
+	cpu, idle, began := processorTime(b), idleTime(), time.Now()
 	ids := f.start(b, *fleetLoops, turns)
+	started := time.Since(began)
 	f.finish(b, ids, turns)
-	took := time.Since(began)
+	took, iterations := time.Since(began), float64(*fleetLoops*turns)
+	b.ReportMetric(processorsUsed(idle, took), "processors")
 	ideal := time.Duration(*fleetLoops) * turns * takes / time.Duration(*fleetSlots)
 	b.ReportMetric(100*ideal.Seconds()/took.Seconds(), "%ideal")
-	b.ReportMetric(float64(*fleetLoops*turns)/took.Seconds(), "iterations/s")
+	body.reportFull(b)
+	b.ReportMetric(started.Seconds(), "s/starts")
+	b.ReportMetric(iterations/took.Seconds(), "iterations/s")
+	b.ReportMetric(micros(processorTime(b)-cpu)/iterations, "cpu-µs/iteration")
 	body.reportGaps(b)
 	b.ReportMetric(0, "ns/op")
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -15,7 +16,8 @@ import (
 // piece of memory. At the first surprise package json takes over, so nothing
 // depends on it what a header means; a fuzz test compares the two.
 
-// scanner reads JSON without white space, and gives up easily.
+// scanner reads JSON without white space, and gives up easily. It is used again:
+// the header and the bytes that it needs on the way leave nothing behind.
 type scanner struct {
 	text  string
 	at    int
@@ -23,6 +25,10 @@ type scanner struct {
 	texts [16]found
 	n     int // of texts
 	size  int // of all texts together
+
+	read                           headerText
+	kind, id, status, phase, above string // of read
+	bytes                          []byte // of the text
 }
 
 // found is a text that goes to a variable in the end.
@@ -31,14 +37,32 @@ type found struct {
 	start, end int
 }
 
-// unmarshalHeader is json.Unmarshal.
-func unmarshalHeader(text string, h *header) error {
-	var read header
-	if r := (&scanner{text: text}); r.header(&read) {
-		*h = read
-		return nil
+// scanners lends scanners.
+var scanners = sync.Pool{New: func() any { return new(scanner) }}
+
+func lendScanner(text string) *scanner {
+	r := scanners.Get().(*scanner)
+	r.text, r.bytes = text, append(r.bytes[:0], text...)
+	return r
+}
+
+func (r *scanner) giveBack() {
+	*r = scanner{bytes: r.bytes} // a header is small
+	scanners.Put(r)
+}
+
+// unmarshal reads the header, by hand or as package json does.
+func (r *scanner) unmarshal() (header, error) {
+	if !r.header() {
+		r.read = headerText{}
+		if err := json.Unmarshal([]byte(r.text), &r.read); err != nil {
+			return header{}, err
+		}
 	}
-	return json.Unmarshal([]byte(text), h)
+	if r.read.Version > 1 {
+		r.read.Head.Limits = r.read.Limits.limits()
+	}
+	return r.read.header, nil
 }
 
 func (r *scanner) giveUp() { r.gone = true }
@@ -129,6 +153,15 @@ func (r *scanner) int64() int64 {
 	return n
 }
 
+// between reads what is before the element i of a list.
+func (r *scanner) between(i int) {
+	if i == 0 {
+		r.skip('[')
+	} else {
+		r.skip(',')
+	}
+}
+
 func (r *scanner) int() int { return int(r.int64()) }
 
 func (r *scanner) uint64() uint64 {
@@ -196,174 +229,5 @@ func (r *scanner) take() {
 	rest := b.String()
 	for _, f := range r.texts[:r.n] {
 		*f.to, rest = rest[:f.end-f.start], rest[f.end-f.start:]
-	}
-}
-
-// header reads all of a header. false: package json has to.
-func (r *scanner) header(h *header) bool {
-	var form, id, status, phase, parent string
-	r.object(func(key string) {
-		switch key {
-		case "v":
-			h.Version = r.int()
-		case "k":
-			r.string(&form)
-		case "n":
-			r.string(&h.Nonce)
-		case "pn":
-			r.string(&h.PrevNonce)
-		case "p":
-			h.Prev = r.uint64()
-		case "b":
-			h.Base = r.uint64()
-		case "f":
-			h.Floor = r.uint64()
-		case "y":
-			h.BaseSize = r.int64()
-		case "z":
-			h.Since = r.int64()
-		case "q":
-			h.Count = r.int()
-		case "o":
-			r.string(&h.Origin)
-		case "x":
-			h.Expires = r.int64()
-		case "l":
-			r.skip('[')
-			h.Lengths[0] = r.int()
-			r.skip(',')
-			h.Lengths[1] = r.int()
-			r.skip(']')
-		case "s":
-			r.string(&h.Sum)
-		case "c":
-			h.Packed = strings.HasPrefix(r.text[r.at:], "true")
-			r.gone = r.gone || !h.Packed
-			r.at += len("true")
-		case "h":
-			r.object(func(key string) { r.head(key, &h.Head, &id, &status, &phase, &parent) })
-		default: // such as objects
-			r.giveUp()
-		}
-	})
-	if r.gone || r.at != len(r.text) {
-		return false
-	}
-	r.take()
-	h.Kind, h.Head.ID, h.Head.Status, h.Head.Phase, h.Head.Parent = kind(form), loops.ID(id), loops.Status(status), loops.Phase(phase), loops.ID(parent)
-	return true
-}
-
-// head reads one member of a head.
-func (r *scanner) head(key string, h *loops.Head, id, status, phase, parent *string) {
-	switch key {
-	case "id":
-		r.string(id)
-	case "name":
-		r.string(&h.Name)
-	case "status":
-		r.string(status)
-	case "phase":
-		r.string(phase)
-	case "summary":
-		r.string(&h.Summary)
-	case "parent":
-		r.string(parent)
-	case "tell":
-		r.string(&h.Tell)
-	case "owner":
-		r.string(&h.Owner)
-	case "labels":
-		h.Labels = map[string]string{}
-		r.object(func(key string) {
-			start, end := r.quoted()
-			r.gone = r.gone || !utf8.ValidString(key) || !utf8.ValidString(r.text[start:end])
-			h.Labels[strings.Clone(key)] = strings.Clone(r.text[start:end])
-		})
-	case "pins":
-		h.Pins = r.ids()
-	case "iteration":
-		h.Iteration = r.int()
-	case "pass":
-		h.Pass = r.int()
-	case "epoch":
-		h.Epoch = r.uint64()
-	case "cursor":
-		h.Cursor = r.uint64()
-	case "usage":
-		r.object(func(key string) { r.ledger(key, &h.Ledger) })
-	case "limits":
-		r.object(func(key string) { r.limits(key, &h.Limits) })
-	case "claim":
-		r.object(func(key string) {
-			switch key {
-			case "owner":
-				r.string(&h.Claim.Owner)
-			case "token":
-				r.string(&h.Claim.Token)
-			default:
-				r.giveUp()
-			}
-		})
-	case "wake_at":
-		h.WakeAt = r.time()
-	case "created_at":
-		h.CreatedAt = r.time()
-	case "updated_at":
-		h.UpdatedAt = r.time()
-	default: // such as a wish to cancel
-		r.giveUp()
-	}
-}
-
-func (r *scanner) ledger(key string, l *loops.Ledger) {
-	switch key {
-	case "starts":
-		l.Starts = r.int()
-	case "iterations":
-		l.Iterations = r.int()
-	case "passes":
-		l.Passes = r.int()
-	case "active_seconds":
-		l.ActiveSeconds = r.float()
-	case "input_tokens":
-		l.InputTokens = r.int64()
-	case "output_tokens":
-		l.OutputTokens = r.int64()
-	case "total_tokens":
-		l.TotalTokens = r.int64()
-	case "tool_calls":
-		l.ToolCalls = r.int64()
-	case "failures":
-		l.Failures = r.int()
-	case "cost_usd":
-		l.CostUSD = r.money()
-	default:
-		r.giveUp()
-	}
-}
-
-func (r *scanner) limits(key string, l *loops.Limits) {
-	switch key {
-	case "max_iterations":
-		l.MaxIterations = r.count()
-	case "max_passes":
-		l.MaxPasses = r.count()
-	case "max_duration":
-		l.MaxDuration = r.duration()
-	case "max_active":
-		l.MaxActive = r.duration()
-	case "iteration_timeout":
-		l.IterationTimeout = r.duration()
-	case "max_total_tokens":
-		l.MaxTotalTokens = r.count()
-	case "max_cost_usd":
-		l.MaxCostUSD = r.money()
-	case "max_tool_calls":
-		l.MaxToolCalls = r.count()
-	case "max_failures":
-		l.MaxFailures = r.count()
-	default:
-		r.giveUp()
 	}
 }

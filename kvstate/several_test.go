@@ -256,3 +256,22 @@ func TestScanShowsWhatListReturns(t *testing.T) {
 		}
 	}
 }
+
+// TestLiveLoopsOfOtherProcessesCount counts with one store what another one does.
+func TestLiveLoopsOfOtherProcessesCount(t *testing.T) {
+	store, js := fresh(t, nil)
+	other := open(t, js, &kvstate.Options{Runner: "other"})
+	for n := range 20 {
+		s := must[loops.State](t)(store.Create(t.Context(), newLoop(loops.ID(fmt.Sprintf("count-aa%02d", n)))))
+		if roughly := must[int](t)(other.CountLive(t.Context(), true)); roughly < n/2+1 {
+			t.Fatalf("roughly %d loops of %d are counted", roughly, n/2+1)
+		}
+		if live := must[int](t)(other.CountLive(t.Context(), false)); live != n/2+1 {
+			t.Fatalf("%d loops of %d are counted", live, n/2+1)
+		}
+		if n%2 == 0 {
+			s.Status = loops.Completed
+			must[loops.State](t)(store.Commit(t.Context(), s))
+		}
+	}
+}

@@ -21,6 +21,7 @@ import (
 var (
 	_ loops.Store   = (*Store)(nil)
 	_ loops.Leased  = (*Store)(nil)
+	_ loops.Counter = (*Store)(nil)
 	_ loops.Ordered = (*Store)(nil)
 )
 
@@ -78,6 +79,7 @@ type Store struct {
 	boxes    chan *box     // those that are free; nil: the client library waits for answers
 
 	projection projection
+	latest     latest
 	marks      *mark.File // nil: none are kept
 
 	ctx    context.Context // ends when the store is closed
@@ -125,12 +127,13 @@ func Open(ctx context.Context, js jetstream.JetStream, opts *Options) (*Store, e
 		s.posts.most = maxUnderWayCluster
 	}
 	s.turns = make(chan struct{}, s.posts.most)
+	s.latest.turn = make(chan struct{}, 1)
 	s.line.renew()
 	heads := stream{js: js, config: s.loopsConfig()}
 	for _, one := range []*stream{&s.request, &s.records, &s.kept, &s.blobs.stream, &heads} {
 		one.store = s
 	}
-	s.blobs.publish, s.blobs.batch = s.insist, s.batch
+	s.blobs.publish, s.blobs.batch, s.blobs.direct = s.insist, s.batch, s.direct
 	if err := s.openMarks(); err != nil {
 		return nil, fmt.Errorf("open the store: %w", err)
 	}

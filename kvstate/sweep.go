@@ -34,9 +34,12 @@ func (s *Store) discard(id loops.ID, names []string) {
 	})
 }
 
-// sweepRest is how long the first sweep of a large store leaves the processors to
-// those for whom it was opened.
-const sweepRest = 3 * time.Second
+// The first sweep of a store of manyLoops comes sweepRest after it was opened:
+// until then the processors are for those for whom it was.
+const (
+	manyLoops = 2000
+	sweepRest = 3 * time.Second
+)
 
 // keepClean sweeps at once, or soon, and then at intervals until the store is
 // closed.
@@ -46,7 +49,7 @@ func (s *Store) keepClean() {
 			s.log.Warn("removing what gone loops left behind was interrupted", slog.Any("err", err))
 		}
 	}
-	if _, many := s.projection.settledAt(manyLoops); many {
+	if s.projection.holds(manyLoops) {
 		sleep(s.ctx, nil, time.Now().Add(sweepRest))
 	}
 	sweep()
@@ -132,12 +135,8 @@ func (s *Store) sweepBlobs(ctx context.Context, floors map[loops.ID]uint64, pinn
 		}
 		return fmt.Errorf("sweep the object store: %w", err)
 	}
-	objects, err := s.blobs.open(ctx)
-	if err != nil {
-		return err
-	}
-	all, err := objects.List(ctx)
-	if err != nil && !errors.Is(err, jetstream.ErrNoObjectsFound) {
+	all, err := s.blobs.list(ctx)
+	if err != nil { // one that can't be read: nobody knows what belongs to it
 		return fmt.Errorf("sweep the object store: %w", err)
 	}
 	if err := s.sweepChunks(ctx, all); err != nil {
@@ -155,7 +154,7 @@ func (s *Store) sweepBlobs(ctx context.Context, floors map[loops.ID]uint64, pinn
 }
 
 // sweepChunks removes the chunks of objects whose writing was cut off.
-func (s *Store) sweepChunks(ctx context.Context, all []*jetstream.ObjectInfo) error {
+func (s *Store) sweepChunks(ctx context.Context, all []jetstream.ObjectInfo) error {
 	stream, err := s.js.Stream(ctx, s.blobs.stream.config.Name)
 	if err != nil {
 		return err

@@ -46,6 +46,8 @@ type side struct {
 }
 
 const (
+	sideVersion = 1 // the format of a record
+
 	writeID    = 8   // characters
 	keptWrites = 128 // ids that a record holds
 )
@@ -54,7 +56,7 @@ const (
 func (o side) next(data []byte) side {
 	recent := o.Recent + rand.Text()[:writeID]
 	recent = recent[max(0, len(recent)-keptWrites*writeID):]
-	return side{Version: version, Number: o.Number + 1, Recent: recent, Sum: checksum(data), data: data}
+	return side{Version: sideVersion, Number: o.Number + 1, Recent: recent, Sum: checksum(data), data: data}
 }
 
 // crc is the checksum of what the header says about the record key.
@@ -142,7 +144,7 @@ func (s *Store) side(ctx context.Context, key string) (side, error) {
 	}
 	var o side
 	err = json.Unmarshal([]byte(m.header.Get(sideHeader)), &o)
-	if err != nil || o.Version != version || o.Crc != o.crc(key) || o.Sum != checksum(m.data) {
+	if err != nil || o.Version != sideVersion || o.Crc != o.crc(key) || o.Sum != checksum(m.data) {
 		return side{}, fmt.Errorf("revision %d does not verify: %w", m.seq, loops.ErrDamaged)
 	}
 	o.data, o.rev = m.data, m.seq

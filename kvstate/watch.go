@@ -99,9 +99,6 @@ func (p *projection) join(id loops.ID, after uint64) *watcher {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	w := &watcher{id: id, pending: map[loops.ID]bool{}, wake: make(chan struct{}, 1)}
-	if e := p.entries[id]; e != nil && e.rev > after {
-		w.add(id)
-	}
 	if id == "" {
 		for other, e := range p.entries {
 			if e.rev > after {
@@ -110,6 +107,9 @@ func (p *projection) join(id loops.ID, after uint64) *watcher {
 		}
 		p.watch.all[w] = true
 		return w
+	}
+	if e := p.entries[id]; e != nil && e.rev > after {
+		w.add(id)
 	}
 	if p.watch.one[id] == nil {
 		p.watch.one[id] = map[*watcher]bool{}

@@ -101,16 +101,12 @@ func (s *Store) allBlobs(ctx context.Context) (map[loops.ID][]string, error) {
 	if _, err := s.js.Stream(ctx, s.blobs.stream.config.Name); errors.Is(err, jetstream.ErrStreamNotFound) {
 		return sorted(all), nil
 	}
-	objects, err := s.blobs.open(ctx)
-	var infos []*jetstream.ObjectInfo
-	if err == nil {
-		infos, err = objects.List(ctx)
-	}
-	if err != nil && !errors.Is(err, jetstream.ErrNoObjectsFound) {
+	names, err := s.blobs.names(ctx)
+	if err != nil {
 		return nil, fmt.Errorf("list the blobs: %w", err)
 	}
-	for _, o := range infos {
-		id, ref, _ := strings.Cut(o.Name, "/")
+	for _, name := range names {
+		id, ref, _ := strings.Cut(name, "/")
 		add(id, ref)
 	}
 	return sorted(all), nil

@@ -47,7 +47,7 @@ func newClock(uptime func() time.Duration) *clock {
 
 // see notes that the record of s was seen now, so long after it was made. A
 // settled loop waits for nothing.
-func (c *clock) see(s State, age time.Duration, now time.Time) {
+func (c *clock) see(s *State, age time.Duration, now time.Time) {
 	g := sight{rev: s.Rev, at: now.Round(0), ran: c.ran(), age: age}
 	if c.uptime != nil {
 		g.up = c.uptime()
@@ -58,11 +58,11 @@ func (c *clock) see(s State, age time.Duration, now time.Time) {
 		delete(c.seen, s.ID)
 		return
 	}
-	for id := range c.seen {
-		if len(c.seen) < maxSeen { // others settle loops, too
+	if len(c.seen) >= maxSeen { // others settle loops, too
+		for id := range c.seen {
+			delete(c.seen, id)
 			break
 		}
-		delete(c.seen, id)
 	}
 	c.seen[s.ID] = g
 }
@@ -70,7 +70,7 @@ func (c *clock) see(s State, age time.Duration, now time.Time) {
 // stored notes that got was stored, which was made at its UpdatedAt.
 func (c *clock) stored(got State) {
 	now := c.now()
-	c.see(got, max(0, now.Sub(got.UpdatedAt)), now)
+	c.see(&got, max(0, now.Sub(got.UpdatedAt)), now)
 }
 
 // present returns s with its times as the clock of now would have shown them,
@@ -95,7 +95,7 @@ func (c *clock) presentAt(s State, at time.Time) (State, time.Time) {
 	if known && g.rev == s.Rev {
 		passed = g.age + c.since(g, now)
 	} else {
-		c.see(s, passed, now)
+		c.see(&s, passed, now)
 	}
 	s.UpdatedAt = s.UpdatedAt.Round(0)
 	if step := now.Round(0).Add(-passed).Sub(s.UpdatedAt); step > jitter || step < -jitter {

@@ -186,7 +186,7 @@ func (s State) record(o outcome, now time.Time) State {
 		if it.Score != nil && (s.Best == nil || *it.Score > s.Best.Score) {
 			s.Best = &Best{Iteration: it.Iteration, Score: *it.Score, Output: it.Output}
 		}
-		s.emit(now, EventIteration, fmt.Sprintf("iteration %d, pass %d: %s", it.Iteration, it.Pass, firstOf(firstWords(it.Output.Text), "no output")))
+		s.emit(now, EventIteration, it.text())
 	} else {
 		s.Ledger.Failures++
 		s.Feedback = paragraphs(it.Error, s.Feedback)
@@ -194,6 +194,11 @@ func (s State) record(o outcome, now time.Time) State {
 	}
 	s.New.Iteration = &it
 	return s
+}
+
+func (it *Iteration) text() string {
+	b := number(number(make([]byte, 0, 64), "iteration ", it.Iteration), ", pass ", it.Pass)
+	return string(append(append(b, ": "...), firstOf(firstWords(it.Output.Text), "no output")...))
 }
 
 // standing is the feedback of the last pass. It holds for the whole of the next
@@ -264,8 +269,13 @@ func (s State) begin(now time.Time) State {
 		return s.yourTurn(now)
 	}
 	s.Status, s.Phase, s.Attention = Running, PhaseBody, nil
-	s.emit(now, EventStarted, fmt.Sprintf("start %d: iteration %d, pass %d", s.Ledger.Starts, s.Iteration+1, s.Pass))
+	s.emit(now, EventStarted, s.startedText())
 	return s
+}
+
+func (s *State) startedText() string {
+	b := number(make([]byte, 0, 64), "start ", s.Ledger.Starts)
+	return string(number(number(b, ": iteration ", s.Iteration+1), ", pass ", s.Pass))
 }
 
 // needsWorker reports whether the next step is a process's: a body to run, or
@@ -293,6 +303,10 @@ func (s State) yourTurn(now time.Time) State {
 }
 
 func (s *State) seeSteers(now time.Time) {
+	if len(s.Steers) == 0 {
+		s.Steers = nil
+		return
+	}
 	steers := make([]Steer, len(s.Steers))
 	for i, one := range s.Steers {
 		if !one.Seen {

@@ -76,7 +76,11 @@ func structOf(t reflect.Type) reflect.Type {
 }
 
 func minTag(f reflect.StructField) *int64 {
-	n, err := strconv.ParseInt(f.Tag.Get("min"), 10, 64)
+	tag, ok := f.Tag.Lookup("min")
+	if !ok {
+		return nil
+	}
+	n, err := strconv.ParseInt(tag, 10, 64)
 	if err != nil {
 		return nil
 	}

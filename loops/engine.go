@@ -23,6 +23,7 @@ type Engine struct {
 	feed   feed    // what the loops of this process say
 	teller *teller // who is told about them
 	clock  *clock
+	entry  entry // of loops that this process creates
 
 	working atomic.Int32 // calls of Run under way
 

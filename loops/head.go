@@ -2,6 +2,7 @@ package loops
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -42,7 +43,7 @@ const maxSummary = 240
 func (s State) Head() Head {
 	h := Head{
 		ID: s.ID, Name: s.Origin.Spec.Name, Status: s.Status, Phase: s.Phase,
-		Summary: clipJSON(s.Summary(), 2*maxSummary), Labels: s.Origin.Labels, Owner: s.Origin.Owner, Parent: s.Origin.Parent, Pins: s.Origin.Pins,
+		Summary: clipJSON(s.summary(), 2*maxSummary), Labels: s.Origin.Labels, Owner: s.Origin.Owner, Parent: s.Origin.Parent, Pins: s.Origin.Pins,
 		Iteration: s.Iteration, Pass: s.Pass, Epoch: s.Epoch, Cursor: s.Cursor,
 		Ledger: s.Ledger, Limits: s.Limits, Claim: s.Claim, Cancel: s.Intent.Cancel,
 		WakeAt: s.WakeAt, Tell: s.Tell, CreatedAt: s.Origin.CreatedAt, UpdatedAt: s.UpdatedAt, Rev: s.Rev,
@@ -69,20 +70,30 @@ func (h Head) WantsWorker() (at time.Time, ok bool) {
 
 // Summary is the one line that snapshots, lists and progress messages show:
 // id, status, meters against the limits, and the last reason.
-func (s State) Summary() string {
-	parts := []string{fmt.Sprintf("%s %s", s.ID, s.statusText())}
-	parts = append(parts, fmt.Sprintf("pass %d/%d", s.Pass, s.Limits.MaxPasses),
-		fmt.Sprintf("iteration %d/%d", s.Iteration, s.Limits.MaxIterations))
+func (s State) Summary() string { return s.summary() }
+
+// summary is made for each commit, and prints numbers without a format.
+func (s *State) summary() string {
+	b := make([]byte, 0, 128)
+	b = append(append(b, s.ID...), ' ')
+	b = append(b, s.statusText()...)
+	b = number(number(b, " · pass ", s.Pass), "/", s.Limits.MaxPasses)
+	b = number(number(b, " · iteration ", s.Iteration), "/", s.Limits.MaxIterations)
 	if s.Ledger.CostUSD > 0 {
-		parts = append(parts, fmt.Sprintf("%s/%s", s.Ledger.CostUSD.cents(), s.Limits.MaxCostUSD.cents()))
+		b = append(b, " · "+s.Ledger.CostUSD.cents()+"/"+s.Limits.MaxCostUSD.cents()...)
 	}
 	if last := s.lastReason(); last != "" {
-		parts = append(parts, last)
+		b = append(append(b, " · "...), last...)
 	}
-	return clip(strings.Join(parts, " · "), maxSummary)
+	return clip(string(b), maxSummary)
 }
 
-func (s State) statusText() string {
+// number appends a text and a number.
+func number[N ~int | ~int64](b []byte, before string, n N) []byte {
+	return strconv.AppendInt(append(b, before...), int64(n), 10)
+}
+
+func (s *State) statusText() string {
 	switch {
 	case s.Stop != nil:
 		return fmt.Sprintf("%s (%s)", s.Status, s.Stop.Reason)
@@ -94,7 +105,7 @@ func (s State) statusText() string {
 	return string(s.Status)
 }
 
-func (s State) lastReason() string {
+func (s *State) lastReason() string {
 	switch {
 	case s.Stop != nil && s.Stop.Detail != "":
 		return oneLine(s.Stop.Detail)
@@ -111,16 +122,50 @@ func (u USD) cents() string { return fmt.Sprintf("$%.2f", u.Dollars()) }
 
 // clipJSON shortens text until it takes at most limit bytes as JSON.
 func clipJSON(text string, limit int) string {
+	if len(text) <= limit && plain(text) {
+		return text
+	}
 	for len(jsonText(text)) > limit {
 		text = clip(text, len(text)*3/4)
 	}
 	return text
 }
 
-// oneLine folds white space, so that a text fits into a summary or an event.
+// plain reports whether text is as long in JSON: printable ASCII of which nothing
+// is escaped, and the dots of a summary.
+func plain(text string) bool {
+	for i := 0; i < len(text); i++ {
+		c := text[i]
+		if c == 0xC2 && strings.HasPrefix(text[i:], "·") {
+			i++
+			continue
+		}
+		if c < ' ' || c > '~' || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
+			return false
+		}
+	}
+	return true
+}
+
 // oneLine is text without line breaks and what else steers a terminal.
 func oneLine(text string) string {
+	if lean(text) {
+		return text
+	}
 	return strings.Join(strings.FieldsFunc(text, func(r rune) bool {
 		return unicode.IsSpace(r) || unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r)
 	}), " ")
+}
+
+// lean reports whether text is words of ASCII with one space between two.
+func lean(text string) bool {
+	space := true
+	for i := range len(text) {
+		c := text[i]
+		if c < ' ' || c > '~' || c == ' ' && space {
+			return false
+		}
+		space = c == ' '
+	}
+	return !space || text == ""
 }

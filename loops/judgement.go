@@ -71,8 +71,9 @@ func (r *run) ask(ctx context.Context, s State, whole string) (f findings) {
 			return f
 		}
 	}
-	ctx, stop := r.bounded(ctx, s, false)
-	defer stop()
+	b := r.bounded(ctx, &s, false)
+	defer b.stop()
+	ctx = b.ctx
 	known := maps.Clone(s.Owed.Results)
 	if known == nil {
 		known = map[string]Verdict{}

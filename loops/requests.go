@@ -234,7 +234,7 @@ func (s State) mayMove() error {
 
 // noRoom reports the limit that keeps a loop from moving on: any for a start,
 // one in time for a judgement that is still owed.
-func (s State) noRoom() (StopReason, string, bool) {
+func (s *State) noRoom() (StopReason, string, bool) {
 	if s.Owed == nil {
 		return s.capHit()
 	}

@@ -22,8 +22,8 @@ var errEarly = errors.New("the loop's time has not come")
 type run struct {
 	e       *Engine
 	claim   Claim
-	claimed ID              // the loop
-	process context.Context // of the engine's Run
+	claimed ID // the loop
+	process *process
 	ctx     context.Context // ends earlier when the loop is cancelled or lost
 	ended   context.CancelCauseFunc
 	unhook  func() bool // from the lease under which the loop is claimed
@@ -42,17 +42,17 @@ type run struct {
 }
 
 // newRun waits until this process may claim loops.
-func newRun(process context.Context, e *Engine, s State) (*run, error) {
+func newRun(process *process, e *Engine, s State) (*run, error) {
 	var token [8]byte
 	_, _ = rand.Read(token[:]) // never fails: see crypto/rand.Read
 	r := &run{e: e, s: s, claimed: s.ID, process: process, unhook: func() bool { return true },
 		claim: Claim{Owner: e.store.Runner(), Token: hex.EncodeToString(token[:])}}
-	r.ctx, r.ended = context.WithCancelCause(process)
+	r.ctx, r.ended = context.WithCancelCause(process.ctx)
 	leased, ok := e.store.(Leased)
 	if !ok {
 		return r, nil
 	}
-	owner, held, err := leased.Lease(process)
+	owner, held, err := leased.Lease(process.ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -140,7 +140,7 @@ func (r *run) loop(ctx context.Context) error {
 			return nil
 		case err != nil:
 			r.e.opts.Logger.Error("loop left at its last checkpoint", "loop", s.ID, "cause", err)
-			if r.process.Err() == nil {
+			if r.process.ctx.Err() == nil {
 				err = errors.Join(err, r.letGo())
 			}
 			return err
@@ -154,7 +154,7 @@ func (r *run) rest() {
 	s := r.state()
 	if keeper, ok := r.e.body(s.Origin.Spec.Body).(Rester); ok {
 		status := s.Status
-		if r.process.Err() != nil {
+		if r.process.ctx.Err() != nil {
 			status = Queued // whatever it waits for, another process goes on
 		}
 		keeper.Rest(s.ID, status)
@@ -172,21 +172,9 @@ func (r *run) letGo() error {
 	return r.commit(func(s State) State { return cutOff(s, ErrShutdown, outcome{}, time.Now()) })
 }
 
-// commitPatience is how long one call of the store may take, and how long a
-// finished result waits for a store that does not answer when the process is
-// told to stop meanwhile.
-const commitPatience = 10 * time.Second
-
 // lasting returns a context for what must be stored: it outlives a cancel of
 // the loop, and the end of the process by commitPatience.
-func (r *run) lasting() (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(context.WithoutCancel(r.process))
-	stop := context.AfterFunc(r.process, func() {
-		sleep(ctx, commitPatience)
-		cancel()
-	})
-	return ctx, func() { stop(); cancel() }
-}
+func (r *run) lasting() (context.Context, context.CancelFunc) { return r.process.lasting() }
 
 // commit applies change to the newest state and stores it. When a request was
 // written meanwhile, change is applied again to what is there then, so that
@@ -286,7 +274,7 @@ func (r *run) landed(got, next State) {
 }
 
 func (r *run) store(ctx context.Context, was, s State) (State, error) {
-	ctx, cancel := context.WithTimeout(ctx, commitPatience)
+	ctx, cancel := r.process.once(ctx)
 	defer cancel()
 	if bugs.Uncharged && s.Open {
 		s.Ledger.Starts--

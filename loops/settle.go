@@ -57,8 +57,8 @@ type hit struct {
 }
 
 // hits lists the limits that leave no room for another start.
-func (s State) hits() []hit {
-	l, u := s.Limits, s.Ledger
+func (s *State) hits() []hit {
+	l, u := &s.Limits, &s.Ledger
 	var all []hit
 	add := func(reason StopReason, format string, args ...any) {
 		all = append(all, hit{reason, limitOf[reason] + ": " + fmt.Sprintf(format, args...)})
@@ -98,7 +98,7 @@ func (s State) hits() []hit {
 }
 
 // capHit reports the first limit that leaves no room for another start.
-func (s State) capHit() (StopReason, string, bool) {
+func (s *State) capHit() (StopReason, string, bool) {
 	if all := s.hits(); len(all) > 0 {
 		return all[0].reason, all[0].detail, true
 	}
@@ -115,7 +115,7 @@ func (s State) Full() (limit, detail string, ok bool) {
 }
 
 // timeUp reports a limit in time that has been reached.
-func (s State) timeUp() (StopReason, string, bool) {
+func (s *State) timeUp() (StopReason, string, bool) {
 	for _, h := range s.hits() {
 		if h.reason == CapDuration || h.reason == CapActive {
 			return h.reason, h.detail, true

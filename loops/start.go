@@ -50,9 +50,13 @@ func (e *Engine) found(ctx context.Context, origin Origin, newID func(string) ID
 	if err != nil || before.Reused {
 		return before, err
 	}
-	if err := errors.Join(e.roomForLoop(ctx), e.mayNest(ctx)); err != nil {
+	if err := e.mayNest(ctx); err != nil {
 		return Outcome{}, err
 	}
+	if err := e.enter(ctx); err != nil {
+		return Outcome{}, err
+	}
+	defer e.entry.leave()
 	// gofail: var beforeCreate struct{}
 	for {
 		s, err := e.create(ctx, first(id))
@@ -153,23 +157,6 @@ func sameRequest(a, b Origin) bool {
 		return string(data)
 	}
 	return text(a) == text(b) && sameFork(a.Forked, b.Forked)
-}
-
-func (e *Engine) roomForLoop(ctx context.Context) error {
-	live := 0
-	err := scan(ctx, e.store, func(h *Head) {
-		if !h.Status.Settled() {
-			live++
-		}
-	})
-	if err != nil {
-		return fmt.Errorf("count live loops: %w", err)
-	}
-	if live < e.opts.LiveLoops {
-		return nil
-	}
-	return &RefusedError{Code: "live_loops", Problem: fmt.Sprintf("%d loops are live and live_loops is %d", live, e.opts.LiveLoops),
-		Remedy: "cancel one (loop_list shows them) or ask the operator to raise live_loops"}
 }
 
 // DryRun checks a request as Start does and returns the spec that Start would

@@ -1,7 +1,5 @@
 package loops
 
-import "slices"
-
 // Status is where a loop is. Live statuses come first, settled ones after;
 // nothing but a request moves a settled loop.
 type Status string
@@ -35,7 +33,12 @@ func Statuses() []Status {
 
 // Settled reports whether only a request can move the loop again.
 func (s Status) Settled() bool {
-	return slices.Contains([]Status{Completed, Capped, Stalled, Blocked, Failed, Cancelled}, s)
+	switch s {
+	case Completed, Capped, Stalled, Blocked, Failed, Cancelled:
+		return true
+	default:
+		return false
+	}
 }
 
 // Phase is what a running loop does.

@@ -122,6 +122,28 @@ func scan(ctx context.Context, s Store, each func(*Head)) error {
 	return err
 }
 
+// Counter is what a [Store] has besides when it knows how many loops are live
+// without a look at each.
+type Counter interface {
+	// CountLive returns how many of the heads that List would return are of live
+	// loops. Roughly, it may count some more, when that is quicker, but none too
+	// few.
+	CountLive(ctx context.Context, roughly bool) (int, error)
+}
+
+// countLive is [Counter.CountLive] of any store.
+func countLive(ctx context.Context, s Store, roughly bool) (live int, err error) {
+	if s, ok := s.(Counter); ok {
+		return s.CountLive(ctx, roughly)
+	}
+	err = scan(ctx, s, func(h *Head) {
+		if !h.Status.Settled() {
+			live++
+		}
+	})
+	return live, err
+}
+
 // MaxRecord is how many bytes a record of [Store.Update] may have.
 const MaxRecord = 64 << 10
 

@@ -1,7 +1,6 @@
 package loops
 
 import (
-	"context"
 	"errors"
 	"slices"
 	"time"
@@ -26,14 +25,14 @@ func (e *Engine) giveUp(r *run, rev uint64) {
 	e.strays = append(e.strays, stray{id: r.claimed, token: r.claim.Token, rev: rev})
 }
 
-// releaseStrays lets go of loops whose claim arrived late, until ctx ends.
-func (e *Engine) releaseStrays(ctx context.Context) {
-	for sleep(ctx, strayCheck) {
+// releaseStrays lets go of loops whose claim arrived late, until the process ends.
+func (e *Engine) releaseStrays(p *process) {
+	for sleep(p.ctx, strayCheck) {
 		e.mu.Lock()
 		strays := e.strays
 		e.strays = nil
 		e.mu.Unlock()
-		strays = slices.DeleteFunc(strays, func(one stray) bool { return e.releaseStray(ctx, one) })
+		strays = slices.DeleteFunc(strays, func(one stray) bool { return e.releaseStray(p, one) })
 		e.mu.Lock()
 		e.strays = append(e.strays, strays...)
 		e.mu.Unlock()
@@ -42,15 +41,15 @@ func (e *Engine) releaseStrays(ctx context.Context) {
 
 // releaseStray lets go of a loop that a stray holds. It reports whether that is
 // done, or can't be needed any more.
-func (e *Engine) releaseStray(ctx context.Context, one stray) (done bool) {
-	s, err := e.store.Load(ctx, one.id)
+func (e *Engine) releaseStray(p *process, one stray) (done bool) {
+	s, err := e.store.Load(p.ctx, one.id)
 	switch {
 	case err != nil:
 		return errors.Is(err, ErrNotFound) || errors.Is(err, ErrDamaged)
 	case s.Claim.Token != one.token:
 		return s.Rev != one.rev
 	}
-	r, err := newRun(ctx, e, s)
+	r, err := newRun(p, e, s)
 	if err != nil {
 		return false
 	}

@@ -197,6 +197,9 @@ func expand(text string, s State) (string, error) {
 }
 
 func expandIn(text string, s State, scope templateScope, limit int) (string, error) {
+	if !strings.Contains(text, "{{") && len(text) <= limit { // as most are
+		return text, nil
+	}
 	parts, err := parseTemplate(text)
 	if err != nil {
 		return "", err

@@ -110,12 +110,18 @@ func jsonText(value any) string {
 }
 
 // fieldByKey returns the field of a struct that has the JSON key.
-func fieldByKey(v any, key string) any {
-	f, ok := structFields(reflect.TypeOf(v)).byName[key]
-	if !ok {
-		return nil
+func fieldByKey(v any, key string) any { return fieldsByKey(v)(key) }
+
+// fieldsByKey is fieldByKey for several fields of v.
+func fieldsByKey(v any) func(key string) any {
+	all, value := structFields(reflect.TypeOf(v)).byName, reflect.ValueOf(v)
+	return func(key string) any {
+		f, ok := all[key]
+		if !ok {
+			return nil
+		}
+		return fieldAt(value, f.index).Interface()
 	}
-	return fieldAt(reflect.ValueOf(v), f.index).Interface()
 }
 
 // structFieldNames lists the JSON keys of a struct.

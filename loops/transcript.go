@@ -187,7 +187,7 @@ func (t *transcript) told(it Iteration) ([]Utterance, error) {
 		}
 		said = append(said, Utterance{Role: FromUser, Text: clipEnds(text, MaxPromptSize)})
 	} else {
-		said = append(said, Utterance{Role: FromUser, Text: strings.TrimSpace(s.promptTexts() + s.promptFeedback(0))})
+		said = append(said, Utterance{Role: FromUser, Text: strings.TrimSpace(string(s.promptFeedback(s.promptTexts(nil, s.Goal(), s.expandedContext()), 0)))})
 	}
 	return append(said, t.guidance(it)...), nil
 }

@@ -7,69 +7,11 @@ import (
 	"fmt"
 	"maps"
 	"math"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
 	"unicode"
 )
-
-// The causes with which the engine itself ends a body.
-var (
-	errIterationTime = fmt.Errorf("iteration_timeout: %w", context.DeadlineExceeded)
-	errActiveTime    = fmt.Errorf("max_active: %w", context.DeadlineExceeded)
-	errDurationTime  = fmt.Errorf("max_duration: %w", context.DeadlineExceeded)
-)
-
-// abandonAfter is how long a body may ignore the end of its context before the
-// worker goes on without it.
-const abandonAfter = 5 * time.Second
-
-// abandonNow is the same for a cancel at once.
-const abandonNow = time.Second
-
-// left is the time that the limits leave a body or, without their own limit, the
-// conditions, and the cause with which it ends.
-func left(s State, body bool) (time.Duration, error) {
-	limit, cause := time.Duration(s.Limits.MaxDuration-s.Elapsed), errDurationTime
-	if active := time.Duration(s.Limits.MaxActive) - s.Ledger.active(); active < limit {
-		limit, cause = active, errActiveTime
-	}
-	if t := time.Duration(s.Limits.IterationTimeout); body && t < limit {
-		limit, cause = t, errIterationTime
-	}
-	return limit, cause
-}
-
-// bounded limits ctx to the time that the limits leave. When it is over, the
-// limits are read again: somebody may have raised them meanwhile. stop ends the
-// watch and waits for it.
-func (r *run) bounded(ctx context.Context, s State, body bool) (bound context.Context, stop func()) {
-	bound, end := context.WithCancelCause(ctx)
-	began, done := time.Now(), make(chan struct{})
-	limit, cause := left(s, body)
-	over := time.AfterFunc(limit, func() { // most starts need no goroutine for it
-		defer close(done)
-		for {
-			newest, err := r.e.store.Load(bound, s.ID)
-			if err != nil || newest.Limits == s.Limits {
-				end(cause)
-				return
-			}
-			s.Limits = newest.Limits
-			limit, cause = left(s, body)
-			if !sleep(bound, limit-time.Since(began)) {
-				return
-			}
-		}
-	})
-	return bound, func() {
-		end(context.Canceled)
-		if !over.Stop() {
-			<-done
-		}
-	}
-}
 
 // start runs the body once and commits what it came to.
 func (r *run) start(ctx context.Context, s State) error {
@@ -83,10 +25,10 @@ func (r *run) start(ctx context.Context, s State) error {
 	began := time.Now()
 	r.emitStart(began)
 	// gofail: var beforeBody struct{}
-	bodyCtx, stop := r.bounded(ctx, s, true)
-	result, err := runBody(bodyCtx, r.e.body(s.Origin.Spec.Body), turn)
-	cause := context.Cause(bodyCtx)
-	stop()
+	b := r.bounded(ctx, &s, true)
+	result, err := runBody(b.ctx, r.e.body(s.Origin.Spec.Body), turn)
+	cause := context.Cause(b.ctx)
+	b.stop()
 	// gofail: var afterBody struct{}
 	o := outcome{it: Iteration{StartedAt: began, Usage: result.Usage}, ask: result.Ask, active: time.Since(began)}
 	o.elapsed = s.Elapsed + Duration(o.active)
@@ -224,8 +166,8 @@ func clean(text string, limit int) string {
 
 // scoreOf returns the number "score" of a JSON output.
 func scoreOf(output string) *float64 {
-	if len(output) == 0 || len(output) > inlineText {
-		return nil
+	if len(output) > inlineText || !strings.HasPrefix(strings.TrimLeft(output, " \t\r\n"), "{") {
+		return nil // no object
 	}
 	var object struct {
 		Score *float64 `json:"score"`
@@ -234,43 +176,6 @@ func scoreOf(output string) *float64 {
 		return nil
 	}
 	return object.Score
-}
-
-// runBody calls the body, turns a panic into an error and does not wait for
-// ever for one that ignores its context.
-func runBody(ctx context.Context, b Body, t Turn) (Result, error) {
-	type answer struct {
-		result Result
-		err    error
-	}
-	done := make(chan answer, 1)
-	go func() {
-		var a answer
-		defer func() {
-			if p := recover(); p != nil {
-				a.err = fmt.Errorf("the body panicked: %v\n%s", p, clip(string(debug.Stack()), 4<<10))
-			}
-			done <- a
-		}()
-		a.result, a.err = b.Run(ctx, t)
-	}()
-	select {
-	case a := <-done:
-		return a.result, a.err
-	case <-ctx.Done():
-	}
-	patience := abandonAfter
-	if errors.Is(context.Cause(ctx), ErrCancelNow) {
-		patience = abandonNow
-	}
-	late := time.NewTimer(patience)
-	defer late.Stop()
-	select {
-	case a := <-done:
-		return a.result, a.err
-	case <-late.C:
-		return Result{}, fmt.Errorf("the body did not stop within %s after its time was over; it was left behind", patience)
-	}
 }
 
 // turn is what the body of the start under way is given.

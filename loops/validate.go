@@ -186,8 +186,9 @@ func (v *validator) protect() {
 
 // limits checks what a Go program may have set; JSON is checked by [Decode].
 func (v *validator) limits() {
+	limits := fieldsByKey(v.spec.Limits)
 	for _, name := range limitNames {
-		v.notNegative("limits."+name, fieldByKey(v.spec.Limits, name))
+		v.notNegative("limits."+name, limits(name))
 	}
 }
 

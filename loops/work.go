@@ -14,17 +14,19 @@ import (
 func (e *Engine) Run(ctx context.Context) error {
 	e.working.Add(1)
 	defer e.working.Add(-1)
-	var workers sync.WaitGroup
-	defer workers.Wait()
 	outer := ctx
 	ctx, stop := context.WithCancelCause(context.WithoutCancel(outer))
+	process := newProcess(ctx)
+	defer process.close()
+	var workers sync.WaitGroup
+	defer workers.Wait()
 	defer stop(ErrShutdown)
 	defer context.AfterFunc(outer, func() { stop(ErrShutdown) })()
 	skipped := newSkipList(e.store)
 	workers.Go(func() { e.follow(ctx) })
 	workers.Go(func() { skipped.run(ctx) })
 	workers.Go(func() { e.tellForOthers(ctx) })
-	workers.Go(func() { e.releaseStrays(ctx) })
+	workers.Go(func() { e.releaseStrays(process) })
 	workers.Go(func() {
 		for sleep(ctx, liveFor) {
 			e.feed.forget(time.Now(), e.worksOn)
@@ -51,7 +53,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		}
 		workers.Go(func() {
 			defer func() { <-slots }()
-			if err := e.work(ctx, id, rev); err != nil {
+			if err := e.work(process, id, rev); err != nil {
 				skipped.add(id)
 				e.opts.Logger.Debug("left a loop", "loop", id, "cause", err)
 			}
@@ -132,7 +134,8 @@ func (e *Engine) signal(h Head) {
 // work claims a loop and works on it until it rests. rev is the revision of
 // which the store said that its claim is free. An error means that the loop
 // could not be taken or kept and should be offered again later.
-func (e *Engine) work(ctx context.Context, id ID, rev uint64) error {
+func (e *Engine) work(p *process, id ID, rev uint64) error {
+	ctx := p.ctx
 	s, err := e.store.Load(ctx, id)
 	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrDamaged) {
 		return nil
@@ -148,7 +151,7 @@ func (e *Engine) work(ctx context.Context, id ID, rev uint64) error {
 			return err
 		}
 	}
-	r, err := newRun(ctx, e, s)
+	r, err := newRun(p, e, s)
 	if err != nil {
 		return err
 	}

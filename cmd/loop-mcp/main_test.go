@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -123,9 +124,11 @@ func exists(path string) bool {
 
 // box is a user's machine: a working folder, a store, a configuration.
 type box struct {
-	t   *testing.T
-	dir string
-	env []string
+	t     *testing.T
+	dir   string
+	env   []string
+	as    func(*exec.Cmd) // makes a process run as another user; nil: as this one
+	plain string          // the built program, where that user may run it; empty: program
 }
 
 func newBox(t *testing.T) *box {
@@ -163,8 +166,11 @@ type result struct {
 }
 
 func (b *box) command(args ...string) *exec.Cmd {
-	cmd := exec.Command(program, args...)
+	cmd := exec.Command(cmp.Or(b.plain, program), args...)
 	cmd.Dir, cmd.Env = b.dir, b.env
+	if b.as != nil {
+		b.as(cmd)
+	}
 	return cmd
 }
 

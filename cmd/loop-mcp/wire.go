@@ -200,8 +200,11 @@ func (s settings) hasStore() (bool, error) {
 		return true, nil
 	}
 	entries, err := os.ReadDir(s.data)
-	if errors.Is(err, fs.ErrNotExist) {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return false, nil
+	case errors.Is(err, fs.ErrPermission):
+		return false, &embed.DiskError{Dir: s.data, Err: err}
 	}
 	return len(entries) > 0, err
 }

@@ -1,6 +1,7 @@
 package embed
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -39,6 +40,9 @@ type DiskError struct {
 	Err  error // what the system says; nil: room is all that is missing
 }
 
+// Lasts reports that waiting does not help: somebody has to do something.
+func (e *DiskError) Lasts() bool { return true }
+
 // Unwrap returns what the system says.
 func (e *DiskError) Unwrap() error { return e.Err }
 
@@ -56,7 +60,7 @@ func (e *DiskError) Error() string {
 	case errors.Is(e.Err, errReplaced), errors.Is(e.Err, fs.ErrNotExist):
 		return fmt.Sprintf("the folder %s was removed or replaced while it was in use, and nothing is written to it any more: put it back, and the loops go on by themselves, or end this program and start anew", e.Dir)
 	case errors.Is(e.Err, fs.ErrPermission):
-		return fmt.Sprintf("the folder %s may not be written to any more (%v): give this user its permissions back, and the loops go on by themselves", e.Dir, e.Err)
+		return fmt.Sprintf("the folder %s may not be written to (%v): give this user its permissions back, for the folder and all that is in it, and the loops go on by themselves", e.Dir, e.Err)
 	}
 	return fmt.Sprintf("the disk of %s does not take what is written (%v): look at the system's log, and copy the folder to another disk", e.Dir, e.Err)
 }
@@ -177,7 +181,22 @@ func (f *folder) try() error {
 	defer f.trying.Unlock()
 	f.began(time.Now())
 	defer f.began(time.Time{})
-	return f.because(writeSome(f.path))
+	return f.because(cmp.Or(writeSome(f.path), shut(f.path)))
+}
+
+// shut returns an error when a folder or file in dir may not be written to.
+func shut(dir string) error {
+	return filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		switch {
+		case errors.Is(err, fs.ErrNotExist): // removed meanwhile
+			return nil
+		case err != nil:
+			return err
+		case entry.IsDir() && !writable(path), entry.Type().IsRegular() && !usable(path) && exists(path):
+			return &fs.PathError{Op: "write to", Path: path, Err: fs.ErrPermission}
+		}
+		return nil
+	})
 }
 
 func (f *folder) began(at time.Time) {
@@ -189,13 +208,27 @@ func (f *folder) began(at time.Time) {
 func writeSome(dir string) error {
 	file, err := os.CreateTemp(dir, "try-*")
 	if err != nil {
-		return err
+		return nameless(err)
 	}
 	_, err = file.Write(make([]byte, 4096))
 	if err == nil {
 		err = file.Sync()
 	}
-	return errors.Join(err, file.Close(), os.Remove(file.Name()))
+	return cmp.Or(nameless(err), nameless(file.Close()), nameless(os.Remove(file.Name())))
+}
+
+// nameless is what the system says, without the name of a file that is another
+// one each time: the same trouble is logged once.
+func nameless(err error) error {
+	if p, ok := errors.AsType[*fs.PathError](err); ok {
+		return p.Err
+	}
+	return err
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
 }
 
 // because returns a [*DiskError] for an error of a write.
@@ -218,6 +251,9 @@ func (f *folder) explain(err error) error {
 	}
 	if cause := f.try(); cause != nil {
 		return fmt.Errorf("%w (%w)", cause, err)
+	}
+	if errors.Is(err, fs.ErrPermission) { // of what is in it
+		return &DiskError{Dir: f.path, Err: err}
 	}
 	return err
 }

@@ -61,6 +61,7 @@ func (o Options) check() (Options, error) {
 }
 
 const (
+	storeDir     = "store" // of the server, in the folder of the store
 	maxPayload   = 8 << 20
 	maxMemory    = 256 << 20
 	startTimeout = 30 * time.Second
@@ -131,6 +132,9 @@ func (h *Host) begin(ctx context.Context) error {
 	if err == nil {
 		err = checkFormat(h.opts.Dir)
 	}
+	if err == nil { // the server would begin with what it can open
+		err = h.folder.because(shut(filepath.Join(h.opts.Dir, storeDir)))
+	}
 	if err == nil {
 		err = h.announce(endpoint{Alone: !h.shared})
 	}
@@ -139,7 +143,11 @@ func (h *Host) begin(ctx context.Context) error {
 	}
 	if err != nil {
 		err = h.folder.explain(err)
-		return errors.Join(fmt.Errorf("start the store in %s: %w", h.opts.Dir, err), h.release())
+		released := h.release()
+		if _, known := errors.AsType[*DiskError](err); known {
+			released = nil // it would say the same
+		}
+		return errors.Join(fmt.Errorf("start the store in %s: %w", h.opts.Dir, err), released)
 	}
 	// gofail: var afterServe struct{}
 	h.done.Go(h.poll)
@@ -205,7 +213,7 @@ func (h *Host) Restart(ctx context.Context) error {
 
 // serve starts a server.
 func (h *Host) serve(ctx context.Context) (*server.Server, error) {
-	store := filepath.Join(h.opts.Dir, "store")
+	store := filepath.Join(h.opts.Dir, storeDir)
 	if err := os.MkdirAll(store, 0o700); err != nil {
 		return nil, err
 	}

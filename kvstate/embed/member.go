@@ -43,6 +43,7 @@ type Member struct {
 	hostPID  int        // of the host that was dialed last
 	closed   bool
 	restful  time.Time            // until then this process leaves hosting to others
+	unable   error                // why it could not host when it tried last; nil: it could, or need not
 	asks     map[string]time.Time // hosts that were asked to hand over, and when they promised to
 	replaced error                // a newer program hosts
 	over     chan struct{}        // closed then
@@ -205,9 +206,10 @@ func (m *Member) dial() (net.Conn, error) {
 		return nil, m.replaced
 	}
 	if m.host == nil && time.Now().After(m.restful) {
-		if err := m.elect(); err != nil {
+		m.unable = m.elect()
+		if m.unable != nil {
 			m.restful = time.Now().Add(holdOff)
-			return nil, err
+			return nil, m.unable
 		}
 	}
 	if m.host != nil {
@@ -215,8 +217,11 @@ func (m *Member) dial() (net.Conn, error) {
 		return m.host.InProcessConn()
 	}
 	conn, err := m.call()
-	if err == nil {
-		m.restful = time.Time{} // somebody hosts
+	switch {
+	case err == nil:
+		m.restful, m.unable = time.Time{}, nil // somebody hosts
+	case m.unable != nil && errors.Is(err, errNoHost):
+		return nil, m.unable
 	}
 	return conn, err
 }
@@ -259,7 +264,7 @@ func (m *Member) call() (net.Conn, error) {
 	e, ok := readEndpoint(m.opts.Dir)
 	switch {
 	case !ok || !lives(e.PID):
-		return nil, m.notYet(errors.New("nobody says that it hosts the store"))
+		return nil, m.notYet(errNoHost)
 	case e.Protocol > m.opts.protocol:
 		return nil, m.replacedBy(e)
 	case e.Protocol < m.opts.protocol:
@@ -281,6 +286,8 @@ func (m *Member) call() (net.Conn, error) {
 	}
 	return conn, nil
 }
+
+var errNoHost = errors.New("nobody says that it hosts the store")
 
 func dialHost(e endpoint) (net.Conn, error) {
 	return (&net.Dialer{Timeout: dialTimeout}).DialContext(context.Background(), e.Network, e.Address)

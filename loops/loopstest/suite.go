@@ -39,6 +39,7 @@ func TestStoreIn(t *testing.T, in func(t *testing.T, run func(*testing.T)), open
 		{"a decision joins its iteration", testDecision},
 		{"old events are counted", testEvents},
 		{"the list is fresh", testList},
+		{"live loops are counted", testCount},
 		{"the head says what the state says", testHead},
 		{"loops that want a worker are ready", testReady},
 		{"a loop is handed out when it wakes", testWake},

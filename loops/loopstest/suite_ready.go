@@ -119,6 +119,37 @@ func testList(t *testing.T, store loops.Store) {
 	}
 }
 
+func testCount(t *testing.T, store loops.Store) {
+	counter, ok := store.(loops.Counter)
+	if !ok {
+		return // the engine looks at the list
+	}
+	var all []loops.State
+	check := func(what string, want int) {
+		t.Helper()
+		got, err := counter.CountLive(t.Context(), false)
+		if err != nil || got != want {
+			t.Fatalf("%s: CountLive says %d, %v; want %d", what, got, err, want)
+		}
+		if got, err = counter.CountLive(t.Context(), true); err != nil || got < want || got > want+len(all) {
+			t.Fatalf("%s: CountLive says roughly %d, %v; there are %d", what, got, err, want)
+		}
+	}
+	check("without any", 0)
+	for n := range 6 {
+		all = append(all, create(t, store, queued(loopID(n))))
+		check("created", n+1)
+	}
+	for n, status := range []loops.Status{loops.Completed, loops.Capped, loops.Failed} {
+		all[n].Status = status
+		all[n] = commit(t, store, all[n])
+		check("settled", 5-n)
+	}
+	all[1].Status = loops.Queued
+	all[1] = commit(t, store, all[1])
+	check("moved again", 4)
+}
+
 func testHead(t *testing.T, store loops.Store) {
 	s := Sample("head-aaaa")
 	s.Status, s.WakeAt, s.Claim = loops.Waiting, time.Now().Add(time.Hour).UTC(), loops.Claim{Owner: "x", Token: "y"}

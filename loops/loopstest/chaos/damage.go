@@ -22,7 +22,7 @@ import (
 	"example.com/loop-mcp/loops/loopstest/chaos/audit"
 )
 
-// A damaged record is one whose body changed after it was written and before the
+// A damaged record is one whose bytes changed after it was written and before the
 // server took its own checksum, as memory that fails does it: only the record's
 // checksum tells. Here its counter of starts is set back.
 
@@ -132,8 +132,8 @@ func damaged(last *jetstream.RawStreamMsg) (*nats.Msg, error) {
 	}
 	n, _ := strconv.Atoi(fmt.Sprint(lengths[0]))
 	state := body[:n]
-	starts := started.FindSubmatch(state)
-	if starts == nil || string(starts[1]) < "3" || len(starts[1]) > 1 || strings.Contains(string(state), `"from":{`) {
+	starts := started.FindStringSubmatch(text)
+	if starts == nil || starts[1] < "3" || len(starts[1]) > 1 || strings.Contains(string(state), `"from":{`) {
 		return nil, errors.New("its state is not one that can be changed in place")
 	}
 	whole := append(append([]byte{}, state...), "{}"...)
@@ -150,8 +150,8 @@ func damaged(last *jetstream.RawStreamMsg) (*nats.Msg, error) {
 		return nil, err
 	}
 	data = data[:len(data)-1]
-	changed := started.ReplaceAll(whole, []byte(`"starts":1`)) // of the same length
-	return &nats.Msg{Subject: last.Subject, Data: changed, Header: nats.Header{"Loop-Head": {string(data) + `,"crc":"` + sum(data) + `"}`}}}, nil
+	changed := started.ReplaceAll(data, []byte(`"starts":1`)) // of the same length
+	return &nats.Msg{Subject: last.Subject, Data: whole, Header: nats.Header{"Loop-Head": {string(changed) + `,"crc":"` + sum(data) + `"}`}}}, nil
 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)

@@ -27,8 +27,13 @@ type header struct {
 		Name string `json:"n"`
 		Sum  string `json:"s"`
 	} `json:"ob"`
-	Head head `json:"h"`
+	Limits []int64 `json:"m"` // of the head, from format 2 on
+	Head   head    `json:"h"`
 }
+
+// secondFormat is the first that has the limits beside the head, and the status
+// there alone.
+const secondFormat = 2
 
 type head struct {
 	ID        string            `json:"id"`
@@ -144,6 +149,12 @@ func decode(seq uint64, loop, text string, body []byte, object func(name string)
 	}
 	if err := json.Unmarshal([]byte(text), &r.header); err != nil {
 		return r, err
+	}
+	if r.Version >= secondFormat {
+		if len(r.Limits) < 9 {
+			return r, fmt.Errorf("it has %d limits", len(r.Limits))
+		}
+		r.Head.Limits.MaxIterations, r.Head.Limits.MaxToolCalls = int(r.Limits[0]), r.Limits[7]
 	}
 	if r.Sum != checksum(body) {
 		return r, errors.New("the checksum of its body is wrong")
