@@ -1,6 +1,7 @@
 package kvstate
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -101,6 +102,9 @@ func readAck(answer *nats.Msg) (uint64, error) {
 	if len(answer.Data) == 0 && answer.Header.Get("Status") == "503" {
 		return 0, jetstream.ErrNoStreamResponse
 	}
+	if seq, ok := plainAck(answer.Data); ok {
+		return seq, nil
+	}
 	var ack struct {
 		Error  *jetstream.APIError `json:"error"`
 		Stream string              `json:"stream"`
@@ -113,4 +117,22 @@ func readAck(answer *nats.Msg) (uint64, error) {
 		return 0, fmt.Errorf("nats: %w", ack.Error)
 	}
 	return ack.Seq, nil
+}
+
+// plainAck reads the usual answer as the server writes it, without package json.
+func plainAck(data []byte) (seq uint64, ok bool) {
+	rest, ok := bytes.CutPrefix(data, []byte(`{"stream":"`))
+	if !ok {
+		return 0, false
+	}
+	name, rest, ok := bytes.Cut(rest, []byte(`","seq":`))
+	if !ok || len(name) == 0 || bytes.ContainsAny(name, "\"\\") || len(rest) < 2 || rest[0] == '0' {
+		return 0, false
+	}
+	digits, ok := bytes.CutSuffix(rest, []byte("}"))
+	if !ok || digits[0] < '0' || digits[0] > '9' {
+		return 0, false
+	}
+	seq, err := strconv.ParseUint(string(digits), 10, 64)
+	return seq, err == nil
 }

@@ -102,13 +102,16 @@ func (s *Store) read(ctx context.Context, until uint64, config jetstream.Ordered
 		return fmt.Errorf("start to read the loops' heads: %w", err)
 	}
 	defer messages.Stop()
+	r := reader{receive: s.receive}
+	defer r.end()
+	next := jetstream.NextContext(ctx)
 	for s.projection.position() < until {
-		m, err := messages.Next(jetstream.NextContext(ctx))
+		m, err := messages.Next(next)
+		if err == nil {
+			err = r.read(m)
+		}
 		if err != nil {
 			return fmt.Errorf("read the loops' heads: %w", err)
-		}
-		if err := s.receive(m); err != nil {
-			return err
 		}
 	}
 	return nil
@@ -156,11 +159,7 @@ func (s *Store) dropConsumer(c jetstream.Consumer) {
 	}
 }
 
-func (s *Store) receive(m jetstream.Msg) error {
-	meta, err := m.Metadata()
-	if err != nil {
-		return fmt.Errorf("read the loops' heads: %w", err)
-	}
+func (s *Store) receive(m jetstream.Msg, meta *jetstream.MsgMetadata) {
 	id := loops.ID(strings.TrimPrefix(m.Subject(), subject("")))
 	rev := meta.Sequence.Stream
 	switch {
@@ -172,7 +171,6 @@ func (s *Store) receive(m jetstream.Msg) error {
 		s.projection.received(id, rev, m.Headers().Get(headHeader), meta.Timestamp)
 	}
 	s.projection.pass(rev)
-	return nil
 }
 
 // catchUp returns when the projection holds all that was acknowledged before.

@@ -79,8 +79,7 @@ func sizeOf(entries []json.RawMessage) int {
 
 // encodeDelta writes d as JSON. The entries of what it returns are parts of that.
 func encodeDelta(d *loops.Delta) (rawDelta, []byte, error) {
-	var at spans
-	large := 0
+	at, large := make(spans, 0, 2+len(d.Verdicts)+len(d.Events)), 0
 	if d.Iteration != nil {
 		large = len(d.Iteration.Memory) + len(d.Iteration.Output.Text)
 	}

@@ -345,6 +345,13 @@ func (p *projection) base(id loops.ID) uint64 {
 	return 0
 }
 
+// holds reports whether there are at least that many loops.
+func (p *projection) holds(many int) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.entries) >= many
+}
+
 // heads returns copies of all heads.
 func (p *projection) heads(now time.Time) (heads []loops.Head) {
 	p.scan(now, func(h *loops.Head) { heads = append(heads, copyHead(*h)) })

@@ -222,9 +222,7 @@ func (s *Store) checkpoint(ctx context.Context, r record) (loops.State, error) {
 	if err != nil {
 		return loops.State{}, err
 	}
-	if st.Origin, err = o.decode(); err != nil {
-		return loops.State{}, damaged(r.Head.ID, r.seq, err)
-	}
+	st.Origin = deepCopy(&o.value)
 	s.projection.remember(r, v)
 	return st, nil
 }
@@ -236,18 +234,12 @@ type knownOrigin struct {
 	value loops.Origin // never handed out
 }
 
-func (o *knownOrigin) decode() (loops.Origin, error) {
-	var v loops.Origin
-	err := json.Unmarshal(o.raw, &v)
-	return v, err
-}
-
 // same returns mine when it says what o says, else a copy of o.
-func (o *knownOrigin) same(mine loops.Origin) (loops.Origin, error) {
+func (o *knownOrigin) same(mine loops.Origin) loops.Origin {
 	if reflect.DeepEqual(mine, o.value) {
-		return mine, nil
+		return mine
 	}
-	return o.decode()
+	return deepCopy(&o.value)
 }
 
 // originCache keeps the Origins that were read, up to a number of bytes.
@@ -322,7 +314,5 @@ func (s *Store) origin(ctx context.Context, r record) (*knownOrigin, error) {
 
 func newOrigin(raw []byte) (*knownOrigin, error) {
 	o := &knownOrigin{sum: checksum(raw), raw: raw}
-	var err error
-	o.value, err = o.decode()
-	return o, err
+	return o, json.Unmarshal(raw, &o.value)
 }

@@ -186,9 +186,7 @@ func (b *backup) loop(id loops.ID) (saved, *knownOrigin, error) {
 		return one, nil, err
 	}
 	o, err := newOrigin(one.Origin)
-	if err == nil {
-		one.State.Origin, err = o.decode()
-	}
+	one.State.Origin = deepCopy(&o.value)
 	if err == nil && one.State.ID != id {
 		err = fmt.Errorf("it is the loop %q", one.State.ID)
 	}
@@ -270,12 +268,12 @@ func (s *Store) restoreLoop(ctx context.Context, b *backup, id loops.ID) error {
 	}
 	st := one.State
 	st.Rev, st.New = 0, loops.Delta{}
-	if err := s.checkMemory(st, values{}); err != nil {
+	if err := s.checkMemory(&st, values{}); err != nil {
 		return err
 	}
-	w, err := s.snapshot(st, one.Journal, header{}, o)
+	w, err := s.snapshot(&st, one.Journal, header{}, o)
 	if err == nil {
-		_, err = s.store(ctx, w, st, 0)
+		_, err = s.store(ctx, w, 0)
 	}
 	return err
 }
