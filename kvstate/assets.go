@@ -76,6 +76,7 @@ type stream struct {
 	mu     sync.Mutex
 	made   bool
 	found  jetstream.StreamConfig // as the server has it, once it is made
+	size   uint64                 // messages that it had then
 }
 
 // newStream is what the files of a new stream take, in bytes, amply.
@@ -139,7 +140,7 @@ func (s *stream) make(ctx context.Context) error {
 			if err != nil {
 				return full
 			}
-			s.found = there.CachedInfo().Config
+			s.found, s.size = there.CachedInfo().Config, there.CachedInfo().State.Msgs
 			return nil
 		}
 		var stop func()
@@ -159,7 +160,7 @@ func (s *stream) make(ctx context.Context) error {
 		made, err = s.js.Stream(ctx, s.config.Name)
 	}
 	if err == nil {
-		s.found = made.CachedInfo().Config
+		s.found, s.size = made.CachedInfo().Config, made.CachedInfo().State.Msgs
 	}
 	return inWords(err)
 }

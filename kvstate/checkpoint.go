@@ -138,7 +138,7 @@ func place(now *value, known value, inIteration bool) int64 {
 
 // checkMemory returns an error unless the memories of st are JSON. One that is
 // stored already was checked before.
-func (s *Store) checkMemory(st loops.State, known values) error {
+func (s *Store) checkMemory(st *loops.State, known values) error {
 	hash := s.hashBytes(st.Memory)
 	checked := len(st.Memory) == 0 || hash != 0 && hash == known.memory.hash || loops.ValidJSON(st.Memory)
 	if it := st.New.Iteration; checked && it != nil && !bytes.Equal(it.Memory, st.Memory) {

@@ -61,7 +61,7 @@ func (s *Store) Create(ctx context.Context, st loops.State) (loops.State, error)
 
 func (s *Store) create(ctx context.Context, st loops.State) (loops.State, error) {
 	st.Rev = 0
-	err := s.checkMemory(st, values{})
+	err := s.checkMemory(&st, values{})
 	if err == nil {
 		st.Origin.Pins, err = s.pin(ctx, st.ID, st.Origin.Pins)
 	}
@@ -83,19 +83,19 @@ func (s *Store) create(ctx context.Context, st loops.State) (loops.State, error)
 	}
 	var j journal
 	j.add(d)
-	w, err := s.snapshot(st, j, header{}, o)
+	w, err := s.snapshot(&st, j, header{}, o)
 	if err != nil {
 		return st, err
 	}
 	if err := s.checkNew(ctx, st.ID); err != nil {
 		return st, err
 	}
-	out, err := s.store(ctx, w, st, 0)
+	seq, err := s.store(ctx, w, 0)
 	if errors.Is(err, loops.ErrConflict) {
 		// The key may be there because a loop of this id is gone.
 		if m, askErr := s.leader(ctx, streamLoops, getRequest{LastFor: subject(st.ID)}); askErr == nil && marker(m.header) {
 			w.rollup = true
-			out, err = s.store(ctx, w, st, m.seq)
+			seq, err = s.store(ctx, w, m.seq)
 		}
 	}
 	if errors.Is(err, loops.ErrConflict) {
@@ -105,7 +105,8 @@ func (s *Store) create(ctx context.Context, st loops.State) (loops.State, error)
 		return st, err
 	}
 	s.origins.put(st.ID, o)
-	return out, nil
+	st.Rev, st.New = seq, loops.Delta{}
+	return st, nil
 }
 
 // Commit implements [loops.Store].
@@ -113,7 +114,7 @@ func (s *Store) Commit(ctx context.Context, st loops.State) (loops.State, error)
 	end, err := s.begin(ctx)
 	if err == nil {
 		defer end()
-		st, err = s.commit(ctx, st)
+		err = s.commit(ctx, &st)
 	}
 	if damage, ok := errors.AsType[*damageError](err); ok {
 		s.quarantine(st.ID, st.Rev, damage)
@@ -124,31 +125,43 @@ func (s *Store) Commit(ctx context.Context, st loops.State) (loops.State, error)
 	return st, nil
 }
 
-func (s *Store) commit(ctx context.Context, st loops.State) (loops.State, error) {
-	if !valid(st.ID) {
-		return st, loops.ErrNotFound
-	}
-	prev, known, err := s.predecessor(ctx, st.ID, st.Rev)
+// commit is Commit in place: a state is large, and many wait here at a time.
+func (s *Store) commit(ctx context.Context, st *loops.State) error {
+	w, err := s.prepare(ctx, st)
 	if err != nil {
-		return st, err
-	}
-	if err := follows(prev, st.Rev, header{Prev: st.Rev, Base: prev.Base, Head: loops.Head{Iteration: st.Iteration}}, st.New.Iteration != nil); err != nil {
-		return st, fmt.Errorf("the state does not continue the stored one: %w", err)
-	}
-	if it := st.New.Iteration; it != nil && it.Iteration != st.Iteration {
-		return st, fmt.Errorf("the new iteration has the number %d, the state %d", it.Iteration, st.Iteration)
-	}
-	if err := s.checkMemory(st, known); err != nil {
-		return st, err
-	}
-	w, err := s.compose(ctx, st, prev, known)
-	if err != nil {
-		return st, err
+		return err
 	}
 	if st.Status.Settled() || st.Status == loops.Paused || st.Intent.Cancel != nil {
 		ctx = asUrgent(ctx)
 	}
-	return s.store(ctx, w, st, st.Rev)
+	seq, err := s.store(ctx, w, st.Rev)
+	if err == nil {
+		st.Rev, st.New = seq, loops.Delta{}
+	}
+	return err
+}
+
+// prepare checks st and makes its record.
+//
+//go:noinline
+func (s *Store) prepare(ctx context.Context, st *loops.State) (*write, error) {
+	if !valid(st.ID) {
+		return nil, loops.ErrNotFound
+	}
+	prev, known, err := s.predecessor(ctx, st.ID, st.Rev)
+	if err != nil {
+		return nil, err
+	}
+	if err := follows(prev, st.Rev, header{Prev: st.Rev, Base: prev.Base, Head: loops.Head{Iteration: st.Iteration}}, st.New.Iteration != nil); err != nil {
+		return nil, fmt.Errorf("the state does not continue the stored one: %w", err)
+	}
+	if it := st.New.Iteration; it != nil && it.Iteration != st.Iteration {
+		return nil, fmt.Errorf("the new iteration has the number %d, the state %d", it.Iteration, st.Iteration)
+	}
+	if err := s.checkMemory(st, known); err != nil {
+		return nil, err
+	}
+	return s.compose(ctx, st, prev, known)
 }
 
 // predecessor returns the header of the record at rev if that is the newest.
@@ -167,23 +180,23 @@ func (s *Store) predecessor(ctx context.Context, id loops.ID, rev uint64) (heade
 }
 
 // compose makes the record that follows prev.
-func (s *Store) compose(ctx context.Context, st loops.State, prev header, known values) (*write, error) {
+func (s *Store) compose(ctx context.Context, st *loops.State, prev header, known values) (*write, error) {
 	w := &write{header: header{
 		Kind: delta, Base: prev.Base, Floor: prev.Floor, BaseSize: prev.BaseSize, Count: prev.Count + 1,
 	}}
-	trimmed, from, v := s.trim(st, known)
+	var c checkpoint
 	var err error
+	c.State, c.From, w.values = s.trim(*st, known)
 	if w.delta, w.parts[partJournal], err = encodeDelta(&st.New); err != nil {
 		return nil, fmt.Errorf("encode the journal: %w", err)
 	}
-	w.values = v
-	if w.parts[partCheckpoint], err = (&checkpoint{State: trimmed, From: from}).encode(); err != nil {
+	if w.parts[partCheckpoint], err = c.encode(); err != nil {
 		return nil, fmt.Errorf("encode the state: %w", err)
 	}
 	w.Since = prev.Since + int64(len(w.parts[0])+len(w.parts[1]))
 	// A time to live may stand only on a record that is alone.
 	if st.Status.Settled() || prev.Expires != 0 || w.Since > max(minGrowth, growth*prev.BaseSize) || w.Count > maxDeltas {
-		return s.compact(ctx, st, prev, w.delta)
+		return s.compact(ctx, *st, prev, w.delta)
 	}
 	s.identify(w, st, prev)
 	return w, nil
@@ -211,7 +224,7 @@ func (s *Store) compact(ctx context.Context, st loops.State, prev header, d rawD
 	j.add(d)
 	j.bound()
 	st.New = loops.Delta{}
-	w, err := s.snapshot(st, j, prev, o)
+	w, err := s.snapshot(&st, j, prev, o)
 	if err == nil {
 		w.old, w.delta = old, d
 	}
@@ -219,13 +232,13 @@ func (s *Store) compact(ctx context.Context, st loops.State, prev header, d rawD
 }
 
 // snapshot makes a record that stands alone, with the journal j.
-func (s *Store) snapshot(st loops.State, j journal, prev header, o *knownOrigin) (*write, error) {
-	_, _, v := s.trim(st, values{})
+func (s *Store) snapshot(st *loops.State, j journal, prev header, o *knownOrigin) (*write, error) {
+	_, _, v := s.trim(*st, values{})
 	w := &write{rollup: prev.Nonce != "", values: v, journal: j, header: header{Kind: snapshot, Floor: st.Rev}}
 	w.header.Origin = o.sum
 	w.parts[partJournal] = j.encode()
 	var err error
-	if w.parts[partCheckpoint], err = (&checkpoint{Origin: o.raw, State: st}).encode(); err != nil {
+	if w.parts[partCheckpoint], err = (&checkpoint{Origin: o.raw, State: *st}).encode(); err != nil {
 		return nil, fmt.Errorf("encode the state: %w", err)
 	}
 	w.BaseSize = int64(len(w.parts[0]) + len(w.parts[1]))
@@ -238,7 +251,7 @@ func (s *Store) snapshot(st loops.State, j journal, prev header, o *knownOrigin)
 
 // identify fills in what ties a record to its loop and its predecessor. What
 // comes from the Origin stays as it was.
-func (s *Store) identify(w *write, st loops.State, prev header) {
+func (s *Store) identify(w *write, st *loops.State, prev header) {
 	w.Version = Format
 	w.Nonce, w.PrevNonce = rand.Text()[:16], prev.Nonce
 	w.Prev = st.Rev

@@ -47,6 +47,13 @@ func (p *projection) position() uint64 {
 	return p.seen
 }
 
+// known returns the newest sequence that the server has given, as far as is known.
+func (p *projection) known() uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.newest
+}
+
 // consume reads headers from after sequence seen on, until the connection breaks:
 // the server that comes then may have lost the end of the stream.
 func (s *Store) consume(ctx context.Context, seen uint64) error {
@@ -95,13 +102,16 @@ func (s *Store) read(ctx context.Context, until uint64, config jetstream.Ordered
 		return fmt.Errorf("start to read the loops' heads: %w", err)
 	}
 	defer messages.Stop()
+	r := reader{receive: s.receive}
+	defer r.end()
+	next := jetstream.NextContext(ctx)
 	for s.projection.position() < until {
-		m, err := messages.Next(jetstream.NextContext(ctx))
+		m, err := messages.Next(next)
+		if err == nil {
+			err = r.read(m)
+		}
 		if err != nil {
 			return fmt.Errorf("read the loops' heads: %w", err)
-		}
-		if err := s.receive(m); err != nil {
-			return err
 		}
 	}
 	return nil
@@ -111,12 +121,13 @@ func (s *Store) read(ctx context.Context, until uint64, config jetstream.Ordered
 // stream: from the beginning when the stream ends before it, because the server
 // gives the sequences of what it lost again.
 func (s *Store) takeUp(ctx context.Context, seen uint64) (from, last uint64, err error) {
+	known := s.projection.known() // more than seen, when own commits have not been read yet
 	last, err = s.lastSequence(ctx)
 	if err != nil {
 		return 0, 0, fmt.Errorf("start to read the loops' heads: %w", inWords(err))
 	}
-	if last < seen {
-		s.log.Error("the store has lost the end of what it acknowledged; all loops are read anew", slog.Uint64("stored", last), slog.Uint64("seen", seen))
+	if last < known {
+		s.log.Error("the store has lost the end of what it acknowledged; all loops are read anew", slog.Uint64("stored", last), slog.Uint64("seen", known))
 		s.projection.restart(last, s.marks != nil)
 		seen = 0
 	}
@@ -148,11 +159,7 @@ func (s *Store) dropConsumer(c jetstream.Consumer) {
 	}
 }
 
-func (s *Store) receive(m jetstream.Msg) error {
-	meta, err := m.Metadata()
-	if err != nil {
-		return fmt.Errorf("read the loops' heads: %w", err)
-	}
+func (s *Store) receive(m jetstream.Msg, meta *jetstream.MsgMetadata) {
 	id := loops.ID(strings.TrimPrefix(m.Subject(), subject("")))
 	rev := meta.Sequence.Stream
 	switch {
@@ -164,7 +171,6 @@ func (s *Store) receive(m jetstream.Msg) error {
 		s.projection.received(id, rev, m.Headers().Get(headHeader), meta.Timestamp)
 	}
 	s.projection.pass(rev)
-	return nil
 }
 
 // catchUp returns when the projection holds all that was acknowledged before.

@@ -41,3 +41,25 @@ func TestTheServerCountsNoSubjectsForAReader(t *testing.T) {
 		t.Errorf("two stores have %d consumers", readers)
 	}
 }
+
+// TestOwnCommitsThatTheDiskLostAreForgotten: a list showed loops as this process had
+// committed them, for good, when the disk lost those records before they had been
+// read again and the server had given their sequences to others.
+func TestOwnCommitsThatTheDiskLostAreForgotten(t *testing.T) {
+	c := newCrowd(t, 2, nil)
+	if _, err := c.List(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	lost := c.states[1]
+	lost.Rev += 5
+	c.projection.committed(&entry{header: header{Kind: delta, Head: lost.Head()}}, values{}, lost.Rev) // and never read
+	if _, _, err := c.takeUp(t.Context(), c.projection.position()); err != nil {
+		t.Fatal(err)
+	}
+	if rev := c.projection.rev(lost.ID); rev == lost.Rev {
+		t.Errorf("%s is at revision %d, which the server has not given", lost.ID, rev)
+	}
+	if at := c.projection.position(); at != 0 {
+		t.Errorf("the reading goes on after %d", at)
+	}
+}

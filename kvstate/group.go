@@ -65,7 +65,7 @@ type post struct {
 	asked   time.Time // when there was room for it
 	rounds  int       // refused batches that it was in
 	alone   bool      // it goes on its own
-	urgent  bool      // it ends or pauses a loop: it goes before those that do not
+	first   bool      // it goes before those that are not: it begins, ends or pauses a loop
 	taken   bool      // it waits no more
 	left    bool      // its caller waits no more
 
@@ -87,7 +87,7 @@ func (p *post) size() int { return len(p.m.Data) + maxHeader }
 func (s *Store) post(ctx context.Context, p *post) (uint64, error) {
 	p.turn, p.taken = make(chan posted, 1), false
 	p.alone = p.alone || p.size() > maxGrouped
-	p.urgent = urgent(ctx)
+	p.first = p.first || urgent(ctx)
 	s.posts.add(s, p)
 	var t posted
 	select {
@@ -110,8 +110,8 @@ func (q *posts) add(s *Store, p *post) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	at := len(q.waiting)
-	if p.urgent {
-		at = slices.IndexFunc(q.waiting, func(o *post) bool { return !o.urgent })
+	if p.first {
+		at = slices.IndexFunc(q.waiting, func(o *post) bool { return !o.first })
 		if at < 0 {
 			at = len(q.waiting)
 		}

@@ -200,13 +200,13 @@ func TestFewCommitsWaitForTheBatchUnderWay(t *testing.T) {
 	}
 }
 
-// TestWhatEndsALoopGoesFirst has more commits in the line than go at once.
-func TestWhatEndsALoopGoesFirst(t *testing.T) {
+// TestWhatBeginsOrEndsALoopGoesFirst has more commits in the line than go at once.
+func TestWhatBeginsOrEndsALoopGoesFirst(t *testing.T) {
 	c := newCrowd(t, 6, nil)
 	var order []loops.ID
 	c.posts.most = 0
 	for n, is := range []bool{false, true, false, true, false, true} {
-		c.posts.add(c.Store, &post{m: &nats.Msg{}, id: c.states[n].ID, urgent: is})
+		c.posts.add(c.Store, &post{m: &nats.Msg{}, id: c.states[n].ID, first: is})
 	}
 	for _, p := range c.posts.waiting {
 		order = append(order, p.id)

@@ -75,13 +75,15 @@ func (s *Store) compare(ctx context.Context, marks map[string]mark.Mark) error {
 	if s.marks == nil {
 		return nil
 	}
-	still := s.marks.All() // what was removed on purpose is not among them
-	maps.DeleteFunc(marks, func(key string, _ mark.Mark) bool { _, ok := still[key]; return !ok })
-	lost, err := s.lost(ctx, marks)
+	behind, seeds := s.projection.compare(marks)
+	if len(behind) > 0 {
+		still := s.marks.All() // what was removed on purpose is not among them
+		maps.DeleteFunc(behind, func(id loops.ID, _ mark.Mark) bool { _, ok := still[string(id)]; return !ok })
+	}
+	lost, err := s.lost(ctx, behind)
 	if err != nil {
 		return err
 	}
-	seeds := s.projection.aheadOfMarks(marks)
 	if !s.marks.Found() && len(seeds) > 0 && !s.opts.ReadOnly {
 		s.log.Warn("the store had no high-water mark: records that were lost before now stay unnoticed; from now on they do not",
 			slog.Int("loops", len(seeds)), slog.String("marks", s.opts.Mark))
@@ -105,17 +107,13 @@ func (s *Store) compare(ctx context.Context, marks map[string]mark.Mark) error {
 	return nil
 }
 
-// lost quarantines the loops whose stored records are older than their marks and
-// returns those marks. A loop that the projection does not have as new as its mark
-// is asked for: a snapshot that is written while the heads are read takes away the
-// record that was about to be read, and comes after all of them.
-func (s *Store) lost(ctx context.Context, marks map[string]mark.Mark) (map[loops.ID]mark.Mark, error) {
+// lost quarantines those loops behind their marks whose stored records are, too,
+// and returns them. Each is asked for: a snapshot that is written while the heads
+// are read takes away the record that was about to be read, and comes after all of
+// them.
+func (s *Store) lost(ctx context.Context, behind map[loops.ID]mark.Mark) (map[loops.ID]mark.Mark, error) {
 	lost := map[loops.ID]mark.Mark{}
-	for key, m := range marks {
-		id := loops.ID(key)
-		if strings.Contains(key, "/") || !valid(id) || s.projection.revision(id) >= m.Rev {
-			continue
-		}
+	for id, m := range behind {
 		newest, err := s.direct(ctx, streamLoops, getRequest{LastFor: subject(id)})
 		switch {
 		case err != nil && !errors.Is(err, errNoRecord):
@@ -154,15 +152,29 @@ func (p *projection) setBack(id loops.ID, err *setBackError) {
 	p.put(broken(id, rev, time.Now(), old, err))
 }
 
-// aheadOfMarks returns marks for the loops that have none, or an older one.
-func (p *projection) aheadOfMarks(marks map[string]mark.Mark) map[string]mark.Mark {
+// compare returns the marks of loops that the projection does not have as new as
+// they are, and marks for the loops that have none, or an older one.
+func (p *projection) compare(marks map[string]mark.Mark) (behind map[loops.ID]mark.Mark, ahead map[string]mark.Mark) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	ahead := map[string]mark.Mark{}
+	behind, ahead = map[loops.ID]mark.Mark{}, map[string]mark.Mark{}
+	same := 0
+	for key, m := range marks {
+		e := p.entries[loops.ID(key)]
+		switch id := loops.ID(key); {
+		case e != nil && e.rev == m.Rev:
+			same++
+		case (e == nil || e.rev < m.Rev) && !strings.Contains(key, "/") && valid(id):
+			behind[id] = m
+		}
+	}
+	if same == len(p.entries) {
+		return behind, ahead
+	}
 	for id, e := range p.entries {
 		if !e.damage && e.rev > marks[string(id)].Rev {
 			ahead[string(id)] = mark.Mark{Rev: e.rev, Expires: e.Expires}
 		}
 	}
-	return ahead
+	return behind, ahead
 }

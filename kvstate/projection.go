@@ -19,6 +19,7 @@ type projection struct {
 	sent    map[loops.ID]sent
 	moving  int           // of them, those of live loops
 	seen    uint64        // the consumer has passed this sequence
+	newest  uint64        // the newest one that the server has given, as far as is known
 	failed  error         // why the consumer reads nothing now
 	doubted bool          // whether the stream still has what was seen is to be asked
 	passed  chan struct{} // closes when seen or doubted changes; nil while nobody waits
@@ -74,6 +75,7 @@ func (p *projection) committed(e *entry, v values, rev uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.arrived(e)
+	p.newest = max(p.newest, rev)
 	was := p.entries[e.Head.ID]
 	if was != nil && was.rev == rev && !was.damage {
 		was.values = v.at(rev) // the consumer was faster, but it has seen the header alone
@@ -246,7 +248,7 @@ func (p *projection) why() error {
 func (p *projection) pass(seq uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.seen, p.failed = max(p.seen, seq), nil
+	p.seen, p.newest, p.failed = max(p.seen, seq), max(p.newest, seq), nil
 	p.moved()
 }
 
@@ -281,7 +283,7 @@ func (p *projection) trust() {
 func (p *projection) restart(last uint64, marked bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.seen = 0
+	p.seen, p.newest = 0, last
 	for id, e := range p.entries {
 		switch {
 		case e.rev <= last:
@@ -341,6 +343,13 @@ func (p *projection) base(id loops.ID) uint64 {
 		return e.Base
 	}
 	return 0
+}
+
+// holds reports whether there are at least that many loops.
+func (p *projection) holds(many int) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.entries) >= many
 }
 
 // heads returns copies of all heads.

@@ -16,17 +16,18 @@ import (
 	"example.com/loop-mcp/loops"
 )
 
-// store publishes w after revision rev and returns st as it is stored now.
-func (s *Store) store(ctx context.Context, w *write, st loops.State, rev uint64) (loops.State, error) {
+// store publishes w after revision rev and returns its revision.
+func (s *Store) store(ctx context.Context, w *write, rev uint64) (uint64, error) {
+	id := w.Head.ID
 	body, err := s.pack(ctx, &w.header, w.parts)
 	if err != nil {
-		return st, err
+		return 0, err
 	}
 	text, err := w.header.encode()
 	if err != nil {
-		return st, err
+		return 0, err
 	}
-	m := &nats.Msg{Subject: subject(st.ID), Data: body, Header: nats.Header{
+	m := &nats.Msg{Subject: subject(id), Data: body, Header: nats.Header{
 		headHeader:                            {text},
 		"Nats-Expected-Last-Subject-Sequence": {strconv.FormatUint(rev, 10)},
 	}}
@@ -39,23 +40,22 @@ func (s *Store) store(ctx context.Context, w *write, st loops.State, rev uint64)
 	e := &entry{header: w.header}
 	s.projection.expect(text, e)
 	// gofail: var beforePublish struct{}
-	seq, err := s.publish(ctx, &post{m: m, id: st.ID, expires: w.Expires}, w.Nonce, rev)
+	seq, err := s.publish(ctx, &post{m: m, id: id, expires: w.Expires, first: rev == 0}, w.Nonce, rev)
 	if err != nil {
 		s.projection.given(e)
-		return st, err
+		return 0, err
 	}
 	// gofail: var afterPublish struct{}
-	s.marks.Note(string(st.ID), mark.Mark{Rev: seq, Expires: w.Expires})
+	s.marks.Note(string(id), mark.Mark{Rev: seq, Expires: w.Expires})
 	if w.Kind == snapshot {
 		// gofail: var afterCompact struct{}
 		s.journals.replace(w, seq)
-		s.discard(st.ID, w.old)
+		s.discard(id, w.old)
 	} else {
 		s.journals.extend(w, seq)
 	}
 	s.projection.committed(e, w.values, seq)
-	st.Rev, st.New = seq, loops.Delta{}
-	return st, nil
+	return seq, nil
 }
 
 // publish sends p until it is known whether it landed. ErrConflict when the

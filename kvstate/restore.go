@@ -268,12 +268,12 @@ func (s *Store) restoreLoop(ctx context.Context, b *backup, id loops.ID) error {
 	}
 	st := one.State
 	st.Rev, st.New = 0, loops.Delta{}
-	if err := s.checkMemory(st, values{}); err != nil {
+	if err := s.checkMemory(&st, values{}); err != nil {
 		return err
 	}
-	w, err := s.snapshot(st, one.Journal, header{}, o)
+	w, err := s.snapshot(&st, one.Journal, header{}, o)
 	if err == nil {
-		_, err = s.store(ctx, w, st, 0)
+		_, err = s.store(ctx, w, 0)
 	}
 	return err
 }

@@ -44,6 +44,10 @@ type Options struct {
 	ReadOnly  bool                    // for looking only: nothing that gone loops left behind is removed, no mark is begun
 	Logger    *slog.Logger            // nil: discards
 
+	// Loading is called before the heads are read, with the number of messages of
+	// which they are a part, and what it returns when they have been; nil: nothing is.
+	Loading func(messages uint64) (loaded func())
+
 	// Lease says under which name this process may claim loops, and until when;
 	// nil: Runner, for ever. See [loops.Leased].
 	Lease func(context.Context) (owner string, held context.Context, err error)
@@ -146,6 +150,9 @@ func Open(ctx context.Context, js jetstream.JetStream, opts *Options) (*Store, e
 		return nil, errors.Join(fmt.Errorf("open the store: %w", err), s.marks.Close())
 	}
 	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	if s.opts.Loading != nil {
+		defer s.opts.Loading(heads.size)()
+	}
 	changes := s.nc.StatusChanged(nats.RECONNECTING, nats.DISCONNECTED, nats.CLOSED)
 	s.tasks.Go(func() { s.watchLine(s.ctx, changes) })
 	s.tasks.Go(func() { s.follow(s.ctx) })

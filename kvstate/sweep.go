@@ -34,12 +34,23 @@ func (s *Store) discard(id loops.ID, names []string) {
 	})
 }
 
-// keepClean sweeps at once and then at intervals until the store is closed.
+// The first sweep of a store of manyLoops comes sweepRest after it was opened:
+// until then the processors are for those for whom it was.
+const (
+	manyLoops = 2000
+	sweepRest = 3 * time.Second
+)
+
+// keepClean sweeps at once, or soon, and then at intervals until the store is
+// closed.
 func (s *Store) keepClean() {
 	sweep := func() {
 		if err := s.sweep(s.ctx); err != nil && s.ctx.Err() == nil {
 			s.log.Warn("removing what gone loops left behind was interrupted", slog.Any("err", err))
 		}
+	}
+	if s.projection.holds(manyLoops) {
+		sleep(s.ctx, nil, time.Now().Add(sweepRest))
 	}
 	sweep()
 	s.every(s.opts.Sweep, sweep)

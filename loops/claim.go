@@ -43,7 +43,8 @@ func claim(s State, c Claim, now time.Time) (State, bool) {
 	case crashed:
 		return s.afterCrash(now), true
 	}
-	return s.begin(now), true
+	s.begin(now)
+	return s, true
 }
 
 // afterCrash repeats a start that was cut off, or asks whether to.
@@ -54,7 +55,8 @@ func (s State) afterCrash(now time.Time) State {
 		return s.needInput(Attention{Kind: AttentionApproval, Cause: causeCrash, Prompt: fmt.Sprintf(
 			"A crash cut off start %d (iteration %d). It may have had effects. Approve to run it again; deny to count it as failed.", s.Ledger.Starts, s.Iteration+1)}, now)
 	}
-	return s.begin(now)
+	s.begin(now)
+	return s
 }
 
 // severed is afterCrash for a start whose worker lives and lost whoever did the
@@ -70,8 +72,8 @@ func (s State) severed(o outcome, now time.Time) State {
 		return s.afterCrash(now)
 	}
 	s.Attempt = max(0, s.Attempt-1) // as there
-	if reason, detail, hit := s.capHit(); hit {
-		return s.settle(Capped, reason, "limit", detail, now)
+	if s.capped(now) {
+		return s
 	}
 	return s.wait("back_off", s.Origin.Spec.Retry.delay(1), now)
 }
@@ -115,7 +117,7 @@ func (s State) expired(now time.Time) bool {
 
 // wake returns the next moment at which the rules must be asked about a loop
 // that waits for time, the client or a person.
-func (s State) wake() time.Time {
+func (s *State) wake() time.Time {
 	at := s.UpdatedAt.Add(time.Duration(s.Limits.MaxDuration - s.Elapsed))
 	sooner := func(t time.Time) {
 		if t.Before(at) {
@@ -151,7 +153,7 @@ func (s State) expire(now time.Time) (State, bool) {
 func cutOff(s State, cause error, o outcome, now time.Time) State {
 	s.touch(now)
 	s.Elapsed = max(s.Elapsed, o.elapsed)
-	s = s.account(o)
+	s.account(&o)
 	if s.Intent.Cancel != nil {
 		return s.cancelled(now)
 	}

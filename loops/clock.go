@@ -68,22 +68,31 @@ func (c *clock) see(s *State, age time.Duration, now time.Time) {
 }
 
 // stored notes that got was stored, which was made at its UpdatedAt.
-func (c *clock) stored(got State) {
+func (c *clock) stored(got *State) {
 	now := c.now()
-	c.see(&got, max(0, now.Sub(got.UpdatedAt)), now)
+	c.see(got, max(0, now.Sub(got.UpdatedAt)), now)
 }
 
 // present returns s with its times as the clock of now would have shown them,
 // and now: what lies between them is what has passed.
-func (c *clock) present(s State) (State, time.Time) { return c.presentAt(s, s.UpdatedAt) }
+func (c *clock) present(s State) (State, time.Time) {
+	now := c.presents(&s)
+	return s, now
+}
+
+// presents is present in place.
+func (c *clock) presents(s *State) time.Time { return c.presentAt(s, s.UpdatedAt) }
 
 // due is present for a loop that the store says is due. It may have waited for
 // longer than this process has looked at it.
-func (c *clock) due(s State) (State, time.Time) { return c.presentAt(s, s.WakeAt) }
+func (c *clock) due(s State) (State, time.Time) {
+	now := c.presentAt(&s, s.WakeAt)
+	return s, now
+}
 
-// presentAt is present for a record of which at least the time until at is over,
+// presentAt is presents for a record of which at least the time until at is over,
 // should the clock have been set back.
-func (c *clock) presentAt(s State, at time.Time) (State, time.Time) {
+func (c *clock) presentAt(s *State, at time.Time) time.Time {
 	now := c.now()
 	c.mu.Lock()
 	g, known := c.seen[s.ID]
@@ -95,13 +104,13 @@ func (c *clock) presentAt(s State, at time.Time) (State, time.Time) {
 	if known && g.rev == s.Rev {
 		passed = g.age + c.since(g, now)
 	} else {
-		c.see(&s, passed, now)
+		c.see(s, passed, now)
 	}
 	s.UpdatedAt = s.UpdatedAt.Round(0)
 	if step := now.Round(0).Add(-passed).Sub(s.UpdatedAt); step > jitter || step < -jitter {
-		s = s.moved(step)
+		s.shift(step)
 	}
-	return s, now
+	return now
 }
 
 // since is how much time has passed since a sight.
@@ -113,8 +122,8 @@ func (c *clock) since(g sight, now time.Time) time.Duration {
 	return max(passed, now.Round(0).Sub(g.at))
 }
 
-// moved returns s after the clock was set by step.
-func (s State) moved(step time.Duration) State {
+// shift moves the times of s after the clock was set by step.
+func (s *State) shift(step time.Duration) {
 	for _, at := range []*time.Time{&s.UpdatedAt, &s.WaitingSince, &s.WaitingUntil, &s.WakeAt} {
 		if !at.IsZero() {
 			*at = at.Round(0).Add(step)
@@ -125,7 +134,6 @@ func (s State) moved(step time.Duration) State {
 		a.Since = a.Since.Round(0).Add(step)
 		s.Attention = &a
 	}
-	return s
 }
 
 // create stores a new loop.
@@ -134,7 +142,7 @@ func (e *Engine) create(ctx context.Context, s State) (State, error) {
 	s, err := e.store.Create(ctx, s)
 	if err == nil {
 		s.UpdatedAt = made
-		e.clock.stored(s)
+		e.clock.stored(&s)
 	}
 	return s, err
 }

@@ -42,7 +42,7 @@ func TestMaxDurationIsNotMovedByTheClock(t *testing.T) {
 		m := &settable{wall: time.Date(2026, 3, 29, 1, 30, 0, 0, time.UTC)}
 		c := m.clock(true)
 		s := clockLoop(m.wall)
-		c.stored(s)
+		c.stored(&s)
 		passed := time.Duration(0)
 		for range 40 {
 			d := time.Duration(r.Int64N(int64(time.Hour)))
@@ -62,7 +62,7 @@ func TestMaxDurationIsNotMovedByTheClock(t *testing.T) {
 			if s, now = c.present(s); r.IntN(2) == 0 { // else only looked at
 				s.touch(now)
 				s.Rev++
-				c.stored(s)
+				c.stored(&s)
 			}
 		}
 		s, now := c.present(s)
@@ -94,7 +94,7 @@ func TestADelayIsAsLongAsItWasToBe(t *testing.T) {
 				m := &settable{wall: time.Date(2026, 11, 1, 0, 30, 0, 0, time.UTC)}
 				c := m.clock(true)
 				s := clockLoop(m.wall).wait("delay", time.Hour, m.wall)
-				c.stored(s)
+				c.stored(&s)
 				m.pass(20 * time.Minute)
 				m.set(sign * jump)
 				if !same {
@@ -139,7 +139,7 @@ func TestASleepingMachineIsNotAClockThatWasSet(t *testing.T) {
 		m := &settable{wall: time.Date(2026, 11, 1, 0, 30, 0, 0, time.UTC)}
 		c := m.clock(false)
 		s := clockLoop(m.wall)
-		c.stored(s)
+		c.stored(&s)
 		m.pass(time.Hour)
 		test.do(m)
 		s, now := c.present(s)

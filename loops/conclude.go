@@ -156,7 +156,8 @@ func (s State) checkedFirst(v Verdict, now time.Time) State {
 	}
 	s.Feedback = s.standing()
 	s.emit(now, EventVerdict, "before the first pass: not met by "+v.Kind+": "+firstWords(v.Reason))
-	return s.onward(now)
+	s.onward(now)
+	return s
 }
 
 // endPass closes the pass with its verdict. Success comes before limits.
@@ -187,7 +188,8 @@ func (s State) endPass(v Verdict, now time.Time) State {
 		s.emit(now, EventNudge, nudge)
 	}
 	s.Feedback = s.standing()
-	return s.onward(now)
+	s.onward(now)
+	return s
 }
 
 // predicateError counts in how many passes running a predicate gave the same
@@ -225,7 +227,8 @@ func (s State) tampered(files []string, now time.Time) State {
 	if s.Progress.ProtectedPass >= 2 {
 		return s.settle(Blocked, BlockedProtected, "protect", "protected files stayed changed for two passes: "+joinSome(files, 5), now)
 	}
-	return s.onward(now)
+	s.onward(now)
+	return s
 }
 
 // count compares a pass that was not met with the one before.

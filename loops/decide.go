@@ -29,43 +29,79 @@ type outcome struct {
 // decide folds what a start came to into s: it accounts for it and says what
 // follows. When a pass has ended, s.Owed is set and conclude has the next word.
 func decide(s State, o outcome, now time.Time) State {
+	s.decide(&o, now)
+	return s
+}
+
+// decide is the function decide in place. What each iteration goes through is in
+// place, and what few do in functions of their own: a state is large, and so would
+// be the stacks of a thousand loops side by side.
+func (s *State) decide(o *outcome, now time.Time) {
 	s.touch(now)
 	s.Elapsed = max(s.Elapsed, o.elapsed)
 	s.Open, s.Phase = false, ""
-	s = s.account(o)
-	switch {
-	case o.capped != nil:
-		return s.outOf(*o.capped, true, now)
-	case o.limited && s.Intent.Cancel == nil:
-		return s.holdOn(o, now)
-	case o.unserved && s.Intent.Cancel == nil:
-		return s.unserved(now)
-	case o.cut && s.Intent.Cancel == nil:
-		return s.severed(o, now)
-	case o.transient && s.mayRepeat():
-		return s.backOff(o, now)
+	s.account(o)
+	usual := o.usual() && s.Intent.Cancel == nil
+	if !usual && s.sameStart(o, now) {
+		return
 	}
-	s = s.record(o, now)
+	s.record(o, now)
 	switch {
-	case s.Intent.Cancel != nil:
-		return s.cancelled(now)
-	case o.permanent:
-		return s.settle(Failed, o.blame(FailBody), "engine", o.it.Error, now)
-	case !o.it.OK && int64(s.Ledger.Failures) >= int64(s.Limits.MaxFailures):
-		return s.settle(Failed, o.blame(FailFailures), "limit", fmt.Sprintf("%s in a row (max_failures %d); the last: %s",
-			countOf(s.Ledger.Failures, "failed iteration"), s.Limits.MaxFailures, o.it.Error), now)
-	case o.ask != nil:
-		return s.ask(*o.ask, now)
+	case !usual && s.halted(o, now):
 	case o.it.OK && o.it.Done:
 		s.Owed = &Judgement{Results: map[string]Verdict{}}
 		s.Status, s.Phase = Running, PhaseConditions
-		return s
+	default:
+		s.onward(now)
 	}
-	return s.onward(now)
+}
+
+// usual reports whether the start came to an iteration with nothing else to say.
+func (o *outcome) usual() bool {
+	return o.it.OK && o.ask == nil && o.capped == nil && !o.permanent && !o.transient && !o.limited && !o.cut && !o.unserved
+}
+
+// sameStart reports whether the outcome is no iteration: a limit left no room, or
+// the start is to go on or to be repeated.
+func (s *State) sameStart(o *outcome, now time.Time) bool {
+	switch {
+	case o.capped != nil:
+		*s = s.outOf(*o.capped, true, now)
+	case o.limited && s.Intent.Cancel == nil:
+		*s = s.holdOn(*o, now)
+	case o.unserved && s.Intent.Cancel == nil:
+		*s = s.unserved(now)
+	case o.cut && s.Intent.Cancel == nil:
+		*s = s.severed(*o, now)
+	case o.transient && s.mayRepeat():
+		*s = s.backOff(*o, now)
+	default:
+		return false
+	}
+	return true
+}
+
+// halted reports whether an iteration is the last one for now: of a loop that is
+// cancelled, that has failed or that asks.
+func (s *State) halted(o *outcome, now time.Time) bool {
+	switch {
+	case s.Intent.Cancel != nil:
+		*s = s.cancelled(now)
+	case o.permanent:
+		*s = s.settle(Failed, o.blame(FailBody), "engine", o.it.Error, now)
+	case !o.it.OK && int64(s.Ledger.Failures) >= int64(s.Limits.MaxFailures):
+		*s = s.settle(Failed, o.blame(FailFailures), "limit", fmt.Sprintf("%s in a row (max_failures %d); the last: %s",
+			countOf(s.Ledger.Failures, "failed iteration"), s.Limits.MaxFailures, o.it.Error), now)
+	case o.ask != nil:
+		*s = s.ask(*o.ask, now)
+	default:
+		return false
+	}
+	return true
 }
 
 // blame is the stop reason of a failure: the provider's, or usual.
-func (o outcome) blame(usual StopReason) StopReason {
+func (o *outcome) blame(usual StopReason) StopReason {
 	if o.provider {
 		return FailProvider
 	}
@@ -74,14 +110,13 @@ func (o outcome) blame(usual StopReason) StopReason {
 
 // account adds what a start spent and keeps what it remembered, however it
 // ended. Nobody settles the calls that it left open.
-func (s State) account(o outcome) State {
-	s = s.writeOff()
+func (s *State) account(o *outcome) {
+	s.writeOffAll()
 	if o.it.Memory != nil {
 		s.Memory, s.Unkept = o.it.Memory, true
 	}
 	s.Ledger.ActiveSeconds += o.active.Seconds()
 	s.spend(RoleWorker, "", o.it.Usage)
-	return s
 }
 
 // holdOn waits for a provider inside the start under way.
@@ -157,14 +192,14 @@ func (l Limits) of(reason StopReason) (value int64, ok bool) {
 }
 
 // mayRepeat reports whether the iteration under way has another start left.
-func (s State) mayRepeat() bool {
+func (s *State) mayRepeat() bool {
 	_, _, hit := s.capHit()
 	return !hit && s.Intent.Cancel == nil && int64(s.Attempt) < int64(s.Origin.Spec.Retry.MaxAttempts)
 }
 
 // record commits an iteration: numbers it, keeps its output and memory. A
 // failed one leaves answer and steering for the next start.
-func (s State) record(o outcome, now time.Time) State {
+func (s *State) record(o *outcome, now time.Time) {
 	it := o.it
 	s.Iteration++
 	s.Ledger.Iterations++
@@ -193,7 +228,6 @@ func (s State) record(o outcome, now time.Time) State {
 		s.emit(now, EventFailed, fmt.Sprintf("iteration %d failed: %s", it.Iteration, firstWords(it.Error)))
 	}
 	s.New.Iteration = &it
-	return s
 }
 
 func (it *Iteration) text() string {
@@ -203,7 +237,7 @@ func (it *Iteration) text() string {
 
 // standing is the feedback of the last pass. It holds for the whole of the next
 // one, however many iterations that takes.
-func (s State) standing() string {
+func (s *State) standing() string {
 	if s.Verdict == nil || s.Verdict.Met {
 		return ""
 	}
@@ -229,36 +263,63 @@ func (r Retry) delay(done int) time.Duration {
 
 // onward says what follows when nothing has settled the loop: a wish of a
 // person, a cap, a delay, or the next start.
-func (s State) onward(now time.Time) State { return s.follow(now, now) }
+func (s *State) onward(now time.Time) { s.follow(now, now) }
 
 // follow is onward for a loop whose last iteration ended earlier: the delay
 // counts from then.
-func (s State) follow(ended, now time.Time) State {
+func (s *State) follow(ended, now time.Time) {
+	if free := s.Intent == (Intent{}) && s.Origin.Spec.Delay <= 0; free || !s.rests(ended, now) {
+		s.begin(now)
+	}
+}
+
+// rests reports whether a wish of a person, a cap or a delay comes before the
+// next start.
+func (s *State) rests(ended, now time.Time) bool {
 	switch {
 	case s.Intent.Cancel != nil:
-		return s.cancelled(now)
+		*s = s.cancelled(now)
+		return true
 	case s.Intent.Pause != nil:
-		return s.pause(*s.Intent.Pause, now)
+		*s = s.pause(*s.Intent.Pause, now)
+		return true
+	case s.capped(now):
+		return true
 	}
-	if reason, detail, hit := s.capHit(); hit {
-		return s.settle(Capped, reason, "limit", detail, now)
+	d := time.Duration(s.Origin.Spec.Delay) - now.Sub(ended)
+	if s.Origin.Spec.Delay <= 0 || d <= 0 || s.Iteration == 0 {
+		return false
 	}
-	if d := time.Duration(s.Origin.Spec.Delay) - now.Sub(ended); s.Origin.Spec.Delay > 0 && d > 0 && s.Iteration > 0 {
-		s.Pass = s.Ledger.Passes + 1
-		return s.wait("delay", d, now)
+	s.Pass = s.Ledger.Passes + 1
+	*s = s.wait("delay", d, now)
+	return true
+}
+
+// capped reports whether a limit leaves no room for another start; the loop is
+// then settled.
+func (s *State) capped(now time.Time) bool {
+	reason, detail, hit := s.capHit()
+	if hit {
+		s.cap(reason, detail, now)
 	}
-	return s.begin(now)
+	return hit
+}
+
+//go:noinline
+func (s *State) cap(reason StopReason, detail string, now time.Time) {
+	*s = s.settle(Capped, reason, "limit", detail, now)
 }
 
 // begin charges the next start. A client's loop becomes its turn; another one
 // runs when a worker holds it and is queued when none does.
-func (s State) begin(now time.Time) State {
-	if reason, detail, hit := s.capHit(); hit {
-		return s.settle(Capped, reason, "limit", detail, now)
+func (s *State) begin(now time.Time) {
+	if s.capped(now) {
+		return
 	}
 	s.Pass = s.Ledger.Passes + 1
 	if s.Claim.Token == "" && s.needsWorker() {
-		return s.toWorker()
+		s.queue()
+		return
 	}
 	s.Ledger.Starts++
 	s.Attempt++
@@ -266,11 +327,11 @@ func (s State) begin(now time.Time) State {
 	s.WakeAt, s.WaitingFor, s.Why = time.Time{}, "", ""
 	s.seeSteers(now)
 	if s.Origin.Spec.Body.Kind == BodyClient {
-		return s.yourTurn(now)
+		s.yourTurn(now)
+		return
 	}
 	s.Status, s.Phase, s.Attention = Running, PhaseBody, nil
 	s.emit(now, EventStarted, s.startedText())
-	return s
 }
 
 func (s *State) startedText() string {
@@ -280,26 +341,30 @@ func (s *State) startedText() string {
 
 // needsWorker reports whether the next step is a process's: a body to run, or
 // conditions to ask before the first pass.
-func (s State) needsWorker() bool {
+func (s *State) needsWorker() bool {
 	return s.Origin.Spec.Body.Kind != BodyClient || s.Origin.Spec.until().CheckFirst && !s.Checked
 }
 
 // toWorker leaves the loop to whichever process takes it next.
 func (s State) toWorker() State {
-	s.Status, s.Phase, s.Why, s.WaitingFor = Queued, "", "", ""
-	s.Claim, s.WakeAt, s.Attention = Claim{}, time.Time{}, nil
+	s.queue()
 	return s
 }
 
+// queue is toWorker in place.
+func (s *State) queue() {
+	s.Status, s.Phase, s.Why, s.WaitingFor = Queued, "", "", ""
+	s.Claim, s.WakeAt, s.Attention = Claim{}, time.Time{}, nil
+}
+
 // yourTurn hands the brief to the client.
-func (s State) yourTurn(now time.Time) State {
+func (s *State) yourTurn(now time.Time) {
 	s.Status, s.Phase, s.Claim = YourTurn, "", Claim{}
 	s.Attention = &Attention{Kind: AttentionIteration, ID: fmt.Sprintf("it-%d", s.Iteration+1), Since: now}
 	s.Attention.Prompt = s.prompt()
 	s.WakeAt = s.wake()
 	s.emit(now, EventStarted, fmt.Sprintf("start %d: iteration %d, pass %d, handed to the client", s.Ledger.Starts, s.Iteration+1, s.Pass))
 	s.emit(now, EventAttention, "your_turn "+s.Attention.ID)
-	return s
 }
 
 func (s *State) seeSteers(now time.Time) {
@@ -330,8 +395,8 @@ func unseen(steers []Steer) []Steer {
 // ask makes a person owe an answer to the body. Nobody is asked for what no
 // start could use any more.
 func (s State) ask(a Ask, now time.Time) State {
-	if reason, detail, hit := s.capHit(); hit {
-		return s.settle(Capped, reason, "limit", detail, now)
+	if s.capped(now) {
+		return s
 	}
 	kind := AttentionQuestion
 	if a.Approval {

@@ -173,7 +173,7 @@ func (e *Engine) do(ctx context.Context, id ID, r Request) (Outcome, error) {
 		if err != nil || out.Reused || out.AlreadySettled {
 			return out, err
 		}
-		out.State, err = e.put(ctx, s, out.State)
+		err = e.put(ctx, &s, &out.State)
 		if errors.Is(err, ErrConflict) {
 			continue // somebody was faster: the request is judged against what is there now
 		}

@@ -193,7 +193,8 @@ func branched(id ID, o Origin) State {
 		s.Steers = []Steer{{Text: o.Forked.Message}}
 		s.emit(now, EventSteer, firstWords(o.Forked.Message))
 	}
-	return s.begin(now)
+	s.begin(now)
+	return s
 }
 
 // forkedBefore answers a fork whose original is gone and whose request id was

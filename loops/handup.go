@@ -27,7 +27,9 @@ import (
 // loop below learns of it when it is taken next.
 
 // sums is what s has spent and set aside, those below it included.
-func (s State) sums() Drawn { return Drawn{Spent: s.Ledger.Usage, Aside: s.aside(), At: 2 * s.Changes} }
+func (s *State) sums() Drawn {
+	return Drawn{Spent: s.Ledger.Usage, Aside: s.aside(), At: 2 * s.Changes}
+}
 
 // intends is the total for a change of s to next that is about to be stored: it
 // covers both, because nobody knows yet which one it will be.
@@ -58,13 +60,28 @@ func (u Usage) beyond(v Usage) Usage {
 // put stores next, a change of the loop that is stored as before. A loop above
 // that has no room for what next sets aside gives a *CapError, one that has
 // settled errParentOver. The caller hands up what [Engine.put] leaves for after.
-func (e *Engine) put(ctx context.Context, before, next State) (State, error) {
+// next becomes what is stored; before is not looked at without a loop above.
+func (e *Engine) put(ctx context.Context, before, next *State) error {
 	if next.Origin.Parent != "" {
-		if err := e.ahead(ctx, before, next); err != nil {
-			return State{}, err
+		if err := e.aheadOf(ctx, before, next); err != nil {
+			return err
 		}
 	}
-	return e.commit(ctx, next)
+	return e.commitState(ctx, next)
+}
+
+//go:noinline
+func (e *Engine) aheadOf(ctx context.Context, before, next *State) error {
+	return e.ahead(ctx, *before, *next)
+}
+
+// before returns a copy of s for [Engine.put], nil when that needs none.
+func (s *State) before() *State {
+	if s.Origin.Parent == "" {
+		return nil
+	}
+	was := *s
+	return &was
 }
 
 // ahead hands up what must be known above before next is stored.
@@ -238,10 +255,13 @@ func (r *run) takeBack() {
 }
 
 // handUp hands up what became of was, unless it went up before it was stored.
-func (r *run) handUp(ctx context.Context, was State) {
+func (r *run) handUp(ctx context.Context, before Drawn) {
+	if !r.nested {
+		return
+	}
 	s := r.state()
-	before, now := was.sums(), s.sums()
-	if s.Origin.Parent == "" || before.Spent == now.Spent && now.Aside.covers(before.Aside) {
+	now := s.sums()
+	if before.Spent == now.Spent && now.Aside.covers(before.Aside) {
 		return
 	}
 	if err := untilRoom(ctx, func() error { return r.e.draw(ctx, s) }); err != nil {

@@ -74,7 +74,7 @@ func (s Spec) CheckInputs(given map[string]any, source Source) (map[string]any, 
 	if err != nil {
 		return nil, err
 	}
-	typed := typedInputs(s, values)
+	typed := typedInputs(s.Inputs, values)
 	maps.DeleteFunc(typed, func(name string, _ any) bool { return given[name] == nil })
 	return typed, nil
 }
@@ -242,11 +242,11 @@ func valueText(value any) string {
 
 // typedInputs gives resolved values the types that the spec declares: string,
 // int64, float64 or bool.
-func typedInputs(spec Spec, values map[string]string) map[string]any {
+func typedInputs(inputs map[string]Input, values map[string]string) map[string]any {
 	typed := make(map[string]any, len(values))
 	for name, text := range values {
 		typed[name] = text
-		switch spec.Inputs[name].Type {
+		switch inputs[name].Type {
 		case InputInteger:
 			if n, err := strconv.ParseInt(text, 10, 64); err == nil {
 				typed[name] = n

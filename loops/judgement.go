@@ -24,10 +24,11 @@ type findings struct {
 
 // judge asks conditions that a judgement is still owed and commits what they
 // say.
-func (r *run) judge(ctx context.Context, s State) error {
+func (r *run) judge(ctx context.Context) error {
+	s := r.state()
 	whole, err := r.e.Output(ctx, s.ID, s.Output)
 	if err != nil {
-		return r.unusable(s, err)
+		return r.unusable(&s, err)
 	}
 	found := r.ask(ctx, s, whole)
 	if errors.Is(found.cut, errLost) {
@@ -220,7 +221,7 @@ func (r *run) evidence(ctx context.Context, s State, path string, c Condition, w
 		Save: func(ctx context.Context, data json.RawMessage) error { return r.saveNote(ctx, m, data) },
 		Loop: s.ID, Iteration: s.Iteration, Pass: s.Pass, Config: config,
 		Goal: s.Goal(), Output: whole, Score: s.Score, Memory: slices.Clone(s.Memory),
-		Ledger: s.Ledger, Limits: s.Limits, Inputs: typedInputs(s.Origin.Spec, s.Origin.Inputs), History: earlier,
+		Ledger: s.Ledger, Limits: s.Limits, Inputs: typedInputs(s.Origin.Spec.Inputs, s.Origin.Inputs), History: earlier,
 		Elapsed: time.Duration(s.Elapsed), Source: s.Origin.Source, Dir: s.Origin.Dir, Emit: func(l Live) { r.emit(s.Ledger.Starts, l) },
 	}, nil
 }

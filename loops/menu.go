@@ -27,5 +27,5 @@ func (e *Engine) warned(o Origin) []string {
 }
 
 func (o Origin) setup(claiming bool) Setup {
-	return Setup{Source: o.Source, Dir: o.Dir, Models: o.Models, Inputs: typedInputs(o.Spec, o.Inputs), Claim: claiming}
+	return Setup{Source: o.Source, Dir: o.Dir, Models: o.Models, Inputs: typedInputs(o.Spec.Inputs, o.Inputs), Claim: claiming}
 }

@@ -171,8 +171,11 @@ func (r *run) saveNote(ctx context.Context, m meter, data json.RawMessage) error
 
 // mayStart asks what lies outside the loop's own record before a body runs: the
 // day's budget and the loops above.
-func (r *run) mayStart(ctx context.Context, s State) error {
-	rooms, err := r.e.outerRooms(ctx, s)
+func (r *run) mayStart(ctx context.Context, s *State) error {
+	if !r.nested && r.e.opts.DailyCost <= 0 {
+		return nil
+	}
+	rooms, err := r.e.outerRooms(ctx, *s)
 	if err != nil || s.Enforcements().MaxCostUSD == NotMetered {
 		return err
 	}

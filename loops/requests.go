@@ -155,7 +155,8 @@ func (s State) answer(r Request, now time.Time) (State, error) {
 	asked := *s.Attention
 	s.Answer, s.Attention = r.Message, nil
 	s.emit(now, EventResumed, "answered"+byPerson(r)+": "+firstWords(r.Message))
-	return s.follow(asked.Since, now), nil
+	s.follow(asked.Since, now)
+	return s, nil
 }
 
 func (s State) approve(r Request, now time.Time) (State, error) {
@@ -172,13 +173,15 @@ func (s State) approve(r Request, now time.Time) (State, error) {
 		return s.approved(asked.Path, r, note, now), nil
 	case causeCrash:
 		if r.Action == Approve {
-			return s.begin(now), nil
+			s.begin(now)
+			return s, nil
 		}
 		it := Iteration{StartedAt: asked.Since, Error: strings.TrimSuffix("cut off by a crash; a person decided against running it again: "+r.Message, ": ")}
 		return decide(s, outcome{it: it}, now), nil
 	}
 	s.Answer = note
-	return s.follow(asked.Since, now), nil
+	s.follow(asked.Since, now)
+	return s, nil
 }
 
 // approved is a person's verdict as a stop condition. Where files are protected
@@ -256,7 +259,8 @@ func (s State) move(why string, now time.Time) State {
 	if s.Owed != nil {
 		return s.toWorker()
 	}
-	return s.onward(now)
+	s.onward(now)
+	return s
 }
 
 func (s State) resume(now time.Time) (State, error) {
@@ -269,7 +273,8 @@ func (s State) resume(now time.Time) (State, error) {
 		if s.Owed != nil || s.Open { // a judgement is owed, or a start is under way: a worker's matter
 			return s.toWorker(), nil
 		}
-		return s.begin(now), nil
+		s.begin(now)
+		return s, nil
 	default:
 		if err := s.mayMove(); err != nil {
 			return s, err
@@ -293,7 +298,8 @@ func (s State) unpause(now time.Time) State {
 	case s.Owed != nil || s.Open: // a judgement is owed, or a start was cut off: a worker's matter
 		s = s.toWorker()
 	default:
-		return s.begin(now)
+		s.begin(now)
+		return s
 	}
 	if expired, ok := s.expire(now); ok {
 		return expired

@@ -129,7 +129,7 @@ const judgeShare = 5
 func heldBack(limit, spent int64) int64 { return max(0, limit/judgeShare-spent) }
 
 // aside is what calls under way may still cost, those of children included.
-func (s State) aside() Usage {
+func (s *State) aside() Usage {
 	var sum Usage
 	for _, r := range s.Reserved {
 		sum = sum.Plus(r.Usage)
@@ -292,11 +292,19 @@ func (s State) settleCall(id string, sp Spent) (State, bool) {
 // writeOff counts what is set aside for calls that nobody will settle any more
 // as spent.
 func (s State) writeOff() State {
-	for len(s.Reserved) > 0 {
-		s, _ = s.settleCall(s.Reserved[0].ID, Spent{Unknown: true})
-	}
+	s.writeOffAll()
 	return s
 }
+
+// writeOffAll is writeOff in place.
+func (s *State) writeOffAll() {
+	for len(s.Reserved) > 0 {
+		s.writeOffOne(s.Reserved[0].ID)
+	}
+}
+
+//go:noinline
+func (s *State) writeOffOne(id string) { *s, _ = s.settleCall(id, Spent{Unknown: true}) }
 
 // spend adds what one call, or a whole run, reported: to the sum and to the row
 // of its model.

@@ -123,7 +123,8 @@ func (e *Engine) freeID(ctx context.Context, name string, newID func(string) ID)
 func born(id ID, o Origin) State {
 	s, now := unborn(id, o), o.CreatedAt
 	s.emit(now, EventCreated, firstOf(o.Spec.Description, firstWords(s.Goal())))
-	return s.begin(now)
+	s.begin(now)
+	return s
 }
 
 // unborn is a loop to which nothing has happened yet.

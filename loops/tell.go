@@ -15,10 +15,10 @@ const tellers = 4
 // do something. by is the process that tells, empty when none of its kind does.
 // The mark is part of the commit that brings the news, so neither is there
 // without the other. Whoever moved the loop on knew: then the mark goes.
-func (s State) telling(by string) State {
+func (s *State) telling(by string) {
 	if !s.concernsPeople() {
 		s.Tell = ""
-		return s
+		return
 	}
 	for _, e := range s.New.Events {
 		switch e.Type {
@@ -27,12 +27,11 @@ func (s State) telling(by string) State {
 		default:
 		}
 	}
-	return s
 }
 
 // concernsPeople reports whether the loop stands where a person may want to
 // know: settled, asking, or paused by anything but a request.
-func (s State) concernsPeople() bool {
+func (s *State) concernsPeople() bool {
 	return s.Status.Settled() || s.Status == NeedsInput || s.Status == Paused && s.Pause != nil && s.Pause.Reason != PauseClient
 }
 
@@ -74,6 +73,12 @@ func newTeller() *teller {
 
 // commit stores s with the marks that it needs.
 func (e *Engine) commit(ctx context.Context, s State) (State, error) {
+	err := e.commitState(ctx, &s)
+	return s, err
+}
+
+// commitState is commit that leaves in s what is stored.
+func (e *Engine) commitState(ctx context.Context, s *State) error {
 	by := ""
 	if e.opts.Tell != nil {
 		by = e.store.Runner()
@@ -81,14 +86,17 @@ func (e *Engine) commit(ctx context.Context, s State) (State, error) {
 	if s.Origin.Parent != "" {
 		s.Changes++
 	}
+	s.telling(by)
 	made := s.UpdatedAt
-	got, err := e.store.Commit(ctx, s.telling(by))
-	if err == nil {
-		got.UpdatedAt = made // with its monotonic reading
-		e.clock.stored(got)
-		e.heard(got.ID, got.Tell)
+	got, err := e.store.Commit(ctx, *s)
+	if err != nil {
+		return err
 	}
-	return got, err
+	*s = got
+	s.UpdatedAt = made // with its monotonic reading
+	e.clock.stored(s)
+	e.heard(s.ID, s.Tell)
+	return nil
 }
 
 // heard notes who is to tell about a loop, and tells when that is this process.

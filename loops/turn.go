@@ -14,12 +14,13 @@ import (
 )
 
 // start runs the body once and commits what it came to.
-func (r *run) start(ctx context.Context, s State) error {
-	turn, err := r.turn(ctx, s)
+func (r *run) start(ctx context.Context) error {
+	s := r.state()
+	turn, err := r.turn(ctx, &s)
 	if err != nil {
-		return r.unusable(s, err)
+		return r.unusable(&s, err)
 	}
-	if err := r.mayStart(ctx, s); err != nil {
+	if err := r.mayStart(ctx, &s); err != nil {
 		return r.refused(err, func(s State) State { return s }) // the body has not run
 	}
 	began := time.Now()
@@ -48,7 +49,8 @@ func (r *run) start(ctx context.Context, s State) error {
 	case errors.Is(err, errParentOver):
 		err = r.refused(err, func(s State) State {
 			s.Elapsed = max(s.Elapsed, o.elapsed)
-			return s.account(o)
+			s.account(&o)
+			return s
 		})
 	case isCap:
 		o.capped = capped
@@ -73,7 +75,7 @@ func (r *run) start(ctx context.Context, s State) error {
 
 // unusable ends a loop whose next start can't even be described: a template or
 // a record is wrong. A store in trouble is no reason to.
-func (r *run) unusable(s State, cause error) error {
+func (r *run) unusable(s *State, cause error) error {
 	var template *FieldError
 	damaged := errors.Is(cause, ErrDamaged) || errors.Is(cause, ErrNotFound)
 	switch {
@@ -179,8 +181,8 @@ func scoreOf(output string) *float64 {
 }
 
 // turn is what the body of the start under way is given.
-func (r *run) turn(ctx context.Context, s State) (Turn, error) {
-	b, err := expandBody(s)
+func (r *run) turn(ctx context.Context, s *State) (Turn, error) {
+	b, err := expandBody(*s)
 	if err != nil {
 		return Turn{}, err
 	}
@@ -199,7 +201,7 @@ func (r *run) turn(ctx context.Context, s State) (Turn, error) {
 		Loop: id, Iteration: s.Iteration + 1, Pass: s.Pass, Epoch: s.Epoch, Attempt: s.Attempt,
 		Config: config, Prompt: s.prompt(), Goal: s.Goal(), Context: s.expandedContext(), Feedback: s.Feedback,
 		Steer: s.joinedSteers(), Answer: s.Answer, Output: output, Memory: slices.Clone(s.Memory),
-		Ledger: s.Ledger, Limits: s.Limits, Inputs: typedInputs(s.Origin.Spec, s.Origin.Inputs), Source: s.Origin.Source, Dir: s.Origin.Dir, Models: maps.Clone(s.Origin.Models),
+		Ledger: s.Ledger, Limits: s.Limits, Inputs: typedInputs(s.Origin.Spec.Inputs, s.Origin.Inputs), Source: s.Origin.Source, Dir: s.Origin.Dir, Models: maps.Clone(s.Origin.Models),
 		Meter: meter{r: r, start: start},
 		Keep:  func(ctx context.Context, data []byte) (string, error) { return r.e.keep(ctx, id, data) },
 		Fetch: func(ctx context.Context, ref string) ([]byte, error) { return r.e.store.Blob(ctx, id, ref) },
@@ -240,31 +242,44 @@ func (r *run) finish(ctx context.Context, o outcome, whole string) error {
 	var found findings
 	quick, iteration := false, 0
 	if o.it.OK && o.it.Done { // else no conditions are asked
-		before, now := r.e.clock.present(r.state())
-		after := decide(before, o, now)
-		if quick = after.Owed != nil && cheap(after.Origin.Spec.until()); quick {
-			found = r.ask(ctx, after, whole)
-			quick = found.cut == nil
-		}
+		found, quick = r.askQuick(ctx, &o, whole)
 	}
-	err := r.commit(func(s State) State {
+	err := r.commitNext(func(s *State) {
 		now := time.Now()
-		next := decide(s, o, now)
-		iteration = next.Iteration
-		switch {
-		case next.Owed == nil:
-			return next
-		case quick:
-			return conclude(next, found.asked, found.tampered, found.active, now)
-		case next.Intent.Pause != nil:
-			return next.pause(*next.Intent.Pause, now)
+		s.decide(&o, now)
+		iteration = s.Iteration
+		if s.Owed != nil && (quick || s.Intent.Pause != nil) {
+			s.ended(quick, &found, now)
 		}
-		return next
 	})
 	if err == nil && o.it.OK {
 		r.remember(iteration, whole)
 	}
 	return err
+}
+
+// askQuick asks the conditions of the pass that o ends, when all of them are
+// cheap. ok is false when they were not asked, or not to the end.
+func (r *run) askQuick(ctx context.Context, o *outcome, whole string) (found findings, ok bool) {
+	s, now := r.e.clock.present(r.state())
+	s.decide(o, now)
+	if s.Owed == nil || !cheap(s.Origin.Spec.until()) {
+		return findings{}, false
+	}
+	found = r.ask(ctx, s, whole)
+	return found, found.cut == nil
+}
+
+// ended is the end of a pass whose conditions were asked, if quick, or wait for
+// a loop that pauses.
+//
+//go:noinline
+func (s *State) ended(quick bool, found *findings, now time.Time) {
+	if quick {
+		*s = conclude(*s, found.asked, found.tampered, found.active, now)
+		return
+	}
+	*s = s.pause(*s.Intent.Pause, now)
 }
 
 // cheap reports whether asking again after a crash costs nothing that matters.

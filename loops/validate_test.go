@@ -246,7 +246,7 @@ func TestResolveInputs(t *testing.T) {
 			if diff := cmp.Diff(c.values, values); diff != "" {
 				t.Errorf("values (-want +got):\n%s", diff)
 			}
-			if diff := cmp.Diff(c.typed, typedInputs(spec, values)); diff != "" {
+			if diff := cmp.Diff(c.typed, typedInputs(spec.Inputs, values)); diff != "" {
 				t.Errorf("typed (-want +got):\n%s", diff)
 			}
 		})

@@ -135,27 +135,11 @@ func (e *Engine) signal(h Head) {
 // which the store said that its claim is free. An error means that the loop
 // could not be taken or kept and should be offered again later.
 func (e *Engine) work(p *process, id ID, rev uint64) error {
-	ctx := p.ctx
-	s, err := e.store.Load(ctx, id)
-	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrDamaged) {
-		return nil
-	}
-	if err != nil {
+	r, err := e.look(p, id, rev)
+	if err != nil || r == nil {
 		return err
 	}
-	if s.Rev != rev {
-		return nil // it changed: the newer revision is handed out when it wants a worker
-	}
-	if s.Intent.Cancel == nil && s.Status != YourTurn && s.Status != NeedsInput {
-		if err := e.canServe(s); err != nil && !s.expired(time.Now()) {
-			return err
-		}
-	}
-	r, err := newRun(p, e, s)
-	if err != nil {
-		return err
-	}
-	ctx = r.ctx
+	ctx := r.ctx
 	defer r.ended(nil)
 	defer r.unhook()
 	e.mu.Lock()
@@ -166,11 +150,40 @@ func (e *Engine) work(p *process, id ID, rev uint64) error {
 		delete(e.running, id)
 		e.mu.Unlock()
 	}()
-	if ender, ok := e.body(s.Origin.Spec.Body).(Ender); ok && s.Open && s.Claim.Token != "" {
-		ender.EndLeftovers(id, s.Origin.Dir)
-	}
+	r.endLeftovers()
 	if took, err := r.take(); err != nil || !took {
 		return err
 	}
 	return r.loop(ctx)
+}
+
+// look returns a run of the loop, nil when nothing is to be done there.
+//
+//go:noinline
+func (e *Engine) look(p *process, id ID, rev uint64) (*run, error) {
+	s, err := e.store.Load(p.ctx, id)
+	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrDamaged) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if s.Rev != rev {
+		return nil, nil // it changed: the newer revision is handed out when it wants a worker
+	}
+	if s.Intent.Cancel == nil && s.Status != YourTurn && s.Status != NeedsInput {
+		if err := e.canServe(s); err != nil && !s.expired(time.Now()) {
+			return nil, err
+		}
+	}
+	return newRun(p, e, s)
+}
+
+// endLeftovers ends what a dead worker left behind.
+func (r *run) endLeftovers() {
+	if s := &r.s; s.Open && s.Claim.Token != "" {
+		if ender, ok := r.e.body(s.Origin.Spec.Body).(Ender); ok {
+			ender.EndLeftovers(s.ID, s.Origin.Dir)
+		}
+	}
 }

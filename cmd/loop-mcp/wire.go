@@ -153,6 +153,7 @@ func (s settings) open(ctx context.Context, o engineOptions) (*host, error) {
 	if err == nil {
 		kept.Runner, kept.Alive, kept.Trouble = server.Runner(), server.Alive, server.Trouble
 		kept.Retention, kept.ReadOnly, kept.Logger = time.Duration(s.Retention), o.untouched, o.log
+		kept.Loading = slack
 		h.store, err = kvstate.Open(ctx, js, &kept)
 	}
 	if err != nil {

@@ -62,7 +62,7 @@ func (e *DiskError) Error() string {
 	case errors.Is(e.Err, fs.ErrPermission):
 		return fmt.Sprintf("the folder %s may not be written to (%v): give this user its permissions back, for the folder and all that is in it, and the loops go on by themselves", e.Dir, e.Err)
 	}
-	return fmt.Sprintf("the disk of %s does not take what is written (%v): look at the system's log, and copy the folder to another disk", e.Dir, e.Err)
+	return fmt.Sprintf("the disk of %s does not take what is written (%v): look at the system's log, and copy the folder to another disk; if it works again, the loops go on by themselves", e.Dir, e.Err)
 }
 
 var (

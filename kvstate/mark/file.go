@@ -55,8 +55,9 @@ func (f *File) readOther(name string) error {
 		return err
 	}
 	defer in.Close()
-	data, err := io.ReadAll(io.NewSectionReader(in, from, info.Size()-from))
-	if err != nil {
+	data := make([]byte, info.Size()-from)
+	n, err := in.ReadAt(data, from)
+	if data = data[:n]; err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
 	if from == 0 {

@@ -2,13 +2,11 @@ package mark
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"hash/crc32"
 	"maps"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 )
 
@@ -48,19 +46,44 @@ func appendLine(b []byte, key string, m Mark) []byte {
 	return fmt.Appendf(b, " %08x\n", crc32.Checksum(b[began:], castagnoli))
 }
 
-// parseLine reads a line without its end.
+// parseLine reads a line without its end. A store of 100,000 loops has as many,
+// so it makes nothing but the key.
 func parseLine(line []byte) (key string, m Mark, ok bool) {
 	cut := len(line) - len(" 00000000")
-	if cut < 0 || string(line[cut:]) != fmt.Sprintf(" %08x", crc32.Checksum(line[:cut], castagnoli)) {
+	if cut < 0 || line[cut] != ' ' {
 		return "", Mark{}, false
 	}
-	parts := strings.Split(string(line[:cut]), " ")
-	if len(parts) != 3 || parts[2] == "" {
+	sum, ok := hexadecimal(line[cut+1:])
+	if !ok || sum != crc32.Checksum(line[:cut], castagnoli) {
 		return "", Mark{}, false
 	}
-	rev, err := strconv.ParseUint(parts[0], 10, 64)
-	expires, err2 := strconv.ParseInt(parts[1], 10, 64)
-	return parts[2], Mark{Rev: rev, Expires: expires}, errors.Join(err, err2) == nil
+	rev, rest, _ := bytes.Cut(line[:cut], []byte(" "))
+	expires, name, _ := bytes.Cut(rest, []byte(" "))
+	if len(name) == 0 || bytes.IndexByte(name, ' ') >= 0 {
+		return "", Mark{}, false
+	}
+	var err, err2 error
+	m.Rev, err = strconv.ParseUint(string(rev), 10, 64)
+	m.Expires, err2 = strconv.ParseInt(string(expires), 10, 64)
+	if err != nil || err2 != nil {
+		return "", Mark{}, false
+	}
+	return string(name), m, true
+}
+
+// hexadecimal reads eight small digits, as appendLine writes them.
+func hexadecimal(digits []byte) (sum uint32, ok bool) {
+	for _, c := range digits {
+		switch {
+		case c >= '0' && c <= '9':
+			sum = sum<<4 | uint32(c-'0')
+		case c >= 'a' && c <= 'f':
+			sum = sum<<4 | uint32(c-'a'+10)
+		default:
+			return 0, false
+		}
+	}
+	return sum, true
 }
 
 // marks are what files say together.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"testing"
 	"time"
 )
@@ -54,7 +55,10 @@ func TestEachFaultPoint(t *testing.T) {
 	program, body := pointed(t)
 	random := rand.New(rand.NewPCG(seeded(), 8))
 	for n, p := range Points {
-		for m, op := range []string{OpKillAt, OpPanicAt, OpSleepAt} {
+		for m, op := range []string{OpKillAt, OpPanicAt, OpSleepAt, OpLoseAt} {
+			if (op == OpLoseAt) != (p.Name == "lostAnswer") && op == OpLoseAt {
+				continue
+			}
 			if !*all && (m != 0 || n%3 != random.IntN(3)) {
 				continue
 			}
@@ -83,7 +87,7 @@ func pointed(t *testing.T) (program, body string) {
 func at(t *testing.T, opts Options, op string, points ...Point) {
 	t.Helper()
 	report, dir, err := At(t.Context(), opts, op, points...)
-	if err != nil || len(report.Anomalies) > 0 {
+	if err != nil || len(report.Anomalies) > 0 || points[0].Paid && report.Billed < 2 {
 		t.Fatalf("%v\n%v\nkept in %s", err, report, dir)
 	}
 	if err := os.RemoveAll(dir); err != nil {
@@ -125,5 +129,37 @@ func TestATreeStaysWithinTheBudgetOfItsRoot(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestEveryFaultPointIsInTheList: one that is in the code and that no process is
+// killed at shows nothing.
+func TestEveryFaultPointIsInTheList(t *testing.T) {
+	root := filepath.Join("..", "..", "..")
+	named := regexp.MustCompile(`// gofail: var (\w+) `)
+	inCode := map[string]bool{}
+	for _, dir := range []string{"loops", "kvstate", filepath.Join("kvstate", "embed")} {
+		files, err := filepath.Glob(filepath.Join(root, dir, "*.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, found := range named.FindAllSubmatch(text, -1) {
+				inCode[string(found[1])] = true
+			}
+		}
+	}
+	for _, p := range Points {
+		if !inCode[p.Name] {
+			t.Errorf("%s is in the list and not in the code", p.Name)
+		}
+		delete(inCode, p.Name)
+	}
+	for name := range inCode {
+		t.Errorf("%s is in the code and not in the list", name)
 	}
 }

@@ -25,16 +25,18 @@ import (
 type Point struct {
 	Name    string
 	Recover bool // while a store is opened that a killed process left
+	Paid    bool // by a loop with a model for a body
 	Skip    int  // how often it may be passed before; a loop of three iterations passes it more often
 }
 
-// Points are all fault points that a loop with a command for a body passes.
+// Points are all fault points of the program.
 var Points = []Point{
 	{Name: "afterBind"}, {Name: "beforeCreate"}, {Name: "afterCreate"},
 	{Name: "beforeClaim"}, {Name: "afterClaim"},
 	{Name: "beforeBody", Skip: 1}, {Name: "afterBody", Skip: 1},
 	{Name: "beforeCommit", Skip: 1}, {Name: "afterCommit", Skip: 1},
-	{Name: "beforePublish", Skip: 2}, {Name: "afterPublish", Skip: 2}, {Name: "afterObject", Skip: 1},
+	{Name: "beforeReserve", Paid: true, Skip: 1}, {Name: "afterReserve", Paid: true, Skip: 1},
+	{Name: "beforePublish", Skip: 2}, {Name: "afterPublish", Skip: 2}, {Name: "lostAnswer", Skip: 3}, {Name: "afterObject", Skip: 1},
 	{Name: "beforeCompact"}, {Name: "afterCompact"},
 	{Name: "afterLock", Recover: true}, {Name: "afterServe", Recover: true},
 	{Name: "beforeCatchUp", Recover: true}, {Name: "afterCatchUp", Recover: true},
@@ -45,6 +47,7 @@ const (
 	OpKillAt  = "kill"  // SIGKILL while it stands there
 	OpPanicAt = "panic" // the program panics there
 	OpSleepAt = "sleep" // it takes a while
+	OpLoseAt  = "lose"  // what the point has is lost: of lostAnswer, an answer of the store
 )
 
 // BuildWithPoints builds loop-mcp with its fault points into dir.
@@ -112,11 +115,19 @@ func appendTo(path, text string) error {
 // after the other, and audits it. Program is one that [BuildWithPoints] built.
 func At(ctx context.Context, opts Options, op string, points ...Point) (audit.Report, string, error) {
 	opts.Servers = 1
+	outside, err := newProvider(ctx)
+	if err != nil {
+		return audit.Report{}, "", err
+	}
+	defer outside.server.Close()
+	opts.Config, opts.Paid = outside.config(), points[0].Paid
 	w, err := newWorld(ctx, opts)
 	if err != nil {
 		return audit.Report{}, "", err
 	}
 	defer w.history.out.Close()
+	outside.effects = w.effects()
+	go func() { _ = outside.server.Serve(outside.listener) }()
 	if err := w.runAt(ctx, op, points); err != nil {
 		return audit.Report{}, w.dir, err
 	}
@@ -168,7 +179,7 @@ func (w *world) pass(ctx context.Context, s *slot, op string, p Point, up func()
 	if err != nil {
 		return err
 	}
-	term := fmt.Sprintf("%s=%d*off->1*%s", p.Name, p.Skip, map[string]string{OpKillAt: "sleep(60000)", OpPanicAt: "panic(\"chaos\")", OpSleepAt: "sleep(300)"}[op])
+	term := fmt.Sprintf("%s=%d*off->1*%s", p.Name, p.Skip, map[string]string{OpKillAt: "sleep(60000)", OpPanicAt: "panic(\"chaos\")", OpSleepAt: "sleep(300)", OpLoseAt: "return()"}[op])
 	if p.Skip == 0 {
 		term = strings.Replace(term, "0*off->", "", 1)
 	}

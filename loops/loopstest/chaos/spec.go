@@ -21,6 +21,9 @@ func (u *user) spec() map[string]any {
 	case u.calm: // each fault point is passed
 		u.kind, target = "large", 3
 	}
+	if u.w.opts.Paid {
+		return u.paid(target)
+	}
 	limit := 2*target + 20
 	run := []any{"-work", fmt.Sprintf("%dms", 100+r.IntN(600)), "-open", fmt.Sprint(r.Float64() / 2)}
 	until := []any{map[string]any{"kind": "predicate", "expression": fmt.Sprintf("iteration >= %d", target)}}

@@ -35,6 +35,7 @@ type Options struct {
 	Damage  int           // loops whose newest record is damaged
 	Calm    bool          // only SIGKILL: no stops, no orderly ends
 	Nested  bool          // only trees of loops
+	Paid    bool          // only loops that ask a provider
 	Cluster bool          // the loops are on three NATS servers, which are killed, too
 	Workers int           // in a cluster: processes of `loop-mcp worker`; 0: 3
 	Log     func(format string, args ...any)

@@ -27,6 +27,7 @@ type Report struct {
 	Cutoffs    int // workers that were cut off from the cluster
 	Damaged    int // loops
 	Paid       int // metered calls that were made
+	Billed     int // requests to a provider
 	Leftovers  int // records that a snapshot had replaced
 	Told       int // answers held against the store
 	Settled    map[string]int
@@ -332,6 +333,32 @@ func (a *auditor) budgets() {
 			a.wrong("%s: %d tool calls are in its ledger, %d were made, here and below it, and %d starts were cut off; the limit is %d", l.id, spent, paid[l.id], doubt[l.id], limit)
 		}
 		a.drawn(l)
+		a.bill(l)
+	}
+}
+
+// bill holds what a provider billed against the loop's ledger and limit: it is
+// asked at most once in a start, and at least once for each iteration.
+func (a *auditor) bill(l *loop) {
+	calls, tokens := 0, int64(0)
+	for _, e := range l.effects {
+		if e.What == Billed {
+			calls, tokens = calls+1, tokens+e.Tokens
+		}
+	}
+	a.Billed += calls
+	h := l.last.Head
+	if calls > h.Usage.Starts || tokens > h.Usage.Tokens || tokens > h.Limits.MaxTokens || h.Usage.Tokens > h.Limits.MaxTokens {
+		a.wrong("%s: a provider was asked %d times in %d starts and billed %d tokens; the ledger has %d, the limit is %d", l.id, calls, h.Usage.Starts, tokens, h.Usage.Tokens, h.Limits.MaxTokens)
+	}
+	answered := 0
+	for _, it := range l.iterations {
+		if it.OK {
+			answered++
+		}
+	}
+	if calls > 0 && calls < answered {
+		a.wrong("%s: %d iterations came of %d requests to a provider", l.id, answered, calls)
 	}
 }
 

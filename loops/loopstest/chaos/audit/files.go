@@ -28,14 +28,16 @@ type Effect struct {
 	Parent    int    `json:"parent"` // the process that started it
 	Nonce     string `json:"nonce,omitempty"`
 	Exit      int    `json:"exit,omitempty"`
+	Tokens    int64  `json:"tokens,omitempty"`
 }
 
 // What an Effect says.
 const (
-	Paid  = "paid"  // a metered call was made, which counts against the loop and those above it
-	Begin = "begin" // a body runs
-	End   = "end"   // it has done its work and is about to exit
-	Check = "check" // a condition looked
+	Paid   = "paid"   // a metered call was made, which counts against the loop and those above it
+	Billed = "billed" // a provider was asked, which costs Tokens; once in a start
+	Begin  = "begin"  // a body runs
+	End    = "end"    // it has done its work and is about to exit
+	Check  = "check"  // a condition looked
 )
 
 // Told is a line of the history: what a client asked and was told, or what the

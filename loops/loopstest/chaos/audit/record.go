@@ -47,6 +47,7 @@ type head struct {
 	Limits    struct {
 		MaxIterations int   `json:"max_iterations"`
 		MaxToolCalls  int64 `json:"max_tool_calls"`
+		MaxTokens     int64 `json:"max_total_tokens"`
 	} `json:"limits"`
 }
 

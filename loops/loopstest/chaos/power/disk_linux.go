@@ -19,6 +19,7 @@ type Disk struct {
 
 	server *fuse.Server
 	last   atomic.Uint64 // number of the newest node
+	broken atomic.Uint32 // Faults
 	mu     sync.Mutex    // held while something changes, so that the log has the order of the changes
 }
 
@@ -38,6 +39,20 @@ func Mount(dir string) (*Disk, error) {
 	d.server = server
 	return d, nil
 }
+
+// Fault is what a disk that is about to die does not do any more.
+type Fault uint32
+
+// The faults of a disk. Each is answered with EIO, and nothing is done.
+const (
+	NoWrites Fault = 1 << iota // of data, and no new files
+	NoSyncs                    // of files and directories
+)
+
+// Break lets the disk have these faults and no others from now on; 0: it is well.
+func (d *Disk) Break(f Fault) { d.broken.Store(uint32(f)) }
+
+func (d *Disk) has(f Fault) bool { return Fault(d.broken.Load())&f != 0 }
 
 // Close unmounts the disk. The log stays.
 func (d *Disk) Close() error { return d.server.Unmount() }
@@ -111,6 +126,9 @@ func (n *node) Setattr(_ context.Context, _ fs.FileHandle, in *fuse.SetAttrIn, o
 		n.mode = mode
 	}
 	if size, ok := in.GetSize(); ok && int(size) != len(n.data) {
+		if n.disk.has(NoWrites) {
+			return syscall.EIO
+		}
 		n.data = resize(n.data, int64(size))
 		n.disk.Log.add(op{kind: opTruncate, node: n.id, off: int64(size)})
 	}
@@ -143,6 +161,9 @@ func (n *node) Read(_ context.Context, _ fs.FileHandle, dest []byte, off int64) 
 func (n *node) Write(_ context.Context, f fs.FileHandle, data []byte, off int64) (uint32, syscall.Errno) {
 	n.disk.mu.Lock()
 	defer n.disk.mu.Unlock()
+	if h, ok := f.(*handle); n.disk.has(NoWrites) || ok && h.sync && n.disk.has(NoSyncs) {
+		return 0, syscall.EIO
+	}
 	data = append([]byte(nil), data...)
 	if n.note {
 		n.disk.Log.add(op{kind: opNote, data: data})
@@ -160,6 +181,9 @@ func (n *node) Write(_ context.Context, f fs.FileHandle, data []byte, off int64)
 func (n *node) Fsync(context.Context, fs.FileHandle, uint32) syscall.Errno {
 	n.disk.mu.Lock()
 	defer n.disk.mu.Unlock()
+	if n.disk.has(NoSyncs) {
+		return syscall.EIO
+	}
 	n.disk.Log.add(op{kind: opSync, node: n.id, isDir: n.dir})
 	return 0
 }
@@ -190,6 +214,9 @@ func (n *node) add(ctx context.Context, name string, child *node, kind uint32, o
 func (n *node) Create(ctx context.Context, name string, flags, mode uint32, out *fuse.EntryOut) (*fs.Inode, fs.FileHandle, uint32, syscall.Errno) {
 	n.disk.mu.Lock()
 	defer n.disk.mu.Unlock()
+	if n.disk.has(NoWrites) {
+		return nil, nil, 0, syscall.EIO
+	}
 	return n.add(ctx, name, &node{mode: mode}, syscall.S_IFREG, out), opened(flags), fuse.FOPEN_DIRECT_IO, 0
 }
 
