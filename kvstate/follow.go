@@ -102,7 +102,7 @@ func (s *Store) read(ctx context.Context, until uint64, config jetstream.Ordered
 		return fmt.Errorf("start to read the loops' heads: %w", err)
 	}
 	defer messages.Stop()
-	r := reader{receive: s.receive}
+	r := reader{receive: s.receive, pass: s.projection.pass}
 	defer r.end()
 	next := jetstream.NextContext(ctx)
 	for s.projection.position() < until {
@@ -170,7 +170,6 @@ func (s *Store) receive(m jetstream.Msg, meta *jetstream.MsgMetadata) {
 	case valid(id): // else it is none of ours
 		s.projection.received(id, rev, m.Headers().Get(headHeader), meta.Timestamp)
 	}
-	s.projection.pass(rev)
 }
 
 // catchUp returns when the projection holds all that was acknowledged before.

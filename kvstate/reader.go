@@ -12,6 +12,7 @@ import (
 // change of goroutines.
 type reader struct {
 	receive func(jetstream.Msg, *jetstream.MsgMetadata)
+	pass    func(seq uint64) // what was received up to there has been taken in
 
 	mu      sync.Mutex
 	idle    sync.Cond // with mu: nothing is left
@@ -43,6 +44,7 @@ func (r *reader) read(m jetstream.Msg) error {
 	if meta.NumPending < manyToCome {
 		r.wait(0)
 		r.receive(m, meta)
+		r.pass(meta.Sequence.Stream)
 		return nil
 	}
 	if !r.running {
@@ -98,6 +100,7 @@ func (r *reader) beside() {
 		for _, one := range batch {
 			r.receive(one.m, one.meta)
 		}
+		r.pass(batch[len(batch)-1].meta.Sequence.Stream)
 	}
 }
 
