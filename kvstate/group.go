@@ -21,7 +21,8 @@ import (
 )
 
 // A batch costs the server up to four syncs, a new folder and its removal, however
-// many commits it has (BenchmarkBatch), so it pays from some number on. The larger it is, the longer reads and other commits wait for it.
+// many commits it has (BenchmarkBatch), so it pays from some number on. The larger
+// it is, the longer reads and other commits wait for it.
 const (
 	worthGroup  = 16
 	worthSecond = 64 // beside another one
