@@ -104,7 +104,7 @@ func FuzzHeader(f *testing.F) {
 	for _, text := range []string{"", "{}", `{"v":1}`, `{"v":01}`, `{"v":1.0}`, `{"p":-1}`, `{"h":{"usage":{"active_seconds":.5}}}`, `{"h":{"usage":{"active_seconds":5.}}}`,
 		`{"h":{"labels":{}}}`, `{"h":{"labels":{"a":"b"}}}`, `{"h":{"limits":{"max_active":"-1s"}}}`, `{"h":{"limits":{"max_passes":-1}}}`, `{"h":{"name":"a\u0041"}}`,
 		`{"l":[1,2]}`, `{"l":[1]}`, `{"l":[1,2,3]}`, `{"c":false}`, `{"c":true}`, `{"V":1}`, `{"v":1}x`, `{"v":1,"crc":"0123"}`, `{"crc":1}`, `{"crc":"\u0041"}`, `{"h":null}`, `{"h":{"cancel":null}}`, `{"v":1,"v":2}`, "{\"n\":\"\xff\"}",
-		`{"h":{"limits":{"max_cost_usd":2.5,"max_duration":"24h0m0s"},"wake_at":"2026-11-21T10:00:00Z"}}`, `{"h":{"usage":{"cost_usd":-1}}}`} {
+		`{"h":{"limits":{"max_cost_usd":2.5,"max_duration":"24h0m0s"},"wake_at":"2026-11-21T10:00:00Z"}}`, `{"h":{"usage":{"cost_usd":-1}}}`, `{"h":{"usage":{"cost_usd":0.}}}`, `{"h":{"usage":{"cost_usd":.5}}}`, `{"m":[1,2]}`, `{"m":[1,2,3,4,5,6,7,8,9]}`, `{"m":[1,2,3,4,5,6,7,8,9,10]}`} {
 		f.Add(text)
 	}
 	for _, cut := range []bool{false, true} {

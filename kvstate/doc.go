@@ -45,9 +45,10 @@
 // the loop itself has not, and the sweep keeps what they left when they are gone. A
 // fork that would pin more, or a loop that is about to go, gets copies.
 //
-// The journal since the last snapshot of a loop that this process writes stays
-// in memory, as it was encoded and up to a bound, so that the next snapshot reads
-// nothing back. It counts only for the record that it ends with.
+// The journal of a loop that this process writes stays in memory, compressed and up
+// to a bound for all, so that the next snapshot reads nothing back. It counts only
+// for the record that it ends with. When there is no room, those of loops that rest
+// go first; when all loops are at work, some read theirs back and the others do not.
 //
 // So Load reads one record, or two when the Origin is not known yet, and
 // History reads what follows the last snapshot, in one batch.
@@ -96,7 +97,9 @@
 //
 // # Lists, watches and workers read a projection
 //
-// One ordered consumer reads the headers of the bucket into memory. Own commits
+// An ordered consumer reads the headers of the bucket into memory: the newest of each
+// loop, then, as another one, all that come, because for one that has begun with the
+// last of each subject the server counts its subjects at every snapshot. Own commits
 // go there directly; the consumer never sets them back. List waits until the
 // consumer has passed the last message of the stream, so what any process
 // acknowledged before is there. Watch and Ready are woken by the same changes.

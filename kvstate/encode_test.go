@@ -277,3 +277,19 @@ func TestEntriesOfADelta(t *testing.T) {
 		}
 	}
 }
+
+// FuzzText writes a text by hand: it is read as what package json makes of it.
+func FuzzText(f *testing.F) {
+	for _, text := range hard {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		w := &writer{}
+		w.quote(text)
+		data, err := json.Marshal(text)
+		var got, want string
+		if err := errors.Join(err, json.Unmarshal(w.b, &got), json.Unmarshal(data, &want)); err != nil || got != want {
+			t.Errorf("%q is written as %s and read as %q, want %q: %v", text, w.b, got, want, err)
+		}
+	})
+}

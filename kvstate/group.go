@@ -330,6 +330,9 @@ func (s *Store) guilty(ctx context.Context, refusal *jetstream.APIError, group [
 	return nil
 }
 
+// stager is a [Disk] that makes batches cheaper, now that their stream is there.
+type stager interface{ Stage() }
+
 // allowGroups makes sure that the server takes batches, if many commits are to go
 // together. Without them each goes alone.
 func (s *Store) allowGroups(ctx context.Context, heads *stream) {
@@ -347,4 +350,7 @@ func (s *Store) allowGroups(ctx context.Context, heads *stream) {
 	}
 	s.posts.group, s.posts.send = true, s.sendBatch
 	s.posts.prefix = strings.ToLower(rand.Text()[:10]) + "."
+	if disk, ok := s.opts.Disk.(stager); ok {
+		disk.Stage()
+	}
 }

@@ -16,7 +16,8 @@ func BenchmarkGroup(b *testing.B) {
 	for _, many := range []int{1, 4, 8, 16, 32, 64, 256, 1000} {
 		for _, group := range []bool{false, true} {
 			b.Run(fmt.Sprintf("loops=%d/group=%t", many, group), func(b *testing.B) {
-				store := open(b, stream(b, host(b, b.TempDir(), embed.Power)), &kvstate.Options{Group: group})
+				h := host(b, b.TempDir(), embed.Power)
+				store := open(b, stream(b, h), &kvstate.Options{Group: group, Disk: h})
 				states := make([]loops.State, many)
 				for n := range states {
 					states[n] = must[loops.State](b)(store.Create(b.Context(), newLoop(loops.ID(fmt.Sprintf("group-%04d", n)))))

@@ -41,7 +41,7 @@ func newCrowd(t testing.TB, many int, send func(ctx context.Context, id string, 
 		t.Fatal(err)
 	}
 	c := &crowd{}
-	if c.Store, err = Open(t.Context(), js, &Options{Group: true}); err != nil {
+	if c.Store, err = Open(t.Context(), js, &Options{Group: true, Disk: h}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })

@@ -21,7 +21,8 @@ const entryCost = 48
 type journals struct {
 	mu      sync.Mutex
 	known   map[loops.ID]*knownJournal
-	order   list.List // of the same, the one that was used last in front
+	work    list.List // of those that were added to, the one that was used last in front
+	fresh   list.List // the others, the newest in front
 	bytes   int
 	clock   uint64 // counts commits of this store
 	scratch []byte // for packing
@@ -36,6 +37,7 @@ type knownJournal struct {
 	objects []string // parts of the records since the snapshot that are in the object store
 	bytes   int      // as they were counted last
 	used    uint64   // when
+	list    *list.List
 	place   *list.Element
 }
 
@@ -69,6 +71,7 @@ func (c *journals) extend(w *write, seq uint64) {
 	}
 	k.objects = append(k.objects, w.objects()...)
 	k.rev, k.nonce = seq, w.Nonce
+	c.use(k)
 	c.add(k, &w.delta)
 }
 
@@ -89,34 +92,52 @@ func (c *journals) replace(w *write, seq uint64) {
 		if c.known == nil {
 			c.known = map[loops.ID]*knownJournal{}
 		}
-		c.known[id], k.place = k, c.order.PushFront(k)
+		c.known[id], k.list, k.place = k, &c.fresh, c.fresh.PushFront(k)
 		added = &rawDelta{} // it is in the journal
+	} else {
+		c.use(k)
 	}
 	k.objects = w.objects()
 	k.rev, k.nonce = seq, w.Nonce
 	c.add(k, added)
 }
 
-// add adds d to k and makes room for it. The journals of loops that commit rarely go
-// first. When there are none, this one goes, to be read from the store: whichever
-// went in its place would be asked for as soon.
+// use notes that k is at work.
+func (c *journals) use(k *knownJournal) {
+	k.list.Remove(k.place)
+	k.list, k.place = &c.work, c.work.PushFront(k)
+}
+
+// add adds d to k and makes room for it.
 func (c *journals) add(k *knownJournal, d *rawDelta) {
 	k.packedJournal.add(d)
 	c.scratch = k.pack(c.scratch)
 	c.clock++
 	k.used = c.clock
-	c.order.MoveToFront(k.place)
 	c.bytes -= k.bytes
 	k.bytes = k.size()
 	c.bytes += k.bytes
-	for c.bytes > maxJournals {
-		oldest := c.order.Back().Value.(*knownJournal)
-		if c.clock-oldest.used <= 4*uint64(len(c.known)) {
-			c.forget(k.id)
-			return
-		}
-		c.forget(oldest.id)
+	for c.bytes > maxJournals && c.known[k.id] == k {
+		c.forget(c.leastUseful(k).id)
 	}
+}
+
+// leastUseful returns the journal that goes to make room for k: that of a loop which
+// was only created, then of one that commits rarely. When all are at work it is k, to
+// be read from the store: whichever went in its place would be asked for as soon.
+func (c *journals) leastUseful(k *knownJournal) *knownJournal {
+	if k.bytes > maxJournals {
+		return k
+	}
+	if e := c.fresh.Back(); e != nil && e != k.place {
+		return e.Value.(*knownJournal)
+	}
+	if e := c.work.Back(); e != nil {
+		if oldest := e.Value.(*knownJournal); c.clock-oldest.used > 4*uint64(c.work.Len()) {
+			return oldest
+		}
+	}
+	return k
 }
 
 // size is about what the journal takes in memory.
@@ -139,7 +160,7 @@ func (c *journals) drop(id loops.ID) {
 func (c *journals) forget(id loops.ID) {
 	if k := c.known[id]; k != nil {
 		c.bytes -= k.bytes
-		c.order.Remove(k.place)
+		k.list.Remove(k.place)
 		delete(c.known, id)
 	}
 }

@@ -6,7 +6,9 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"maps"
 	mathrand "math/rand/v2"
+	"slices"
 	"testing"
 
 	"example.com/loop-mcp/loops"
@@ -102,38 +104,49 @@ func TestKeptJournalsAreWhatWasWritten(t *testing.T) {
 
 func TestJournalsAreBounded(t *testing.T) {
 	c, rev := &journals{}, uint64(0)
-	put := func(id loops.ID, size int) {
+	create := func(id loops.ID, size int) {
 		rev++
-		c.replace(snapshotOf(id, "n", size), rev)
+		w := snapshotOf(id, "n", size)
+		w.Nonce = fmt.Sprint(rev)
+		c.replace(w, rev)
 	}
-	kept := func(when string, want map[loops.ID]bool) {
+	work := func(ids ...loops.ID) {
+		for _, id := range ids {
+			if k := c.known[id]; k != nil {
+				rev++
+				c.extend(deltaOf(id, k.rev, k.nonce, fmt.Sprint(rev)), rev)
+			}
+		}
+	}
+	kept := func(when string, want ...loops.ID) {
 		t.Helper()
 		sum := 0
 		for _, k := range c.known {
 			sum += k.size()
 		}
-		if c.bytes != sum || sum > maxJournals || c.order.Len() != len(c.known) {
-			t.Errorf("%s: %d bytes are kept, counted are %d, %d in order", when, sum, c.bytes, c.order.Len())
+		if c.bytes != sum || sum > maxJournals || c.work.Len()+c.fresh.Len() != len(c.known) {
+			t.Errorf("%s: %d bytes are kept, counted are %d, %d and %d in order", when, sum, c.bytes, c.work.Len(), c.fresh.Len())
 		}
-		for id, want := range want {
-			if known := c.known[id] != nil; known != want {
-				t.Errorf("%s: %s is kept: %t, want %t", when, id, known, want)
-			}
+		if got := slices.Sorted(maps.Keys(c.known)); !slices.Equal(got, want) {
+			t.Errorf("%s: kept are %s, want %s", when, got, want)
 		}
 	}
-	for _, id := range []loops.ID{"a", "b", "c"} {
-		put(id, maxJournals/4)
+	for _, id := range []loops.ID{"a", "b", "c", "d"} {
+		create(id, maxJournals/5)
 	}
-	put("d", maxJournals/2)
-	kept("all are at work", map[loops.ID]bool{"a": true, "b": true, "c": true, "d": false})
-	for range 30 {
-		put("small", 100)
+	work("d", "c", "b")
+	create("e", maxJournals/3)
+	kept("one was only created", "b", "c", "d", "e")
+	work("e")
+	create("f", maxJournals/3)
+	kept("all are at work", "b", "c", "d", "e")
+	for range 10 {
+		work("e", "b", "d")
 	}
-	put("a", maxJournals/4)
-	put("d", maxJournals/2-1<<16)
-	kept("two rest", map[loops.ID]bool{"a": true, "b": false, "c": true, "d": true})
-	put("e", maxJournals+1)
-	kept("one is too large", map[loops.ID]bool{"a": true, "d": true, "e": false})
+	create("g", maxJournals/5)
+	kept("one rests", "b", "d", "e", "g")
+	create("h", maxJournals+1)
+	kept("one is too large", "b", "d", "e", "g")
 }
 
 // TestAThousandLoopsAtWorkKeepTheirJournals: each snapshot of one in a thousand loops

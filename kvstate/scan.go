@@ -144,6 +144,9 @@ func (r *scanner) number() string {
 	if c := r.next(); c == 'e' || c == 'E' || len(digits) == 0 || digits[0] == '0' && len(digits) > 1 && digits[1] != '.' {
 		r.gone = true // JSON has no leading zeros
 	}
+	if strings.HasPrefix(digits, ".") || strings.HasSuffix(digits, ".") {
+		r.gone = true
+	}
 	return r.text[start:r.at]
 }
 
@@ -173,7 +176,7 @@ func (r *scanner) uint64() uint64 {
 func (r *scanner) float() float64 {
 	text := r.number()
 	f, err := strconv.ParseFloat(text, 64)
-	r.gone = r.gone || err != nil || strings.HasSuffix(text, ".") || strings.HasPrefix(strings.TrimPrefix(text, "-"), ".")
+	r.gone = r.gone || err != nil
 	return f
 }
 

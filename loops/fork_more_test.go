@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"example.com/loop-mcp/loops"
 	"example.com/loop-mcp/loops/loopstest"
@@ -43,7 +44,7 @@ func TestCrashWhileAForkIsCreated(t *testing.T) {
 				ref, err := turn.Keep(ctx, []byte("kept beside the loop"))
 				return loops.Result{Output: large, Memory: json.RawMessage(fmt.Sprintf("%q", ref)), Done: true}, err
 			}}
-			fetches := loopstest.Step{Do: func(ctx context.Context, turn loops.Turn) (loops.Result, error) {
+			fetches := loopstest.Step{Takes: time.Minute, Do: func(ctx context.Context, turn loops.Turn) (loops.Result, error) {
 				var ref string
 				if err := json.Unmarshal(turn.Memory, &ref); err != nil {
 					return loops.Result{}, err

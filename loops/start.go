@@ -263,6 +263,10 @@ func (e *Engine) check(s State, claiming bool) error {
 	return errors.Join(problems...)
 }
 
+// CanRun returns why this process can't work on a loop: it lacks a model, a key,
+// a handler or an allowed program. Nil: it can, once a worker is free.
+func (e *Engine) CanRun(s State) error { return e.canServe(s) }
+
 // canServe says why this process can't work on s.
 func (e *Engine) canServe(s State) error {
 	if e.opts.Accept != nil {

@@ -41,8 +41,8 @@ type listener interface{ say(loops.LiveLine) }
 // redraw is how often a terminal is drawn anew.
 const redraw = 150 * time.Millisecond
 
-// patience is how long a loop may stay queued although this process looks for
-// work: then it is one that this process can't run.
+// patience is how long a loop may stay queued that this process can't run: somebody
+// else may take it, or an allowed program may be added.
 const patience = 3 * time.Second
 
 // follow works on loops until loop id settles or waits for somebody, shows it,
@@ -104,7 +104,10 @@ func (f *follower) loop(ctx context.Context, signals <-chan os.Signal) error {
 			hears.say(l)
 		case now := <-ticker.C:
 			f.view.tick(now)
-			rests = !f.looks && f.stranded(now)
+			if !f.looks && f.stranded(now) { // as far as the last change tells that was seen
+				rests, err = f.changed(ctx, signals)
+				rests = rests || f.stranded(now)
+			}
 		case s := <-signals:
 			err = f.interrupt(ctx, s)
 		case <-f.host.stopped:
@@ -189,9 +192,10 @@ func resting(s loops.Status) bool {
 }
 
 // stranded reports whether the loop waits for a process that can run it. Handlers
-// come and go on their own, so that one of those is worth waiting for.
+// come and go on their own, so that one of those is worth waiting for; and one that
+// this process can run is worth it, however slow the machine is.
 func (f *follower) stranded(now time.Time) bool {
-	if f.last.Status != loops.Queued || f.last.Why == "" || f.last.Origin.Spec.Body.Kind == loops.BodyHandler {
+	if f.last.Status != loops.Queued || f.last.Origin.Spec.Body.Kind == loops.BodyHandler || f.host.unable(f.last) == nil {
 		f.queuedSince = time.Time{}
 		return false
 	}

@@ -50,10 +50,12 @@ func (c *catalog) Resolve(name, role string) (loops.ModelRef, error) {
 	return ref, nil
 }
 
+var errNoModels = errors.New("no model is configured: set ANTHROPIC_API_KEY, OPENAI_API_KEY or GEMINI_API_KEY where loop-mcp runs, or write models: in its configuration")
+
 // nameFor fills in the usual model of a role.
 func (c *catalog) nameFor(name, role string) (string, error) {
 	if len(c.configs) == 0 {
-		return "", errors.New("no model is configured: set ANTHROPIC_API_KEY, OPENAI_API_KEY or GEMINI_API_KEY where loop-mcp runs, or write models: in its configuration")
+		return "", errNoModels
 	}
 	if name != "" {
 		return name, nil
@@ -79,6 +81,9 @@ func (c *catalog) names() []string { return slices.Sorted(maps.Keys(c.configs)) 
 // their key. A script takes the place of a model that can't be asked at all, for
 // trying things out, and never that of one whose provider is down.
 func (c *catalog) chain(name string) ([]model.Model, error) {
+	if len(c.configs) == 0 { // of a loop that was made when there were some
+		return nil, fmt.Errorf("the model %q is wanted, and %w", clip(name, 60), errNoModels)
+	}
 	if _, ok := c.configs[name]; !ok {
 		return nil, fmt.Errorf("no model %q is configured%s; configured are: %s", clip(name, 60), loops.DidYouMean(name, c.names()), strings.Join(c.names(), ", "))
 	}

@@ -155,3 +155,12 @@ func TestEveryProviderIsDialed(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestALoopWhoseModelIsGoneSaysWhatToDo: it names one, and none is configured any
+// more.
+func TestALoopWhoseModelIsGoneSaysWhatToDo(t *testing.T) {
+	_, err := catalogOf(t, "", nil).chain("smart")
+	if err == nil || !strings.Contains(err.Error(), `"smart"`) || !strings.Contains(err.Error(), "set ANTHROPIC_API_KEY") || strings.Contains(err.Error(), "configured are") {
+		t.Errorf("it says %v", err)
+	}
+}

@@ -209,6 +209,14 @@ func (s settings) hasStore() (bool, error) {
 	return len(entries) > 0, err
 }
 
+// unable returns why a loop is not worked on here; nil: it is, or soon.
+func (h *host) unable(s loops.State) error {
+	if err := h.CanRun(s); err != nil {
+		return err
+	}
+	return h.store.Trouble()
+}
+
 // accept keeps a command that works on one loop from beginning others, which
 // its end would cut off.
 func (h *host) accept(s loops.State) error {

@@ -85,8 +85,10 @@ type Host struct {
 	token  string       // that the server asks for; empty: none
 	runner string       // of Join: who hosts
 
-	mu   sync.Mutex
-	srv  *server.Server // nil while it is being restarted
+	mu     sync.Mutex
+	srv    *server.Server // nil while it is being restarted
+	staged string         // the folder in memory for batches; empty: none
+
 	stop chan struct{}
 	done sync.WaitGroup
 	once sync.Once
@@ -150,6 +152,7 @@ func (h *Host) begin(ctx context.Context) error {
 		return errors.Join(fmt.Errorf("start the store in %s: %w", h.opts.Dir, err), released)
 	}
 	// gofail: var afterServe struct{}
+	h.Stage()
 	h.done.Go(h.poll)
 	return nil
 }
@@ -187,6 +190,7 @@ func (h *Host) release() error {
 	defer h.mu.Unlock()
 	shutdown(h.srv)
 	h.srv = nil
+	unstage(h.staged)
 	return letGo(h.opts.Dir, h.lock)
 }
 
@@ -208,6 +212,7 @@ func (h *Host) Restart(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("restart the store in %s: %w", h.opts.Dir, err)
 	}
+	h.stageAll()
 	return nil
 }
 
@@ -217,6 +222,7 @@ func (h *Host) serve(ctx context.Context) (*server.Server, error) {
 	if err := os.MkdirAll(store, 0o700); err != nil {
 		return nil, err
 	}
+	old := append(oldStages(store), h.staged)
 	if err := repair(store); err != nil {
 		h.log.Warnf("what a killed process left of a stream: %v", err)
 	}
@@ -245,6 +251,8 @@ func (h *Host) serve(ctx context.Context) (*server.Server, error) {
 	case !srv.JetStreamEnabled():
 		err = errors.New("the server could not open its store; its log says why")
 	default:
+		h.staged = ""
+		unstage(old...) // what was in them has been read
 		return srv, nil
 	}
 	shutdown(srv)

@@ -155,7 +155,7 @@ func decode(seq uint64, loop, text string, body []byte, object func(name string)
 		if len(r.Limits) < 9 {
 			return r, fmt.Errorf("it has %d limits", len(r.Limits))
 		}
-		r.Head.Limits.MaxIterations, r.Head.Limits.MaxToolCalls = int(r.Limits[0]), r.Limits[7]
+		r.Head.Limits.MaxIterations, r.Head.Limits.MaxTokens, r.Head.Limits.MaxToolCalls = int(r.Limits[0]), r.Limits[5], r.Limits[7]
 	}
 	if r.Sum != checksum(body) {
 		return r, errors.New("the checksum of its body is wrong")

@@ -1,0 +1,18 @@
+package embed
+
+import "golang.org/x/sys/unix"
+
+const tmpfs = 0x01021994
+
+// memoryDir returns a folder that is in memory and has room; empty: there is none.
+func memoryDir() string {
+	const dir = "/dev/shm"
+	var fs unix.Statfs_t
+	if err := unix.Statfs(dir, &fs); err != nil || uint32(fs.Type) != tmpfs { //nolint:gosec // the number has 32 bits, its type differs between systems
+		return ""
+	}
+	if free, err := spaceOf(dir); err != nil || free.readOnly || free.free < stageRoom {
+		return ""
+	}
+	return dir
+}

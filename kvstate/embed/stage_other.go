@@ -1,0 +1,6 @@
+//go:build !linux
+
+package embed
+
+// memoryDir returns nothing: no folder is known to be in memory.
+func memoryDir() string { return "" }
