@@ -104,6 +104,12 @@
 // consumer has passed the last message of the stream, so what any process
 // acknowledged before is there. Watch and Ready are woken by the same changes.
 //
+// The first page of a list sorts the loops; from then on their order is kept as they
+// change, until so much has changed without a list that sorting again costs less.
+// While a store is opened, one goroutine receives headers and another verifies and
+// keeps them; afterwards one does both, because a change of goroutines costs more
+// than a header.
+//
 // When another process takes over the server (package embed), the requests under
 // way end at once and are repeated or looked up, and the consumer goes on after
 // the last message that it passed. What is cached counts only for the revision

@@ -4,6 +4,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"os"
 	"slices"
 	"sync"
 	"testing"
@@ -179,6 +180,22 @@ func (n *nap) reportFull(b *testing.B) {
 	b.ReportMetric(100*float64(f.last-f.first)/ideal, "%ideal-full")
 }
 
+// tell says on standard error how far a run of minutes is, until ctx ends.
+func (n *nap) tell(ctx context.Context, many int) {
+	tick := time.NewTicker(10 * time.Second)
+	defer tick.Stop()
+	for began := time.Now(); ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			n.mu.Lock()
+			fmt.Fprintf(os.Stderr, "after %3.0f s %d of %d loops have begun, %d iterations ended\n", time.Since(began).Seconds(), len(n.began), many, n.done)
+			n.mu.Unlock()
+		}
+	}
+}
+
 // reportGaps reports how long commits took, seen from the loops.
 func (n *nap) reportGaps(b *testing.B) {
 	n.mu.Lock()
@@ -257,6 +274,11 @@ func BenchmarkScale(b *testing.B) {
 	body := &nap{Duration: *scaleInterval}
 	slots := (*scaleLoops + *scaleWorkers - 1) / *scaleWorkers
 	f := newFleet(b, *scaleWorkers, slots+slots/4+1, kvstate.Options{Replicas: 3}, body, connect)
+	ctx, stop := context.WithCancel(b.Context())
+	var told sync.WaitGroup
+	told.Go(func() { body.tell(ctx, *scaleLoops) })
+	defer told.Wait()
+	defer stop()
 	began := time.Now()
 	ids := f.start(b, *scaleLoops, *scaleTurns)
 	starting := time.Since(began)
