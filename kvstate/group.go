@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,17 +20,16 @@ import (
 	"example.com/loop-mcp/loops"
 )
 
-// A batch costs the server several syncs, a new folder and its removal, however
-// many commits it has, so it pays from some number on (BenchmarkGroup). The
-// larger it is, the longer reads and other commits wait for it.
+// A batch costs the server up to four syncs, a new folder and its removal, however
+// many commits it has (BenchmarkBatch), so it pays from some number on. The larger
+// it is, the longer reads and other commits wait for it.
 const (
 	worthGroup  = 16
 	worthSecond = 64 // beside another one
 	maxGroup    = 256
 	maxGrouped  = 256 << 10 // bytes of a commit; larger ones go alone
 	groupBytes  = 4 << 20
-	maxRounds   = 3  // batches that refuse a commit for the sake of others
-	wakeAtOnce  = 16 // callers that hear of their commits without a pause
+	maxRounds   = 3 // batches that refuse a commit for the sake of others
 )
 
 // posts are the commits of this process on their way to the server. Up to
@@ -205,12 +203,16 @@ func (s *Store) sendGroup(id string, group []*post) {
 		first := last - uint64(len(group)) + 1
 		s.noteGroup(group, first)
 		s.posts.endGroup(s, nil)
-		tell(group, func(n int) posted { return posted{seq: first + uint64(n)} })
+		for i, p := range group {
+			p.turn <- posted{seq: first + uint64(i)}
+		}
 		return
 	case !errors.As(err, &api):
 		// Nobody knows what became of it: each finds out for itself.
 		s.posts.endGroup(s, nil)
-		tell(group, func(int) posted { return posted{err: err} })
+		for _, p := range group {
+			p.turn <- posted{err: err}
+		}
 		return
 	default:
 		guilty := s.guilty(ctx, api, group)
@@ -224,17 +226,6 @@ func (s *Store) sendGroup(id string, group []*post) {
 		}
 	}
 	s.posts.endGroup(s, again)
-}
-
-// tell says to the posts of a batch what became of them, some at a time: all of
-// them at once would keep the processors from the server, which has the next batch.
-func tell(group []*post, what func(n int) posted) {
-	for n, p := range group {
-		p.turn <- what(n)
-		if n%wakeAtOnce == wakeAtOnce-1 {
-			runtime.Gosched()
-		}
-	}
 }
 
 // endGroup ends a batch and puts back in the line what has to go again.

@@ -59,6 +59,9 @@
 // with "process" it has been handed to the operating system, which survives the
 // end of the process but not of the machine. The host's setting counts.
 //
+// A batch of messages is written twice by the server; where the first copy goes,
+// [Host.Stage] puts a folder in memory, on systems that have one.
+//
 // A full or failing disk makes the server stop writing until it is started
 // anew. Its health is polled, told to Options.OnHealth, and the server is
 // restarted when there is room again; connections and what uses them go on.
