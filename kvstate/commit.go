@@ -23,12 +23,13 @@ const (
 // write is a record that is about to be published.
 type write struct {
 	header
-	rollup  bool
-	parts   [2][]byte
-	values  values
-	delta   rawDelta // what it adds to the journal of the record before it
-	journal journal  // of a snapshot
-	old     []string // objects of the records that it replaces
+	rollup   bool
+	replaces int64 // bytes of the records before it, of a snapshot of a loop that goes on
+	parts    [2][]byte
+	values   values
+	delta    rawDelta // what it adds to the journal of the record before it
+	journal  journal  // of a snapshot
+	old      []string // objects of the records that it replaces
 }
 
 // objects returns the names of its parts that are in the object store.
@@ -227,6 +228,7 @@ func (s *Store) compact(ctx context.Context, st loops.State, prev header, d rawD
 	w, err := s.snapshot(&st, j, prev, o)
 	if err == nil {
 		w.old, w.delta = old, d
+		w.replaces = prev.BaseSize + prev.Since + int64(prev.Count+1)*recordCost
 	}
 	return w, err
 }

@@ -37,7 +37,7 @@ func engineWith(b *testing.B, durability string, body loops.Body, js *jetstream.
 	if js != nil {
 		*js = stream
 	}
-	store, err := kvstate.Open(b.Context(), stream, &kvstate.Options{Group: durability == embed.Power, Disk: host})
+	store, err := kvstate.Open(b.Context(), stream, &kvstate.Options{Group: durability == embed.Power, Disk: host, Mark: b.TempDir()})
 	if err != nil {
 		b.Fatal(err)
 	}

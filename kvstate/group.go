@@ -196,7 +196,9 @@ func (s *Store) sendGroup(id string, group []*post) {
 	ctx, cancel := s.line.during(context.Background())
 	defer cancel()
 	again := group
+	s.leftovers.press()
 	last, err := s.posts.send(ctx, id, group)
+	s.leftovers.press()
 	var api *jetstream.APIError
 	switch {
 	case err == nil:

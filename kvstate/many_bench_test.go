@@ -47,7 +47,24 @@ func benchmarkMany(b *testing.B, many int, durability string) {
 	b.ReportMetric(micros(processorTime(b)-cpu)/iterations, "cpu-µs/iteration")
 	b.ReportMetric(float64(lastRecord(b, js)-was)/iterations, "messages/iteration")
 	b.ReportMetric(processorsUsed(idle, took), "processors")
+	reportTidy(b, js, many+1)
 	b.ReportMetric(0, "ns/op")
+}
+
+// reportTidy reports how long it takes, after what was measured, until each of
+// many settled loops has one record: what snapshots replaced is removed when it is
+// calm.
+func reportTidy(b *testing.B, js jetstream.JetStream, many int) {
+	b.Helper()
+	b.StopTimer()
+	stream := must[jetstream.Stream](b)(js.Stream(b.Context(), "KV_LOOPS"))
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	began := time.Now()
+	for must[*jetstream.StreamInfo](b)(stream.Info(b.Context())).State.Msgs > uint64(many) {
+		<-tick.C
+	}
+	b.ReportMetric(time.Since(began).Seconds(), "s/tidy")
 }
 
 // lastRecord returns how many records the server has stored so far.

@@ -31,7 +31,8 @@ func (s *Store) store(ctx context.Context, w *write, rev uint64) (uint64, error)
 		headHeader:                            {text},
 		"Nats-Expected-Last-Subject-Sequence": {strconv.FormatUint(rev, 10)},
 	}}
-	if w.rollup {
+	stays := s.mayStay(w)
+	if w.rollup && !stays {
 		m.Header["Nats-Rollup"] = []string{"sub"}
 	}
 	if w.Expires != 0 {
@@ -50,6 +51,7 @@ func (s *Store) store(ctx context.Context, w *write, rev uint64) (uint64, error)
 	if w.Kind == snapshot {
 		// gofail: var afterCompact struct{}
 		s.journals.replace(w, seq)
+		s.leftovers.note(w, seq, stays)
 		s.discard(id, w.old)
 	} else {
 		s.journals.extend(w, seq)

@@ -246,7 +246,7 @@ func BenchmarkFleet(b *testing.B) {
 	const turns, takes = 20, 100 * time.Millisecond
 	h := host(b, b.TempDir(), embed.Power)
 	body := &nap{Duration: takes, full: &full{slots: *fleetSlots, loops: *fleetLoops, turns: turns}}
-	f := newFleet(b, 1, *fleetSlots, kvstate.Options{Group: true, Disk: h}, body, func(int) jetstream.JetStream { return stream(b, h) })
+	f := newFleet(b, 1, *fleetSlots, kvstate.Options{Group: true, Disk: h, Mark: b.TempDir()}, body, func(int) jetstream.JetStream { return stream(b, h) })
 	cpu, idle, began := processorTime(b), idleTime(), time.Now()
 	ids := f.start(b, *fleetLoops, turns)
 	started := time.Since(began)
@@ -260,6 +260,7 @@ func BenchmarkFleet(b *testing.B) {
 	b.ReportMetric(iterations/took.Seconds(), "iterations/s")
 	b.ReportMetric(micros(processorTime(b)-cpu)/iterations, "cpu-µs/iteration")
 	body.reportGaps(b)
+	reportTidy(b, f.js, len(ids))
 	b.ReportMetric(0, "ns/op")
 }
 

@@ -61,22 +61,23 @@ type Store struct {
 
 	replicated bool // several servers have each record
 
-	opts     Options
-	log      *slog.Logger
-	seed     maphash.Seed
-	blobs    blobs
-	kept     stream // small blobs
-	request  stream
-	records  stream        // of Update
-	updates  chan struct{} // full while an Update is under way
-	liveLog  stream
-	live     speakers
-	origins  originCache
-	journals journals
-	line     line
-	posts    posts
-	turns    chan struct{} // full while as many other messages are under way as there may be
-	boxes    chan *box     // those that are free; nil: the client library waits for answers
+	opts      Options
+	log       *slog.Logger
+	seed      maphash.Seed
+	blobs     blobs
+	kept      stream // small blobs
+	request   stream
+	records   stream        // of Update
+	updates   chan struct{} // full while an Update is under way
+	liveLog   stream
+	live      speakers
+	origins   originCache
+	journals  journals
+	line      line
+	posts     posts
+	leftovers leftovers
+	turns     chan struct{} // full while as many other messages are under way as there may be
+	boxes     chan *box     // those that are free; nil: the client library waits for answers
 
 	projection projection
 	latest     latest
@@ -129,6 +130,7 @@ func Open(ctx context.Context, js jetstream.JetStream, opts *Options) (*Store, e
 	s.turns = make(chan struct{}, s.posts.most)
 	s.latest.turn = make(chan struct{}, 1)
 	s.line.renew()
+	s.leftovers.wake = make(chan struct{}, 1)
 	heads := stream{js: js, config: s.loopsConfig()}
 	for _, one := range []*stream{&s.request, &s.records, &s.kept, &s.blobs.stream, &heads} {
 		one.store = s
@@ -175,6 +177,7 @@ func Open(ctx context.Context, js jetstream.JetStream, opts *Options) (*Store, e
 	}
 	if !s.opts.ReadOnly {
 		s.tasks.Go(s.keepClean)
+		s.tasks.Go(s.tidy)
 	}
 	s.tasks.Go(s.speak)
 	return s, nil
