@@ -24,7 +24,7 @@ const (
 type write struct {
 	header
 	rollup   bool
-	replaces int64 // bytes of the records before it, of a snapshot of a loop that goes on
+	replaces int64 // bytes of the records before it, if they may stay for a while
 	parts    [2][]byte
 	values   values
 	delta    rawDelta // what it adds to the journal of the record before it
@@ -228,7 +228,9 @@ func (s *Store) compact(ctx context.Context, st loops.State, prev header, d rawD
 	w, err := s.snapshot(&st, j, prev, o)
 	if err == nil {
 		w.old, w.delta = old, d
-		w.replaces = prev.BaseSize + prev.Since + int64(prev.Count+1)*recordCost
+		if prev.Expires == 0 { // else what it replaces goes at once, and is not left to expire
+			w.replaces = prev.BaseSize + prev.Since + int64(prev.Count+1)*recordCost
+		}
 	}
 	return w, err
 }

@@ -3,7 +3,7 @@ package kvstate
 import (
 	"context"
 	"log/slog"
-	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -30,15 +30,16 @@ const (
 type leftovers struct {
 	mu    sync.Mutex
 	all   map[loops.ID]leftover
-	bytes int64
+	bytes int64         // of all, and of what snapshots under way are about to leave
 	last  time.Time     // when a batch was sent or acknowledged
 	wake  chan struct{} // has room for one
 }
 
 // leftover is what a loop has before its newest snapshot.
 type leftover struct {
-	before uint64 // the revision of the snapshot
-	bytes  int64
+	before  uint64 // the revision of the snapshot
+	bytes   int64
+	objects []string // parts of it that are in the object store
 }
 
 // press notes that commits wait for each other.
@@ -48,41 +49,67 @@ func (l *leftovers) press() {
 	l.last = time.Now()
 }
 
-// mayStay reports whether what w replaces may stay for a while. Without marks, or
-// with a short retention, the last snapshot of a loop could expire before its
-// leftovers are gone, and nothing would tell that they count for nothing.
+// mayStay reports whether what w replaces may stay for a while; note or release
+// ends that. Without marks, or with a short retention, the last snapshot of a loop
+// could expire before its leftovers are gone, and nothing would tell that they
+// count for nothing.
 func (s *Store) mayStay(w *write) bool {
 	if !w.rollup || w.replaces == 0 || s.marks == nil || s.opts.Retention > 0 && s.opts.Retention < longEnough {
 		return false
 	}
-	l := &s.leftovers
+	if !s.leftovers.reserve(w.replaces) {
+		return false
+	}
+	if s.room(context.Background(), maxLeftovers) != nil {
+		s.leftovers.release(w.replaces)
+		return false
+	}
+	return true
+}
+
+// reserve counts what a snapshot under way is about to leave, if commits wait for
+// each other and it is not too much.
+func (l *leftovers) reserve(bytes int64) bool {
 	l.mu.Lock()
-	ok := time.Since(l.last) < calm && l.bytes+w.replaces <= maxLeftovers
-	l.mu.Unlock()
-	return ok && s.room(context.Background(), maxLeftovers) == nil
+	defer l.mu.Unlock()
+	if time.Since(l.last) >= calm || l.bytes+bytes > maxLeftovers {
+		return false
+	}
+	l.bytes += bytes
+	return true
+}
+
+// release takes back what reserve counted.
+func (l *leftovers) release(bytes int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.bytes -= bytes
 }
 
 // note notes that the snapshot w has been stored at seq, and whether what it
-// replaces is still there.
-func (l *leftovers) note(w *write, seq uint64, there bool) {
+// replaces, which has been reserved, is still there. It returns the objects of
+// records that are gone. Those of the others stay as long as they do: a reader
+// that has not seen the snapshot yet begins with them.
+func (l *leftovers) note(w *write, seq uint64, there bool) (gone []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	id := w.Head.ID
 	was := l.all[id]
-	l.bytes -= was.bytes
-	delete(l.all, id)
+	objects := slices.Concat(was.objects, w.old)
 	if !there {
-		return
+		l.bytes -= was.bytes
+		delete(l.all, id)
+		return objects
 	}
 	if l.all == nil {
 		l.all = map[loops.ID]leftover{}
 	}
-	l.all[id] = leftover{seq, was.bytes + w.replaces}
-	l.bytes += was.bytes + w.replaces
+	l.all[id] = leftover{seq, was.bytes + w.replaces, objects}
 	select {
 	case l.wake <- struct{}{}:
 	default:
 	}
+	return nil
 }
 
 // next returns a leftover and how long it has to be calm still before it is
@@ -90,55 +117,64 @@ func (l *leftovers) note(w *write, seq uint64, there bool) {
 func (l *leftovers) next() (loops.ID, leftover, time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for id, one := range maps.All(l.all) {
+	for id, one := range l.all {
 		return id, one, calm - time.Since(l.last)
 	}
 	return "", leftover{}, 0
 }
 
-// removed notes that what was left of a loop is gone, unless there is more by now.
-func (l *leftovers) removed(id loops.ID, one leftover) {
+// removed notes that a loop's records before a revision are gone, and returns
+// their objects. There may be more leftovers by now.
+func (l *leftovers) removed(id loops.ID, before uint64) (objects []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.all[id] == one {
-		l.bytes -= one.bytes
-		delete(l.all, id)
+	one, there := l.all[id]
+	if !there || one.before > before {
+		return nil
 	}
+	l.bytes -= one.bytes
+	delete(l.all, id)
+	return one.objects
 }
 
 // tidy removes leftovers whenever it is calm, one after the other, until the
 // store is closed.
 func (s *Store) tidy() {
-	var heads jetstream.Stream
-	for {
+	for s.ctx.Err() == nil {
 		id, one, wait := s.leftovers.next()
 		switch {
 		case id == "":
-			select {
-			case <-s.ctx.Done():
-				return
-			case <-s.leftovers.wake:
-			}
-			continue
+			sleep(s.ctx, s.leftovers.wake, time.Time{})
 		case wait > 0:
 			sleep(s.ctx, nil, time.Now().Add(wait))
 		default:
-			var err error
-			if heads == nil {
-				heads, err = s.js.Stream(s.ctx, streamLoops)
+			if err := s.removeLeftover(s.ctx, id, one); err != nil {
+				s.log.Debug("records that were replaced stay for a while", slog.String("loop", string(id)), slog.Any("err", err))
+				sleep(s.ctx, nil, time.Now().Add(calm))
 			}
-			if err == nil {
-				err = heads.Purge(s.ctx, jetstream.WithPurgeSubject(subject(id)), jetstream.WithPurgeSequence(one.before))
-			}
-			if err == nil {
-				s.leftovers.removed(id, one)
-				continue
-			}
-			s.log.Debug("records that were replaced stay for a while", slog.String("loop", string(id)), slog.Any("err", err))
-			sleep(s.ctx, nil, time.Now().Add(calm))
-		}
-		if s.ctx.Err() != nil {
-			return
 		}
 	}
+}
+
+// removeLeftover removes what a loop has left, unless the store has lost its
+// snapshot since.
+func (s *Store) removeLeftover(ctx context.Context, id loops.ID, one leftover) error {
+	heads, err := s.js.Stream(ctx, streamLoops)
+	switch {
+	case err != nil:
+		return err
+	case heads.CachedInfo().State.LastSeq < one.before || s.projection.damaged(id): // it keeps everything
+		s.leftovers.removed(id, one.before)
+		return nil
+	}
+	return s.removeBefore(ctx, heads, id, one.before)
+}
+
+// removeBefore removes the records of a loop before one of its snapshots.
+func (s *Store) removeBefore(ctx context.Context, heads jetstream.Stream, id loops.ID, rev uint64) error {
+	err := heads.Purge(ctx, jetstream.WithPurgeSubject(subject(id)), jetstream.WithPurgeSequence(rev))
+	if err == nil {
+		s.discard(id, s.leftovers.removed(id, rev))
+	}
+	return err
 }

@@ -196,6 +196,14 @@ func (e *entry) live() int {
 	return 1
 }
 
+// damaged reports whether a loop does not verify, as far as is known.
+func (p *projection) damaged(id loops.ID) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	e := p.entries[id]
+	return e != nil && e.damage
+}
+
 // countLive returns how many loops have not settled.
 func (p *projection) countLive() int {
 	p.mu.Lock()

@@ -44,6 +44,9 @@ func (s *Store) store(ctx context.Context, w *write, rev uint64) (uint64, error)
 	seq, err := s.publish(ctx, &post{m: m, id: id, expires: w.Expires, first: rev == 0}, w.Nonce, rev)
 	if err != nil {
 		s.projection.given(e)
+		if stays { // should it be stored after all, they go with the next snapshot or sweep
+			s.leftovers.release(w.replaces)
+		}
 		return 0, err
 	}
 	// gofail: var afterPublish struct{}
@@ -51,8 +54,7 @@ func (s *Store) store(ctx context.Context, w *write, rev uint64) (uint64, error)
 	if w.Kind == snapshot {
 		// gofail: var afterCompact struct{}
 		s.journals.replace(w, seq)
-		s.leftovers.note(w, seq, stays)
-		s.discard(id, w.old)
+		s.discard(id, s.leftovers.note(w, seq, stays))
 	} else {
 		s.journals.extend(w, seq)
 	}

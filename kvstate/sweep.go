@@ -92,7 +92,7 @@ func (s *Store) sweepReplaced(ctx context.Context) error {
 				continue
 			}
 		}
-		if err := stream.Purge(ctx, jetstream.WithPurgeSubject(key), jetstream.WithPurgeSequence(before)); err != nil {
+		if err := s.removeBefore(ctx, stream, id, before); err != nil {
 			return fmt.Errorf("sweep replaced records: %w", err)
 		}
 	}
