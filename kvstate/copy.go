@@ -14,8 +14,8 @@ func deepCopy[T any](v *T) T {
 func unshare(v reflect.Value) {
 	switch v.Kind() {
 	case reflect.Struct:
-		for i := range v.NumField() {
-			if f := v.Field(i); f.CanSet() {
+		for _, f := range v.Fields() {
+			if f.CanSet() {
 				unshare(f)
 			}
 		}

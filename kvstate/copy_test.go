@@ -48,8 +48,8 @@ func must(data []byte, err error) []byte {
 func spoil(v reflect.Value) {
 	switch v.Kind() {
 	case reflect.Struct:
-		for i := range v.NumField() {
-			spoil(v.Field(i))
+		for _, f := range v.Fields() {
+			spoil(f)
 		}
 	case reflect.Pointer, reflect.Interface:
 		if !v.IsNil() {

@@ -25,8 +25,8 @@ import (
 // it is, the longer reads and other commits wait for it.
 const (
 	worthGroup  = 16
-	worthSecond = 64 // beside another one
-	maxGroup    = 256
+	worthSecond = 32 // beside another one
+	maxGroup    = 128
 	maxGrouped  = 256 << 10 // bytes of a commit; larger ones go alone
 	groupBytes  = 4 << 20
 	maxRounds   = 3 // batches that refuse a commit for the sake of others

@@ -64,11 +64,6 @@ func (j *journal) bytes() int {
 	return sizeOf(j.Iterations) + sizeOf(j.Decisions) + sizeOf(j.Verdicts) + sizeOf(j.Events)
 }
 
-// bytes is about what the entries take in memory.
-func (d *rawDelta) bytes() int {
-	return sizeOf(d.Verdicts) + sizeOf(d.Events) + len(d.Iteration) + len(d.Decision) + 2*entryCost
-}
-
 func sizeOf(entries []json.RawMessage) int {
 	size := entryCost * len(entries)
 	for _, e := range entries {

@@ -23,7 +23,7 @@ func asUser(t *testing.T) *box {
 	if os.Getuid() != 0 {
 		return b
 	}
-	dir, err := os.MkdirTemp("", "revoked-")
+	dir, err := os.MkdirTemp("", "revoked-") //nolint:usetesting // the folders above that of a test are closed to others
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,7 +26,7 @@ func TestBatchesOutliveWhereTheyWereStaged(t *testing.T) {
 	link := filepath.Join(streams, "ONE", batchesDir)
 	foreign := t.TempDir()
 	check(t, os.WriteFile(filepath.Join(foreign, "file"), nil, 0o600))
-	killed, err := os.MkdirTemp(memory, stagePattern)
+	killed, err := os.MkdirTemp(memory, stagePattern) //nolint:usetesting // it has to be there
 	check(t, err)
 	t.Cleanup(func() { check(t, os.RemoveAll(killed)) })
 	sent, before := uint64(0), ""
