@@ -32,7 +32,12 @@
 // A record is a delta or a snapshot. The first record of a loop and every
 // snapshot carry its Origin and its whole journal; a snapshot is published as a
 // rollup, so the server replaces the loop's older records by it in the same
-// step. One is written when the deltas since the last one outgrow it, and when
+// step. While commits go in batches, which makes that costly, the older records stay
+// and this process removes them when no batch went for a second: at most 512 MiB of
+// them, only with marks and a retention of at least a day, and only while the disk
+// has room. Nothing reads them. What a process that ended has left, the next one
+// that opens the store removes for settled loops, and the next snapshot for others.
+// A snapshot is written when the deltas since the last one outgrow it, and when
 // a loop settles; the latter carries a time to live, the retention. A large
 // output, memory or best result, and large notes, that did not change are not
 // written again: the checkpoint names the record that has them. Parts of a record over 256 KiB go to

@@ -1,0 +1,410 @@
+package kvstate
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"example.com/loop-mcp/kvstate/embed"
+	"example.com/loop-mcp/loops"
+)
+
+// messy is a store with marks on a server of its own.
+type messy struct {
+	*Store
+	t    *testing.T
+	opts Options
+}
+
+// newMessy opens a store; opts may be nil.
+func newMessy(t *testing.T, opts *Options) *messy {
+	t.Helper()
+	h, err := embed.Start(t.Context(), embed.Options{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { h.Close() })
+	js, err := jetstream.New(h.Conn())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if opts == nil {
+		opts = &Options{Mark: filepath.Join(t.TempDir(), "marks")}
+	}
+	m := &messy{t: t, opts: *opts}
+	m.open(js)
+	return m
+}
+
+func (m *messy) open(js jetstream.JetStream) {
+	m.t.Helper()
+	store, err := Open(m.t.Context(), js, &m.opts)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.Store = store
+	m.t.Cleanup(func() { store.Close() })
+}
+
+// reopen ends the store and opens it again.
+func (m *messy) reopen() {
+	m.t.Helper()
+	if err := m.Close(); err != nil {
+		m.t.Fatal(err)
+	}
+	m.open(m.js)
+}
+
+// loop creates a loop with so many iterations of size bytes.
+func (m *messy) loop(id loops.ID, iterations, size int) loops.State {
+	m.t.Helper()
+	s := crowdLoop(0)
+	s.ID = id
+	s, err := m.Create(m.t.Context(), s)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return m.iterate(s, iterations, size)
+}
+
+func (m *messy) iterate(s loops.State, iterations, size int) loops.State {
+	m.t.Helper()
+	for range iterations {
+		s.Iteration++
+		s.Pass = s.Iteration
+		s.Output = loops.Text{Text: rand64(size), Size: int64(size)}
+		s.New.Iteration = &loops.Iteration{Iteration: s.Iteration, Pass: s.Pass, OK: true, Output: s.Output}
+		s = m.commit(s)
+	}
+	return s
+}
+
+func (m *messy) commit(s loops.State) loops.State {
+	m.t.Helper()
+	s, err := m.Commit(m.t.Context(), s)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return s
+}
+
+func (m *messy) settle(s loops.State) loops.State {
+	m.t.Helper()
+	s.Status, s.Stop = loops.Completed, &loops.Stop{Reason: loops.GoalClaimed}
+	return m.commit(s)
+}
+
+// grow iterates until there is another snapshot.
+func (m *messy) grow(s loops.State) loops.State {
+	m.t.Helper()
+	for base := m.projection.base(s.ID); m.projection.base(s.ID) == base; {
+		s = m.iterate(s, 1, 20<<10)
+	}
+	return s
+}
+
+// records returns how many the stream has of a loop.
+func (m *messy) records(id loops.ID) uint64 {
+	m.t.Helper()
+	st, err := m.js.Stream(m.t.Context(), streamLoops)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	info, err := st.Info(m.t.Context(), jetstream.WithSubjectFilter(subject(id)))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return info.State.Subjects[subject(id)]
+}
+
+// becomes waits until a loop has so many records.
+func (m *messy) becomes(id loops.ID, records uint64) {
+	m.t.Helper()
+	for ticker := time.NewTicker(20 * time.Millisecond); m.records(id) != records; { // ends with the test's deadline
+		select {
+		case <-m.t.Context().Done():
+			m.t.Fatalf("%s has %d records, want %d", id, m.records(id), records)
+		case <-ticker.C:
+		}
+	}
+}
+
+// check reads a loop in every way.
+func (m *messy) check(want loops.State) {
+	m.t.Helper()
+	got, err := m.Load(m.t.Context(), want.ID)
+	if err != nil || got.Rev != want.Rev || got.Status != want.Status || got.Output != want.Output {
+		m.t.Errorf("Load gives revision %d, %s: %v; want %d, %s", got.Rev, got.Status, err, want.Rev, want.Status)
+	}
+	l, err := m.History(m.t.Context(), want.ID)
+	if err != nil || l.Rev != want.Rev || len(l.Iterations) != want.Iteration {
+		m.t.Errorf("History gives revision %d with %d iterations: %v; want %d with %d", l.Rev, len(l.Iterations), err, want.Rev, want.Iteration)
+	}
+	if v, err := m.Verify(m.t.Context()); err != nil || v.Damaged() > 0 {
+		m.t.Errorf("Verify: %+v, %v", v, err)
+	}
+	var file bytes.Buffer
+	if manifest, err := m.Backup(m.t.Context(), &file); err != nil || len(manifest.LeftOut) > 0 {
+		m.t.Fatalf("Backup: %+v, %v", manifest, err)
+	}
+	copied := newMessy(m.t, nil)
+	if _, err := copied.Restore(m.t.Context(), bytes.NewReader(file.Bytes()), int64(file.Len())); err != nil {
+		m.t.Fatal(err)
+	}
+	if l, err := copied.History(m.t.Context(), want.ID); err != nil || l.Status != want.Status || len(l.Iterations) != want.Iteration {
+		m.t.Errorf("restored: %s with %d iterations: %v", l.Status, len(l.Iterations), err)
+	}
+}
+
+// counted returns what is counted as left over.
+func (m *messy) counted() (int, int64) {
+	m.leftovers.mu.Lock()
+	defer m.leftovers.mu.Unlock()
+	return len(m.leftovers.all), m.leftovers.bytes
+}
+
+func (m *messy) wantNothing() {
+	m.t.Helper()
+	if n, bytes := m.counted(); n != 0 || bytes != 0 {
+		m.t.Errorf("%d leftovers of %d bytes are counted, want none", n, bytes)
+	}
+}
+
+// rand64 returns n bytes that do not compress well.
+func rand64(n int) string {
+	var b strings.Builder
+	for b.Len() < n {
+		b.WriteString(rand.Text())
+	}
+	return b.String()[:n]
+}
+
+// TestWhatASnapshotReplacedStaysWhileCommitsWait, is never read, and is gone when
+// it is calm.
+func TestWhatASnapshotReplacedStaysWhileCommitsWait(t *testing.T) {
+	tests := []struct {
+		name string
+		end  func(*messy, loops.State) loops.State
+	}{
+		{"settled", (*messy).settle},
+		{"it goes on", (*messy).grow},
+		{"it goes on and settles", func(m *messy, s loops.State) loops.State { return m.settle(m.iterate(m.grow(s), 2, 100)) }},
+		{"an iteration later", func(m *messy, s loops.State) loops.State { return m.iterate(m.grow(s), 1, 100) }},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := newMessy(t, nil)
+				m.leftovers.press()
+				s := m.loop("left-aaaa", 3, 300<<10) // in the object store
+				s = test.end(m, s)
+				if n := m.records(s.ID); n < 5 {
+					t.Errorf("%d records while commits wait, want all", n)
+				}
+				m.projection.mu.Lock()
+				stale := m.projection.entries[s.ID]
+				m.projection.mu.Unlock()
+				m.check(s)
+				// A process that has not seen the snapshot yet begins with what is before it.
+				old := *stale
+				old.Base = 1
+				m.projection.mu.Lock()
+				m.projection.entries[s.ID] = &old
+				m.projection.mu.Unlock()
+				if l, err := m.History(t.Context(), s.ID); err != nil || len(l.Iterations) != s.Iteration {
+					t.Errorf("from the records before the snapshot: %d iterations, %v", len(l.Iterations), err)
+				}
+				m.projection.mu.Lock()
+				m.projection.entries[s.ID] = stale
+				m.projection.mu.Unlock()
+				time.Sleep(2 * calm)
+				synctest.Wait()
+				head, _, _ := m.projection.at(s.ID, s.Rev)
+				if n := m.records(s.ID); n != uint64(head.Count+1) {
+					t.Errorf("%d records when it is calm, want %d", n, head.Count+1)
+				}
+				m.wantNothing()
+				names, err := m.blobs.names(t.Context())
+				if err != nil || len(names) != len(objectsOf(m, s.ID)) {
+					t.Errorf("objects %v are left, %v", names, err)
+				}
+				m.check(s)
+			})
+		})
+	}
+}
+
+// objectsOf returns the objects that the records of a loop name.
+func objectsOf(m *messy, id loops.ID) []string {
+	c, err := m.chain(m.t.Context(), id)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return c.objects
+}
+
+// fullDisk has room for messages, and not for leftovers.
+type fullDisk struct{}
+
+func (fullDisk) Room(size int64, _ bool) error {
+	if size > maxLeftovers/2 {
+		return errors.New("the disk is nearly full")
+	}
+	return nil
+}
+
+func (fullDisk) Try() error { return nil }
+
+// TestASnapshotReplacesAtOnceWhenNothingMayStay: what is older is gone with it.
+func TestASnapshotReplacesAtOnceWhenNothingMayStay(t *testing.T) {
+	marks := func(t *testing.T) string { return filepath.Join(t.TempDir(), "marks") }
+	tests := []struct {
+		name  string
+		opts  func(*testing.T) Options
+		press func(*messy)
+	}{
+		{"nobody waits", func(t *testing.T) Options { return Options{Mark: marks(t)} }, func(*messy) {}},
+		{"no marks", func(*testing.T) Options { return Options{} }, nil},
+		{"a short retention", func(t *testing.T) Options { return Options{Mark: marks(t), Retention: time.Hour} }, nil},
+		{"the disk has no room", func(t *testing.T) Options { return Options{Mark: marks(t), Disk: fullDisk{}} }, nil},
+		{"enough is left over", func(t *testing.T) Options { return Options{Mark: marks(t)} }, func(m *messy) {
+			m.leftovers.press()
+			m.leftovers.reserve(maxLeftovers - recordCost)
+		}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			opts := test.opts(t)
+			m := newMessy(t, &opts)
+			s := m.loop("left-aaaa", 3, 100)
+			if test.press == nil {
+				test.press = func(m *messy) { m.leftovers.press() }
+			}
+			test.press(m)
+			_, before := m.counted()
+			s = m.settle(s)
+			if n := m.records(s.ID); n != 1 {
+				t.Errorf("%d records, want 1", n)
+			}
+			if _, bytes := m.counted(); bytes != before {
+				t.Errorf("%d bytes are counted, before it were %d", bytes, before)
+			}
+		})
+	}
+}
+
+// TestALoopThatWasReopenedLeavesNothingToExpire: its settled record has a time to
+// live, and goes with the next one.
+func TestALoopThatWasReopenedLeavesNothingToExpire(t *testing.T) {
+	m := newMessy(t, nil)
+	s := m.loop("left-aaaa", 3, 100)
+	m.leftovers.press()
+	s = m.settle(s)
+	s.Status, s.Stop = loops.Paused, nil
+	s = m.commit(s)
+	if n := m.records(s.ID); n != 1 {
+		t.Errorf("%d records, want 1", n)
+	}
+	m.wantNothing()
+	m.check(s)
+}
+
+// TestARefusedSnapshotLeavesNothingCounted.
+func TestARefusedSnapshotLeavesNothingCounted(t *testing.T) {
+	m := newMessy(t, nil)
+	s := m.loop("left-aaaa", 3, 100)
+	m.iterate(s, 1, 100)
+	m.leftovers.press()
+	s.Status = loops.Completed
+	w, err := m.compact(t.Context(), s, header{Nonce: "other", Prev: 1}, rawDelta{})
+	if err == nil {
+		_, err = m.store(t.Context(), w, s.Rev)
+	}
+	if !errors.Is(err, loops.ErrConflict) {
+		t.Errorf("an old revision: %v", err)
+	}
+	m.wantNothing()
+}
+
+// TestWhatAProcessLeftOverIsRemoved by the next one that opens the store, of
+// settled loops, and by their next snapshot, of others. A kill at any point
+// between a snapshot and the removal of what it replaced leaves all of that, or
+// some of it when it was in the middle.
+func TestWhatAProcessLeftOverIsRemoved(t *testing.T) {
+	for name, some := range map[string]bool{"all of it": false, "some of it": true} {
+		t.Run(name, func(t *testing.T) {
+			m := newMessy(t, nil)
+			settled, running := m.loop("left-aaaa", 4, 100), m.loop("left-bbbb", 4, 100)
+			m.leftovers.press()
+			settled, running = m.settle(settled), m.iterate(m.grow(running), 2, 100)
+			if some {
+				for _, id := range []loops.ID{settled.ID, running.ID} {
+					st, err := m.js.Stream(t.Context(), streamLoops)
+					if err == nil {
+						err = st.Purge(t.Context(), jetstream.WithPurgeSubject(subject(id)), jetstream.WithPurgeSequence(6))
+					}
+					if err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			before := m.records(running.ID)
+			m.reopen()
+			m.becomes(settled.ID, 1)
+			m.check(settled)
+			m.check(running)
+			if n := m.records(running.ID); n != before {
+				t.Errorf("%d records of the loop that goes on, before there were %d", n, before)
+			}
+			running = m.settle(running)
+			if n := m.records(running.ID); n != 1 {
+				t.Errorf("%d records of it after its next snapshot", n)
+			}
+			m.wantNothing()
+			m.check(running)
+		})
+	}
+}
+
+// TestADamagedLoopKeepsWhatItsSnapshotReplaced.
+func TestADamagedLoopKeepsWhatItsSnapshotReplaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMessy(t, nil)
+		s := m.loop("left-aaaa", 3, 100)
+		m.leftovers.press()
+		s = m.settle(s)
+		m.quarantine(s.ID, s.Rev, &damageError{s.ID, s.Rev, errors.New("it is broken")})
+		time.Sleep(2 * calm)
+		synctest.Wait()
+		if n := m.records(s.ID); n != 5 {
+			t.Errorf("%d records, want all 5", n)
+		}
+		m.wantNothing()
+	})
+}
+
+// TestTheSweepCountsWhatItRemoves, while it is never calm.
+func TestTheSweepCountsWhatItRemoves(t *testing.T) {
+	m := newMessy(t, nil)
+	s := m.loop("left-aaaa", 3, 100)
+	m.leftovers.press()
+	s = m.settle(s)
+	if n, bytes := m.counted(); n != 1 || bytes <= 0 {
+		t.Errorf("%d leftovers of %d bytes", n, bytes)
+	}
+	if err := m.sweep(context.WithoutCancel(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	if n := m.records(s.ID); n != 1 {
+		t.Errorf("%d records, want 1", n)
+	}
+	m.wantNothing()
+}
