@@ -52,6 +52,7 @@ func (m *messy) open(js jetstream.JetStream) {
 	}
 	m.Store = store
 	m.t.Cleanup(func() { store.Close() })
+	<-store.swept // else it may remove what a test wants to see
 }
 
 // reopen ends the store and opens it again.

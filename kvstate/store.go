@@ -76,6 +76,7 @@ type Store struct {
 	line      line
 	posts     posts
 	leftovers leftovers
+	swept     chan struct{} // closed when what earlier processes left behind has been removed
 	turns     chan struct{} // full while as many other messages are under way as there may be
 	boxes     chan *box     // those that are free; nil: the client library waits for answers
 
@@ -130,7 +131,7 @@ func Open(ctx context.Context, js jetstream.JetStream, opts *Options) (*Store, e
 	s.turns = make(chan struct{}, s.posts.most)
 	s.latest.turn = make(chan struct{}, 1)
 	s.line.renew()
-	s.leftovers.wake = make(chan struct{}, 1)
+	s.leftovers.wake, s.swept = make(chan struct{}, 1), make(chan struct{})
 	heads := stream{js: js, config: s.loopsConfig()}
 	for _, one := range []*stream{&s.request, &s.records, &s.kept, &s.blobs.stream, &heads} {
 		one.store = s

@@ -53,6 +53,7 @@ func (s *Store) keepClean() {
 		sleep(s.ctx, nil, time.Now().Add(sweepRest))
 	}
 	sweep()
+	close(s.swept)
 	s.every(s.opts.Sweep, sweep)
 }
 
