@@ -22,7 +22,7 @@ var (
 	scaleInterval = flag.Duration("scale.interval", 50*time.Millisecond, "how long one iteration of BenchmarkScale takes")
 	scaleTurns    = flag.Int("scale.iterations", 3, "iterations of each loop in BenchmarkScale")
 	scaleWorkers  = flag.Int("scale.processes", 4, "engines in BenchmarkScale, with a connection and a projection each")
-	fleetLoops    = flag.Int("fleet.loops", 500, "loops of BenchmarkFleet")
+	fleetLoops    = flag.Int("fleet.loops", 100, "loops of BenchmarkFleet")
 	fleetSlots    = flag.Int("fleet.slots", 50, "how many of them run side by side")
 	starters      = flag.Int("fleet.starters", 256, "how many loops of BenchmarkFleet and BenchmarkScale are started at a time")
 )
