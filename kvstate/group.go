@@ -170,10 +170,13 @@ func (q *posts) together() []*post {
 	if !q.group || len(q.waiting) < worth || q.waiting[0].alone {
 		return nil
 	}
-	group, size, ids := make([]*post, 0, min(len(q.waiting), maxGroup)), 0, make(map[loops.ID]bool, maxGroup)
+	group, size, ids, first := make([]*post, 0, min(len(q.waiting), maxGroup)), 0, make(map[loops.ID]bool, maxGroup), q.firsts()
 	for _, p := range q.waiting {
-		if p.alone || ids[p.id] || p.size() > groupBytes-size {
+		if p.alone || ids[p.id] || p.size() > groupBytes-size || p.first && first == 0 {
 			continue
+		}
+		if p.first {
+			first--
 		}
 		if ids[p.id] = true; len(ids) > maxGroup {
 			break
@@ -189,6 +192,19 @@ func (q *posts) together() []*post {
 	}
 	q.waiting = slices.DeleteFunc(q.waiting, func(p *post) bool { return p.taken })
 	return group
+}
+
+// firsts returns how many of those that go before the others one batch takes: all,
+// but for half of it that the others have when there are so many. A flood of
+// starts does not keep loops that run from going on.
+func (q *posts) firsts() int {
+	others := 0
+	for _, p := range q.waiting {
+		if !p.first && !p.alone {
+			others++
+		}
+	}
+	return maxGroup - min(others, maxGroup/2)
 }
 
 // sendGroup sends a batch and says to each of its posts what became of it.

@@ -218,12 +218,33 @@ func TestWhatBeginsOrEndsALoopGoesFirst(t *testing.T) {
 	}
 }
 
+// TestAFloodOfStartsLeavesRoomForLoopsThatRun: half of each batch, if they want it.
+func TestAFloodOfStartsLeavesRoomForLoopsThatRun(t *testing.T) {
+	for _, many := range []struct{ starts, others, want int }{
+		{2 * maxGroup, 2 * maxGroup, maxGroup / 2}, {2 * maxGroup, 3, 3}, {2 * maxGroup, 0, 0}, {10, 2 * maxGroup, maxGroup - 10},
+	} {
+		q := &posts{group: true}
+		for n := range many.starts + many.others {
+			q.waiting = append(q.waiting, &post{m: &nats.Msg{}, id: loops.ID(fmt.Sprint("flood-", n)), first: n < many.starts})
+		}
+		group, others := q.together(), 0
+		for _, p := range group {
+			if !p.first {
+				others++
+			}
+		}
+		if len(group) != maxGroup || others != many.want {
+			t.Errorf("%d starts and %d others: a batch of %d with %d others, want %d with %d", many.starts, many.others, len(group), others, maxGroup, many.want)
+		}
+	}
+}
+
 // BenchmarkBatch commits to as many loops as a batch has, all at once, b.N times:
 // one batch each time, or one message where so few go alone.
 //
 //	strace -f -c -e trace=fsync,fdatasync ./kvstate.test -test.run '^$' -test.bench Batch/commits=64 -test.benchtime 100x
 func BenchmarkBatch(b *testing.B) {
-	for _, many := range []int{1, worthGroup, 64, 256} {
+	for _, many := range []int{1, worthGroup, 64, maxGroup} {
 		b.Run(fmt.Sprintf("commits=%d", many), func(b *testing.B) {
 			c := newCrowd(b, many, nil)
 			for b.Loop() {

@@ -102,12 +102,12 @@ func oldStages(store string) []string {
 	return old
 }
 
-// unstage removes folders in memory, and nothing else.
+// unstage removes folders in memory, and nothing else, also when it has become
+// too full for new ones.
 func unstage(dirs ...string) {
-	memory := memoryDir()
 	for _, dir := range dirs {
 		own, _ := filepath.Match(stagePattern, filepath.Base(dir)) // the pattern is well-formed
-		if own && memory != "" && filepath.Dir(dir) == memory {
+		if own && shm != "" && filepath.Dir(dir) == shm {
 			_ = os.RemoveAll(dir) // in nobody's way
 		}
 	}
