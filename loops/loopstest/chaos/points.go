@@ -131,6 +131,7 @@ func At(ctx context.Context, opts Options, op string, points ...Point) (audit.Re
 	if err := w.runAt(ctx, op, points); err != nil {
 		return audit.Report{}, w.dir, err
 	}
+	w.leftBehind(ctx)
 	report, err := audit.Folder(ctx, w.dir, audit.Options{})
 	return report, w.dir, err
 }
