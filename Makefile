@@ -82,7 +82,7 @@ cli-agents: ## The real claude, codex, gemini and opencode against a mock (insta
 .PHONY: chaos
 chaos: ## A thousand kills, and a fault at every fault point (a quarter of an hour)
 	cd loops/loopstest/chaos && go run ./cmd/chaos -kills 1000 -loops 500
-	cd loops/loopstest/chaos && go test . -timeout 60m -run 'FaultPoint|Recovers|Tree' -all -chains 20
+	cd loops/loopstest/chaos && go test . -timeout 60m -run 'FaultPoint|Recovers|Tree' -all -chains 20 -trees 20
 
 .PHONY: chaos-cluster
 chaos-cluster: ## A hundred kills of nodes of a cluster, workers and servers (ten minutes)
