@@ -175,6 +175,25 @@ func TestNoSleepOutsideABubble(t *testing.T) {
 	}
 }
 
+// TestEveryPackageLooksForLeaks: the tests of each package end with a look at the
+// goroutines that they left. Examples are what people copy, and bugs are constants.
+func TestEveryPackageLooksForLeaks(t *testing.T) {
+	for _, p := range listed(t) {
+		path := strings.TrimPrefix(p.ImportPath, module+"/")
+		names := append(slices.Clone(p.TestGoFiles), p.XTestGoFiles...)
+		if len(names) == 0 || strings.HasPrefix(path, "examples/") || path == "internal/bugs" {
+			continue
+		}
+		looks := slices.ContainsFunc(names, func(name string) bool {
+			file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(p.Dir, name), nil, parser.ImportsOnly)
+			return err == nil && imports(file, module+"/internal/leaktest")
+		})
+		if !looks && path != "internal/leaktest" {
+			t.Errorf("%s has tests and no TestMain with leaktest.Run", path)
+		}
+	}
+}
+
 func imports(file *ast.File, path string) bool {
 	return slices.ContainsFunc(file.Imports, func(i *ast.ImportSpec) bool { return i.Path.Value == `"`+path+`"` })
 }

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/loop-mcp/internal/leaktest"
 	"example.com/loop-mcp/kvstate/embed"
 	"example.com/loop-mcp/loops/loopstest/chaos/power"
 )
@@ -37,7 +38,7 @@ const (
 func TestMain(m *testing.M) {
 	dir := os.Getenv(childDir)
 	if dir == "" {
-		os.Exit(m.Run())
+		os.Exit(leaktest.Run(m))
 	}
 	var p plan
 	err := json.Unmarshal([]byte(os.Getenv(childPlan)), &p)
