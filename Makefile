@@ -19,8 +19,9 @@ race: ## All tests under the race detector
 	go test -race ./...
 
 .PHONY: offline
-offline: ## All tests without any network but loopback
+offline: ## All tests and the chaos suite's short form without any network but loopback
 	go test -exec $(CURDIR)/.ci/offline ./...
+	cd loops/loopstest/chaos && go build -o /dev/null go.etcd.io/gofail && go test -exec $(CURDIR)/.ci/offline ./...
 
 .PHONY: soak
 soak: ## Fifty loops for an hour, a process killed every 30 seconds
