@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/loop-mcp/internal/kepttest"
 	"example.com/loop-mcp/internal/leaktest"
 	"example.com/loop-mcp/kvstate/cluster/clustertest"
 )
@@ -133,7 +134,7 @@ type box struct {
 
 func newBox(t *testing.T) *box {
 	t.Helper()
-	dir := t.TempDir()
+	dir := kepttest.Dir(t)
 	env := append(os.Environ(), "LOOP_MCP_HOME="+filepath.Join(dir, "store"), "XDG_CONFIG_HOME="+filepath.Join(dir, "config"),
 		"HOME="+dir, "LOOP_HELPER=", "NO_COLOR=")
 	return &box{t: t, dir: dir, env: env}
