@@ -24,7 +24,7 @@ func recordSubject(key string) string { return "$KV.LOOPDATA." + key }
 func (s *Store) recordsConfig() jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name: streamRecords, Description: "loops: small records beside them", Subjects: []string{recordSubject(">")},
-		MaxMsgsPerSubject: 1, AllowMsgTTL: true, AllowRollup: true, AllowDirect: true,
+		MaxMsgsPerSubject: 1, Discard: jetstream.DiscardNew, AllowMsgTTL: true, AllowRollup: true, AllowDirect: true,
 		Replicas: max(s.opts.Replicas, 1),
 	}
 }
