@@ -125,14 +125,14 @@ func exists(path string) bool {
 
 // box is a user's machine: a working folder, a store, a configuration.
 type box struct {
-	t     *testing.T
+	t     testing.TB
 	dir   string
 	env   []string
 	as    func(*exec.Cmd) // makes a process run as another user; nil: as this one
 	plain string          // the built program, where that user may run it; empty: program
 }
 
-func newBox(t *testing.T) *box {
+func newBox(t testing.TB) *box {
 	t.Helper()
 	dir := kepttest.Dir(t)
 	env := append(os.Environ(), "LOOP_MCP_HOME="+filepath.Join(dir, "store"), "XDG_CONFIG_HOME="+filepath.Join(dir, "config"),

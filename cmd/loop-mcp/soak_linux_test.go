@@ -131,7 +131,7 @@ func (b *box) soakOnce(life time.Duration, dump bool, done map[string]float64) v
 	return v
 }
 
-func vitalsOf(t *testing.T, pid int) (v vitals) {
+func vitalsOf(t testing.TB, pid int) (v vitals) {
 	t.Helper()
 	v.memory, _ = memory(t, pid)
 	files, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
@@ -147,7 +147,7 @@ func vitalsOf(t *testing.T, pid int) (v vitals) {
 }
 
 // diskOf is how much space the files of a folder take.
-func diskOf(t *testing.T, dir string) (sum int64) {
+func diskOf(t testing.TB, dir string) (sum int64) {
 	t.Helper()
 	err := filepath.WalkDir(dir, func(_ string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
