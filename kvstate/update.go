@@ -160,7 +160,9 @@ func (s *Store) swap(ctx context.Context, key string, old, next side) error {
 	defer cancel()
 	ctx = asUrgent(ctx) // what was spent
 	for try := 0; ; try++ {
+		// gofail: var beforeRecord struct{}
 		rev, err := s.try(ctx, m)
+		// gofail: var afterRecord struct{}
 		if err == nil {
 			s.marks.Note(recordMark(key), mark.Mark{Rev: rev, Expires: expires})
 			return nil

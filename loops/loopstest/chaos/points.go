@@ -36,6 +36,7 @@ var Points = []Point{
 	{Name: "beforeBody", Skip: 1}, {Name: "afterBody", Skip: 1},
 	{Name: "beforeCommit", Skip: 1}, {Name: "afterCommit", Skip: 1},
 	{Name: "beforeReserve", Paid: true, Skip: 1}, {Name: "afterReserve", Paid: true, Skip: 1},
+	{Name: "beforeRecord", Paid: true, Skip: 1}, {Name: "afterRecord", Paid: true, Skip: 1},
 	{Name: "beforePublish", Skip: 2}, {Name: "afterPublish", Skip: 2}, {Name: "lostAnswer", Skip: 3}, {Name: "afterObject", Skip: 1},
 	{Name: "beforeCompact"}, {Name: "afterCompact"},
 	{Name: "afterLock", Recover: true}, {Name: "afterServe", Recover: true},
