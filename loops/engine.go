@@ -37,7 +37,7 @@ type Options struct {
 	Workers   int                  // loops worked on at once; 0: 16
 	Defaults  Limits               // for what a spec leaves out; zero fields: DefaultLimits
 	Ceilings  Limits               // that no spec exceeds; zero fields: DefaultCeilings
-	LiveLoops int                  // live loops at once in the store; 0: 1000
+	LiveLoops int                  // live loops at once in the store, see [Engine.Start]; 0: 1000
 	DailyCost USD                  // what all loops of the store together may spend on one day, in UTC; 0: no such limit
 	Approvals string               // "auto" (default) or "person": whose decision counts
 	Parent    ID                   // the loop below whose body this process runs; it and its ancestors are out of reach
