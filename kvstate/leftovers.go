@@ -167,12 +167,17 @@ func (s *Store) removeLeftover(ctx context.Context, id loops.ID, one leftover) e
 		s.leftovers.removed(id, one.before)
 		return nil
 	}
-	return s.removeBefore(ctx, heads, id, one.before)
+	// gofail: var beforeTidy struct{}
+	err = s.removeBefore(ctx, heads, id, one.before)
+	// gofail: var afterTidy struct{}
+	return err
 }
 
-// removeBefore removes the records of a loop before one of its snapshots.
+// removeBefore removes the records of a loop before one of its snapshots, then
+// their objects.
 func (s *Store) removeBefore(ctx context.Context, heads jetstream.Stream, id loops.ID, rev uint64) error {
 	err := heads.Purge(ctx, jetstream.WithPurgeSubject(subject(id)), jetstream.WithPurgeSequence(rev))
+	// gofail: var duringTidy struct{}
 	if err == nil {
 		s.discard(id, s.leftovers.removed(id, rev))
 	}

@@ -65,6 +65,11 @@ func TestEachFaultPoint(t *testing.T) {
 			t.Run(op+" "+p.Name, func(t *testing.T) {
 				at(t, Options{Seed: 1, Program: program, Body: body}, op, p)
 			})
+			if p.Name == "beforeTidy" { // and again in the next process, which removes what was left
+				t.Run(op+" "+p.Name+", and again", func(t *testing.T) {
+					at(t, Options{Seed: 1, Program: program, Body: body}, op, p, Point{Name: "duringTidy", Many: true, Skip: 1})
+				})
+			}
 		}
 	}
 }

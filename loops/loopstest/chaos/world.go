@@ -36,6 +36,7 @@ type Options struct {
 	Calm    bool          // only SIGKILL: no stops, no orderly ends
 	Nested  bool          // only trees of loops
 	Paid    bool          // only loops that ask a provider
+	Many    bool          // most loops are worked on by their client, and come to their end together
 	Cluster bool          // the loops are on three NATS servers, which are killed, too
 	Workers int           // in a cluster: processes of `loop-mcp worker`; 0: 3
 	Log     func(format string, args ...any)
