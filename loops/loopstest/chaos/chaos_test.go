@@ -63,13 +63,12 @@ func TestEachFaultPoint(t *testing.T) {
 				continue
 			}
 			t.Run(op+" "+p.Name, func(t *testing.T) {
-				at(t, Options{Seed: 1, Program: program, Body: body}, op, p)
+				points := []Point{p}
+				if p.Name == "beforeTidy" { // and again in the next process, which removes what was left
+					points = append(points, Point{Name: "duringTidy", Many: true, Skip: 1})
+				}
+				at(t, Options{Seed: 1, Program: program, Body: body}, op, points...)
 			})
-			if p.Name == "beforeTidy" { // and again in the next process, which removes what was left
-				t.Run(op+" "+p.Name+", and again", func(t *testing.T) {
-					at(t, Options{Seed: 1, Program: program, Body: body}, op, p, Point{Name: "duringTidy", Many: true, Skip: 1})
-				})
-			}
 		}
 	}
 }
