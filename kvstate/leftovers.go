@@ -14,8 +14,10 @@ import (
 
 // Removing the records that a snapshot replaces costs the server a look at every
 // message between the first and the last of them, during which it takes nothing
-// else: a millisecond when a thousand loops are at work. While commits wait for
-// each other, snapshots are therefore published without a rollup, and what they
+// else: some milliseconds when a thousand loops are at work. To delete them one by one
+// costs as much as that where nothing is synced, and several times as much where
+// each deletion is; and a stream that denies it can't be changed. While commits wait
+// for each other, snapshots are therefore published without a rollup, and what they
 // replace is removed when it is calm again.
 const (
 	calm         = time.Second    // without a batch
@@ -25,8 +27,7 @@ const (
 )
 
 // leftovers are records that snapshots of this process have replaced and that are
-// still there. A process that ends leaves those of settled loops to the sweep of
-// the next one, and those of others to their next snapshots.
+// still there. A process that ends leaves them to the sweep of the next one.
 type leftovers struct {
 	mu    sync.Mutex
 	all   map[loops.ID]leftover
