@@ -1,12 +1,16 @@
 package main
 
 import (
+	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
+	"example.com/loop-mcp/kvstate/cluster"
 	"example.com/loop-mcp/kvstate/cluster/clustertest"
+	"example.com/loop-mcp/kvstate/embed"
 )
 
 // on returns the box with NATS servers instead of a store in a folder.
@@ -114,4 +118,38 @@ func TestRestingLoopsGoOnWhenTheServersAreBack(t *testing.T) {
 	(&started{b: there, stderr: c.stderr}).until("resting loops do not go on")
 	servers.Begin(0)
 	there.untilFile("effects")
+}
+
+// TestAHandlerServesLoopsOnNATSServers, whose callers never ask for its lease: it
+// has none. With LOOP_MCP_LONG_TESTS its first start takes longer than a lease.
+func TestAHandlerServesLoopsOnNATSServers(t *testing.T) {
+	b := newBox(t)
+	there := b.on(clustertest.Start(t, clustertest.Options{Nodes: 1}).URL())
+	c := there.opened()
+	there.handler("work")
+	there.write("hold", "")
+	id := c.handled(map[string]any{"body": map[string]any{"kind": "handler", "name": "work", "with": map[string]any{"iterations": 2}}})
+	there.program(1)
+	if os.Getenv("LOOP_MCP_LONG_TESTS") != "" {
+		<-time.After(cluster.TTL + 10*time.Second)
+	}
+	if err := os.Remove(filepath.Join(there.dir, "hold")); err != nil {
+		t.Fatal(err)
+	}
+	c.until(id, "completed")
+	if p, _ := c.progress(id); p.starts != 2 || p.iteration != 2 || len(there.startsSeen()) != 2 {
+		t.Errorf("%+v, programs saw %v", p, there.startsSeen())
+	}
+}
+
+// TestALongStartOnNATSServersIsNotCutOff: a handler without a lease is not found
+// dead for that.
+func TestALongStartOnNATSServersIsNotCutOff(t *testing.T) {
+	elsewhere := settings{config: config{NATS: natsConfig{URL: "nats://a"}}}
+	if elsewhere.handlersAlive(new(cluster.Member)) != nil {
+		t.Error("leases are asked for a process that has none")
+	}
+	if (settings{}).handlersAlive(new(embed.Member)) == nil {
+		t.Error("the locks of a folder are not asked")
+	}
 }

@@ -23,9 +23,19 @@ func (s settings) handlers(runner *command.Runner, o engineOptions) *remote.Call
 		return remote.NewCaller(nil, nil)
 	}
 	return remote.NewCaller(o.nats.Conn(), &remote.CallerOptions{
-		Runner: o.nats.Runner(), Alive: o.nats.Alive, Logger: o.log,
+		Runner: o.nats.Runner(), Alive: s.handlersAlive(o.nats), Logger: o.log,
 		Leftovers: func(name string) { runner.EndLeftovers(programs.Owner(name, s.where())) },
 	})
+}
+
+// handlersAlive is how handlers and their callers find out that the other one's
+// process is gone; nil: by its silence. On NATS servers a handler works on no
+// loop, so it has no lease, and to ask for one would find it dead.
+func (s settings) handlersAlive(b backend) func(runner string) bool {
+	if s.clustered() {
+		return nil
+	}
+	return b.Alive
 }
 
 func (a *app) handlerCommand() *cobra.Command {
@@ -91,7 +101,7 @@ func (a *app) handle(ctx context.Context, name string, argv []string, starts int
 	tell := handlerLog{app: a, name: name}
 	tell.line("serving", "", nil)
 	return remote.Serve(ctx, server.Conn(), name, body, &remote.ServeOptions{
-		Starts: starts, Logger: log, Runner: server.Runner(), Alive: server.Alive,
+		Starts: starts, Logger: log, Runner: server.Runner(), Alive: s.handlersAlive(server),
 		Leftovers: func() { runner.EndLeftovers(body.Owner) },
 		OnStart:   func(c remote.Call) { tell.line("start", c.Key, nil) },
 		OnEnd:     func(c remote.Call, err error) { tell.line("end", c.Key, err) },
