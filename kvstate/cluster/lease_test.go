@@ -267,6 +267,30 @@ func TestAnUnknownWorkerIsGivenItsTime(t *testing.T) {
 	})
 }
 
+// TestAProcessLivesWithItsLeases: who tells the news of a loop is known by the
+// name of its process, and may need half a minute for it, with or without a lease.
+func TestAProcessLivesWithItsLeases(t *testing.T) {
+	inBubble(t, func(t *testing.T, h *embed.Host) {
+		one, two, command := join(t, newCable(h)), join(t, newCable(h)), join(t, newCable(h))
+		lease(t, one)
+		lease(t, two)
+		began := time.Now()
+		died, worker := asks(t, one, command.Runner()), asks(t, one, two.Runner())
+		if after := (<-died).Sub(began); after < 45*time.Second || after > 2*time.Minute {
+			t.Errorf("a process without a lease was found dead after %s", after)
+		}
+		time.Sleep(5 * time.Minute)
+		if len(worker) > 0 {
+			t.Error("a process that renews its lease is said to be dead")
+		}
+		two.Drop()
+		began = time.Now()
+		if after := (<-worker).Sub(began); after < cluster.TTL {
+			t.Errorf("found dead after %s", after)
+		}
+	})
+}
+
 // TestACutOffWorkerEndsBeforeOthersTakeItsLoops, and comes back under another
 // name.
 func TestACutOffWorkerEndsBeforeOthersTakeItsLoops(t *testing.T) {

@@ -29,9 +29,11 @@ type sign struct {
 	dead  bool
 }
 
-// Alive reports whether the holder of a lease may live. It answers from memory.
-// What it says of a dead one is final; of one that has died it may say that it
-// lives, for about [TTL], and for as long as this process has no lease itself.
+// Alive reports whether the holder of a lease may live, or a process by its
+// [Member.Runner], which lives as long as one of its leases. It answers from
+// memory. What it says of a dead one is final; of one that has died it may say
+// that it lives, for about [TTL], and for as long as this process has no lease
+// itself. A process that never had a lease is taken for dead after a minute.
 func (m *Member) Alive(name string) bool {
 	l := &m.leases
 	l.mu.Lock()
@@ -103,6 +105,9 @@ func (l *leases) silent(all map[string]found, now time.Time) map[string]uint64 {
 		if f.rev > s.rev { // else a replica is behind
 			s.rev, s.since, s.dead = f.rev, now, f.over
 		}
+		if process, ok := holder(name); ok && l.others[process] != nil && !f.over && now.Sub(s.since) < TTL {
+			l.others[process].since = now
+		}
 	}
 	silent := map[string]uint64{}
 	for name, s := range l.others {
@@ -112,7 +117,7 @@ func (l *leases) silent(all map[string]found, now time.Time) map[string]uint64 {
 		case s.dead: // for ever
 		case now.Sub(s.asked) > forgetAfter && !there:
 			delete(l.others, name)
-		case now.Sub(s.since) >= TTL:
+		case now.Sub(s.since) >= patience(name):
 			if !there {
 				s.rev = 0 // the servers dropped it
 			}
@@ -120,6 +125,24 @@ func (l *leases) silent(all map[string]found, now time.Time) map[string]uint64 {
 		}
 	}
 	return silent
+}
+
+// holder is the process of a lease; ok is false when name is that of a process.
+func holder(name string) (process string, ok bool) {
+	at := strings.LastIndexByte(name, '-')
+	if at < 0 || !strings.Contains(name[:at], "-") {
+		return "", false
+	}
+	return name[:at], true
+}
+
+// patience is how long a name may give no sign. A process that works on no loop
+// has no lease and gives none; what it may have to do has ended after that time.
+func patience(name string) time.Duration {
+	if _, ok := holder(name); ok {
+		return TTL
+	}
+	return keptFor
 }
 
 func (l *leases) buried(name string) {
