@@ -152,6 +152,7 @@ func TestAKilledWorkersLoopsGoOnWithAnother(t *testing.T) {
 		first := join(t, newCable(h))
 		one, _ := s.worker(t, first, "one", time.Minute)
 		id := start(t, one)
+		time.Sleep(time.Second) // its loop
 		two, _ := s.worker(t, join(t, newCable(h)), "two", time.Minute)
 		time.Sleep(90 * time.Second)
 		s.mu.Lock()
@@ -178,6 +179,7 @@ func TestAWorkerThatEndsHandsItsLoopsOverAtOnce(t *testing.T) {
 		s := newSite()
 		one, stop := s.worker(t, join(t, newCable(h)), "one", time.Minute)
 		id := start(t, one)
+		time.Sleep(time.Second) // its loop
 		two, _ := s.worker(t, join(t, newCable(h)), "two", time.Minute)
 		time.Sleep(90 * time.Second)
 		stop()
