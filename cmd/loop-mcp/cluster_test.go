@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -92,6 +93,46 @@ func TestAWorkerOnTheStoreOfAFolder(t *testing.T) {
 	worker.signal(syscall.SIGTERM)
 	if r := worker.wait(); r.code != 0 {
 		t.Errorf("exit code %d: %s", r.code, r.stderr)
+	}
+}
+
+// TestABackgroundServerOnNATSServers works on their loops, and a second command
+// finds it, and not the one of the folder.
+func TestABackgroundServerOnNATSServers(t *testing.T) {
+	b := newBox(t)
+	there := b.on(clustertest.Start(t, clustertest.Options{Nodes: 1}).URL())
+	began := there.want(0, []string{"serve", "--detach"}, "A background server works on the loops in nats://")
+	listed, _ := there.answer(there.want(0, []string{"host", "--json"}))["workers"].([]any)
+	if len(listed) != 1 {
+		t.Fatalf("%d workers", len(listed))
+	}
+	pid := int(listed[0].(map[string]any)["pid"].(float64))
+	t.Cleanup(func() { endLocal(pid) })
+	if !strings.Contains(began.stdout, fmt.Sprintf("process %d.", pid)) {
+		t.Errorf("process %d: %s", pid, began.stdout)
+	}
+	again := there.answer(there.want(0, []string{"serve", "--detach", "--json"}))
+	if again["started"] != false || again["pid"] != float64(pid) {
+		t.Errorf("the second command says %v", again)
+	}
+	if own := b.detached(); own == pid {
+		t.Error("the loops of the folder have no background server of their own")
+	}
+	there.want(0, []string{"start", there.loop("count", "count", scoreThree)})
+	id := there.only("count")
+	there.until("the loop was not finished", func() bool { return strings.Contains(there.run("show", id).stdout, "completed") })
+	endLocal(pid)
+	there.until("it works on", func() bool { return strings.Contains(there.run("host").stdout, "nobody works on them") })
+	there.until("it has not left", func() bool {
+		entries, err := filepath.Glob(filepath.Join(there.dir, "none", "nats", "*", "runners", "*"))
+		return err == nil && len(entries) == 0
+	})
+}
+
+// endLocal asks a process to end; it may be gone.
+func endLocal(pid int) {
+	if p, err := os.FindProcess(pid); err == nil {
+		_ = p.Signal(syscall.SIGTERM)
 	}
 }
 
