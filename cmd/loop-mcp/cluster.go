@@ -110,8 +110,8 @@ func (a *app) printWorkers(ctx context.Context, s settings) error {
 		fmt.Fprintln(a.stdout, "No worker has a lease: nobody works on them.")
 	}
 	for _, w := range workers {
-		fmt.Fprintf(a.stdout, "worker %s: process %d on %s, version %s, since %s, last sign %s ago\n", plain(w.Name), w.PID, plain(w.Host),
-			plain(orElse(w.Version, "unknown")), w.Since.Local().Format(time.DateTime), w.Silent.Round(100*time.Millisecond))
+		fmt.Fprintf(a.stdout, "worker %s: process %d on %s, %s, version %s, since %s, last sign %s ago\n", plain(w.Name), w.PID, plain(w.Host),
+			orElse(roleTexts[w.Role], "unknown"), plain(orElse(w.Version, "unknown")), w.Since.Local().Format(time.DateTime), w.Silent.Round(100*time.Millisecond))
 	}
 	return nil
 }
@@ -119,7 +119,7 @@ func (a *app) printWorkers(ctx context.Context, s settings) error {
 func workersJSON(where, server string, workers []cluster.Worker) map[string]any {
 	list := []map[string]any{}
 	for _, w := range workers {
-		list = append(list, map[string]any{"name": w.Name, "host": w.Host, "pid": w.PID, "version": w.Version,
+		list = append(list, map[string]any{"name": w.Name, "host": w.Host, "pid": w.PID, "role": w.Role, "version": w.Version,
 			"since": w.Since.Format(time.RFC3339), "last_sign_seconds_ago": w.Silent.Seconds()})
 	}
 	return map[string]any{"servers": where, "answers": server, "workers": list}

@@ -66,7 +66,7 @@ func TestAWorkerWorksOnLoopsOfOthers(t *testing.T) {
 	if len(workers) != 1 || workers[0].(map[string]any)["pid"] != float64(worker.cmd.Process.Pid) {
 		t.Errorf("listed: %v", listed)
 	}
-	if answer := there.answer(there.want(0, []string{"show", id, "--json"})); answer["runs_while"] != "a worker is there" {
+	if answer := there.answer(there.want(0, []string{"show", id, "--json"})); !strings.HasPrefix(fmt.Sprint(answer["runs_while"]), fmt.Sprintf("a worker is running (process %d on ", worker.cmd.Process.Pid)) {
 		t.Errorf("runs while %v", answer["runs_while"])
 	}
 
@@ -76,6 +76,7 @@ func TestAWorkerWorksOnLoopsOfOthers(t *testing.T) {
 	}
 	there.want(0, []string{"host"}, "nobody works on them")
 	there.want(0, []string{"ls"}, id, "queued")
+	there.want(0, []string{"show", id, "--json"}, "none is now")
 
 	there.write("go-on", "")
 	there.start("worker")
@@ -171,6 +172,9 @@ func TestAHandlerServesLoopsOnNATSServers(t *testing.T) {
 	there.write("hold", "")
 	id := c.handled(map[string]any{"body": map[string]any{"kind": "handler", "name": "work", "with": map[string]any{"iterations": 2}}})
 	there.program(1)
+	if s, _ := c.call("loop_inspect", map[string]any{"loop_id": id}); s["runs_while"] != "this client is connected" {
+		t.Errorf("runs while %v", s["runs_while"])
+	}
 	if os.Getenv("LOOP_MCP_LONG_TESTS") != "" {
 		<-time.After(cluster.TTL + 10*time.Second)
 	}

@@ -125,7 +125,9 @@ type backend interface {
 func (s settings) join(ctx context.Context, o engineOptions) (backend, kvstate.Options, error) {
 	version, _ := build()
 	if s.clustered() {
-		m, err := cluster.Connect(ctx, s.NATS.options(version, o.log))
+		opts := s.NATS.options(version, o.log)
+		opts.Role = o.role
+		m, err := cluster.Connect(ctx, opts)
 		if err != nil {
 			return nil, kvstate.Options{}, err
 		}

@@ -216,6 +216,9 @@ func TestWorkersThatRenewTheirLeaseLive(t *testing.T) {
 		if err != nil || len(workers) != 2 || workers[0].PID != os.Getpid() {
 			t.Errorf("workers %+v, %v", workers, err)
 		}
+		if recent, err := two.Recent(t.Context()); err != nil || len(recent) != 2 || recent[0].Process() != workers[0].Process() || workers[0].Process() != one.Runner() && workers[0].Process() != two.Runner() {
+			t.Errorf("from memory %+v, %v", recent, err)
+		}
 	})
 }
 
@@ -231,6 +234,9 @@ func TestAKilledWorkerIsFoundOut(t *testing.T) {
 		began := time.Now()
 		if after := (<-died).Sub(began); after < cluster.ValidFor || after > cluster.TTL+5*time.Second {
 			t.Errorf("found out after %s", after)
+		}
+		if recent, err := one.Recent(t.Context()); err != nil || len(recent) != 1 || recent[0].Process() != one.Runner() {
+			t.Errorf("from memory %+v, %v", recent, err)
 		}
 	})
 }

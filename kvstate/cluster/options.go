@@ -25,6 +25,7 @@ type Options struct {
 
 	Name    string       // by which the servers list the connection; empty: loop-mcp
 	Version string       // of the program, for other processes to read
+	Role    string       // what kind of process this is, for other processes to read
 	Logger  *slog.Logger // nil: discards
 }
 

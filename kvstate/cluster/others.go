@@ -80,7 +80,10 @@ func (l *leases) look(ctx context.Context) {
 		}
 		return
 	}
-	for name, rev := range l.silent(all, time.Now()) {
+	now := time.Now()
+	silent := l.silent(all, now)
+	l.see(all, now)
+	for name, rev := range silent {
 		err := l.m.bury(ctx, name, rev)
 		if err == nil {
 			l.m.log.Warn("a worker is gone; its loops are free", "worker", name)
@@ -267,6 +270,39 @@ func readLease(msg *nats.Msg) (string, found, error) {
 	return name, f, nil
 }
 
+// see remembers whose leases are not over.
+func (l *leases) see(all map[string]found, now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.seen, l.seenAt = nil, now
+	for name, f := range all {
+		if s := l.others[name]; !f.over && !s.dead && now.Sub(s.since) < TTL {
+			f.worker.Silent = now.Sub(s.since)
+			l.seen = append(l.seen, f.worker)
+		}
+	}
+	sortWorkers(l.seen)
+}
+
+// Recent is [Member.Workers] as they were a few seconds ago at most, from memory
+// if this process has looked since then.
+func (m *Member) Recent(ctx context.Context) ([]Worker, error) {
+	l := &m.leases
+	l.mu.Lock()
+	seen, fresh := slices.Clone(l.seen), time.Since(l.seenAt) < 2*renewEvery
+	l.mu.Unlock()
+	if fresh {
+		return seen, nil
+	}
+	seen, err := m.Workers(ctx)
+	if err == nil {
+		l.mu.Lock()
+		l.seen, l.seenAt = slices.Clone(seen), time.Now()
+		l.mu.Unlock()
+	}
+	return seen, err
+}
+
 // Workers returns the processes that have a lease, the oldest first.
 func (m *Member) Workers(ctx context.Context) ([]Worker, error) {
 	stream, err := m.js.Stream(ctx, streamLeases)
@@ -287,11 +323,15 @@ func (m *Member) Workers(ctx context.Context) ([]Worker, error) {
 			workers = append(workers, f.worker)
 		}
 	}
+	sortWorkers(workers)
+	return workers, nil
+}
+
+func sortWorkers(workers []Worker) {
 	slices.SortFunc(workers, func(a, b Worker) int {
 		if c := a.Since.Compare(b.Since); c != 0 {
 			return c
 		}
 		return strings.Compare(a.Name, b.Name)
 	})
-	return workers, nil
 }
