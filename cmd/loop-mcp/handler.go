@@ -40,6 +40,7 @@ func (s settings) handlersAlive(b backend) func(runner string) bool {
 
 func (a *app) handlerCommand() *cobra.Command {
 	var starts int
+	var program string
 	cmd := &cobra.Command{
 		Use:   "handler NAME -- PROGRAM [ARGUMENT…]",
 		Short: "Serve a handler with a program, in any language",
@@ -47,14 +48,17 @@ func (a *app) handlerCommand() *cobra.Command {
 			"until it is ended by Ctrl-C or SIGTERM. For each start the program is run once: it reads\n" +
 			"the call as JSON from standard input and prints one JSON object a line, at the end\n" +
 			"{\"type\":\"result\",\"output\":\"…\"}. Heartbeats are sent for it; a cancel ends it and all that it\n" +
-			"started. Several processes may serve one name. docs/handlers.md tells the rest.",
+			"started. Several processes may serve one name. --exec PROGRAM is another way to name the\n" +
+			"program; its arguments stand after NAME. docs/handlers.md tells the rest.",
 		Example: "  loop-mcp handler summarise -- python3 summarise.py\n" +
+			"  loop-mcp handler summarise --exec python3 summarise.py\n" +
 			"  loop-mcp handler render --starts 2 -- ./render --quality high",
 		Args: args(func(cmd *cobra.Command, argv []string) error {
-			if cmd.ArgsLenAtDash() != 1 || len(argv) < 2 {
-				return errors.New("needs a name, then -- and a program")
+			switch dash := cmd.ArgsLenAtDash(); {
+			case program == "" && !cmd.Flags().Changed("exec") && dash == 1 && len(argv) > 1, program != "" && dash != 0 && len(argv) > 0:
+				return nil
 			}
-			return nil
+			return errors.New("needs a name, then -- and a program, or --exec and a program")
 		}),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, argv []string) error {
@@ -64,9 +68,14 @@ func (a *app) handlerCommand() *cobra.Command {
 			if err := remote.CheckName(argv[0]); err != nil {
 				return usagef("%w", err)
 			}
-			return a.handle(cmd.Context(), argv[0], argv[1:], starts)
+			run := argv[1:]
+			if program != "" {
+				run = append([]string{program}, run...)
+			}
+			return a.handle(cmd.Context(), argv[0], run, starts)
 		},
 	}
+	cmd.Flags().StringVar(&program, "exec", "", "the program, instead of -- and PROGRAM")
 	cmd.Flags().IntVar(&starts, "starts", 4, "how many starts are done at once, each by a process of its own")
 	cmd.Flags().BoolVar(&a.json, "json", false, "tell each start and its end as a line of JSON on standard output, not as text on standard error")
 	return cmd
