@@ -165,6 +165,9 @@ func (s settings) open(ctx context.Context, o engineOptions) (*host, error) {
 	o.tools, o.nats = h.tools, server
 	if len(s.Notify) > 0 {
 		o.tell, o.alive = h.notify, server.Alive
+		if m, ok := server.(*cluster.Member); ok { // news are marked with a process, which may have no lease
+			o.alive = m.ProcessAlive
+		}
 	}
 	h.Engine = s.engine(h.store, o)
 	return h, nil

@@ -176,10 +176,15 @@ func lease(t *testing.T, m *cluster.Member) (string, context.Context) {
 // asks lets a member be asked about a worker all the time, as a store does, and
 // returns when it says that the worker is dead.
 func asks(t *testing.T, m *cluster.Member, name string) (died chan time.Time) {
-	died = make(chan time.Time, 1)
+	return until(t, func() bool { return !m.Alive(name) })
+}
+
+// until asks all the time and returns when something was so.
+func until(t *testing.T, so func() bool) (since chan time.Time) {
+	died := make(chan time.Time, 1)
 	go func() {
 		for t.Context().Err() == nil {
-			if !m.Alive(name) {
+			if so() {
 				died <- time.Now()
 				return
 			}
@@ -281,9 +286,14 @@ func TestAProcessLivesWithItsLeases(t *testing.T) {
 		lease(t, one)
 		lease(t, two)
 		began := time.Now()
-		died, worker := asks(t, one, command.Runner()), asks(t, one, two.Runner())
+		died := until(t, func() bool { return !one.ProcessAlive(command.Runner()) })
+		worker := until(t, func() bool { return !one.ProcessAlive(two.Runner()) })
+		restored := asks(t, one, "run-elsewhere") // has a claim that came from a folder
 		if after := (<-died).Sub(began); after < 45*time.Second || after > 2*time.Minute {
 			t.Errorf("a process without a lease was found dead after %s", after)
+		}
+		if after := (<-restored).Sub(began); after > cluster.TTL+5*time.Second {
+			t.Errorf("the worker of a folder was found dead after %s", after)
 		}
 		time.Sleep(5 * time.Minute)
 		if len(worker) > 0 {

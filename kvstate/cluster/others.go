@@ -27,14 +27,21 @@ type sign struct {
 	since time.Time // when rev was seen first
 	asked time.Time // when somebody asked whether it lives
 	dead  bool
+
+	process bool // somebody asked for the process, which may have no lease
 }
 
-// Alive reports whether the holder of a lease may live, or a process by its
-// [Member.Runner], which lives as long as one of its leases. It answers from
-// memory. What it says of a dead one is final; of one that has died it may say
-// that it lives, for about [TTL], and for as long as this process has no lease
-// itself. A process that never had a lease is taken for dead after a minute.
-func (m *Member) Alive(name string) bool {
+// Alive reports whether the holder of a lease may live. It answers from memory.
+// What it says of a dead one is final; of one that has died it may say that it
+// lives, for about [TTL], and for as long as this process has no lease itself.
+func (m *Member) Alive(name string) bool { return m.alive(name, false) }
+
+// ProcessAlive is [Member.Alive] for a process by its [Member.Runner], which lives
+// as long as one of its leases. One that works on no loop has none: it is taken for
+// dead after a minute, in which it has done what it may have had to do.
+func (m *Member) ProcessAlive(runner string) bool { return m.alive(runner, true) }
+
+func (m *Member) alive(name string, process bool) bool {
 	l := &m.leases
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -50,7 +57,7 @@ func (m *Member) Alive(name string) bool {
 		s = &sign{since: now}
 		l.others[name] = s
 	}
-	s.asked = now
+	s.asked, s.process = now, s.process || process
 	return !s.dead
 }
 
@@ -120,7 +127,7 @@ func (l *leases) silent(all map[string]found, now time.Time) map[string]uint64 {
 		case s.dead: // for ever
 		case now.Sub(s.asked) > forgetAfter && !there:
 			delete(l.others, name)
-		case now.Sub(s.since) >= patience(name):
+		case now.Sub(s.since) >= s.patience():
 			if !there {
 				s.rev = 0 // the servers dropped it
 			}
@@ -139,13 +146,12 @@ func holder(name string) (process string, ok bool) {
 	return name[:at], true
 }
 
-// patience is how long a name may give no sign. A process that works on no loop
-// has no lease and gives none; what it may have to do has ended after that time.
-func patience(name string) time.Duration {
-	if _, ok := holder(name); ok {
-		return TTL
+// patience is how long there may be no sign.
+func (s *sign) patience() time.Duration {
+	if s.process {
+		return keptFor
 	}
-	return keptFor
+	return TTL
 }
 
 func (l *leases) buried(name string) {
