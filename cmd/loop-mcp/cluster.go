@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"example.com/loop-mcp/kvstate/cluster"
@@ -65,6 +66,29 @@ func (c *natsConfig) options(version string, log *slog.Logger) cluster.Options {
 		URL: c.URL, CredsFile: c.CredsFile, CAFile: c.CAFile, CertFile: c.CertFile, KeyFile: c.KeyFile,
 		Replicas: int(c.Replicas), Version: version, Logger: log,
 	}
+}
+
+// below are the variables by which a loop-mcp that a body starts finds the loop
+// that it works for: else it would begin one in another store, outside of all
+// limits. A password is not among them.
+func (s settings) below() map[string]string {
+	env := map[string]string{}
+	if s.env("LOOP_MCP_HOME") != "" {
+		env["LOOP_MCP_HOME"] = s.data // a body's folder is another one
+	}
+	if !s.clustered() || !s.named {
+		return env
+	}
+	env[variable("nats_url")] = s.where()
+	for name, file := range map[string]string{"nats_creds_file": s.NATS.CredsFile, "nats_ca_file": s.NATS.CAFile, "nats_cert_file": s.NATS.CertFile, "nats_key_file": s.NATS.KeyFile} {
+		if path, err := filepath.Abs(file); err == nil && file != "" {
+			env[variable(name)] = path
+		}
+	}
+	if s.NATS.Replicas > 0 {
+		env[variable("nats_replicas")] = strconv.Itoa(int(s.NATS.Replicas))
+	}
+	return env
 }
 
 // clustered reports whether the loops are on NATS servers that run already.

@@ -137,6 +137,43 @@ func endLocal(pid int) {
 	}
 }
 
+// TestALoopBelowALoopOnNATSServers is a child of it, whichever way the servers
+// were named, and not a loop of its own in the folder; nor does a relative name of
+// the folder mislead it.
+func TestALoopBelowALoopOnNATSServers(t *testing.T) {
+	b := newBox(t)
+	url := clustertest.Start(t, clustertest.Options{Nodes: 1}).URL()
+	there := b.on(url)
+	b.write("nats.yaml", fmt.Sprintf("nats: {url: %q}\n", url))
+	relative := b.home("relative")
+	relative.env = append(relative.env, "LOOP_MCP_HOME=relative")
+	tests := map[string]struct {
+		in   *box // runs the parent
+		more []string
+		ls   *box
+	}{
+		"flag":     {b, []string{"--nats", url}, there},
+		"variable": {there, nil, there},
+		"file":     {b, []string{"--config", "nats.yaml"}, there},
+		"relative": {relative, nil, relative},
+	}
+	if err := os.Mkdir(filepath.Join(b.dir, "sub"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range tests {
+		child := b.loop("child-"+name, "count", "until: {all: [{kind: claim}]}")
+		parent := b.write("parent.loop.yaml", fmt.Sprintf("name: parent-%s\ngoal: test\nbody: {kind: command, cwd: sub, run: [%q, run, %q]}\nuntil: {all: [{kind: claim}]}\n", name, program, child))
+		test.in.want(0, append([]string{"run", parent}, test.more...), "completed")
+		test.ls.only("parent-" + name)
+		test.ls.only("child-" + name)
+	}
+	for _, store := range []string{"store/store", "sub/relative"} {
+		if exists(filepath.Join(b.dir, store)) {
+			t.Errorf("a loop went to %s", store)
+		}
+	}
+}
+
 // TestServersThatCantBeUsed: the command line says what to do.
 func TestServersThatCantBeUsed(t *testing.T) {
 	b := newBox(t)

@@ -98,7 +98,7 @@ func (a *app) handle(ctx context.Context, name string, argv []string, starts int
 		return fmt.Errorf("the working folder: %w", err)
 	}
 	runner := &command.Runner{}
-	body := &programs.Body{Name: name, Argv: argv, Dir: dir, Policy: command.Policy{PassEnv: s.PassEnv}, Owner: programs.Owner(name, s.where()), Runner: runner}
+	body := &programs.Body{Name: name, Argv: argv, Dir: dir, Policy: command.Policy{PassEnv: s.PassEnv, Env: s.below()}, Owner: programs.Owner(name, s.where()), Runner: runner}
 	if _, err := body.Policy.Prepare(command.Job{Source: loops.SourceCommandLine, Dir: dir, Run: argv}); err != nil {
 		return usagef("%w", err)
 	}

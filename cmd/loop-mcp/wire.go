@@ -41,7 +41,7 @@ type engineOptions struct {
 
 // engine puts the parts on the menu of an engine.
 func (s settings) engine(store loops.Store, o engineOptions) *loops.Engine {
-	policy := command.Policy{Allow: s.allowed(o.log), Roots: s.Roots, PassEnv: s.PassEnv}
+	policy := command.Policy{Allow: s.allowed(o.log), Roots: s.Roots, PassEnv: s.PassEnv, Env: s.below()}
 	runner := &command.Runner{}
 	models := newCatalog(s.config, s.env, dialer(s.env))
 	worker := &agent.Body{Book: models}
@@ -180,7 +180,7 @@ func (s settings) toolbox() (*mcptools.Toolbox, error) {
 		return nil, nil
 	}
 	version, _ := build()
-	tools, err := mcptools.New(mcptools.Config{Servers: s.MCPServers, PassEnv: s.PassEnv}, &mcptools.Options{Version: version})
+	tools, err := mcptools.New(mcptools.Config{Servers: s.MCPServers, PassEnv: s.PassEnv}, &mcptools.Options{Version: version, Env: s.below()})
 	if err != nil {
 		return nil, fmt.Errorf("the MCP servers of the configuration: %w", err)
 	}
