@@ -203,9 +203,11 @@ func TestRestingLoopsGoOnWhenTheServersAreBack(t *testing.T) {
 // has none. With LOOP_MCP_LONG_TESTS its first start takes longer than a lease.
 func TestAHandlerServesLoopsOnNATSServers(t *testing.T) {
 	b := newBox(t)
-	there := b.on(clustertest.Start(t, clustertest.Options{Nodes: 1}).URL())
+	servers := clustertest.Start(t, clustertest.Options{Nodes: 1, URLs: "all:x@", Config: `authorization { users: [ {user: all, password: x},
+		{user: serves, password: x, permissions: {publish: ["_INBOX.>"], subscribe: ["loop.handler.>", "_INBOX.>"]}} ] }`})
+	there := b.on("nats://all:x@" + servers.Addr(0))
 	c := there.opened()
-	there.handler("work")
+	b.on("nats://serves:x@" + servers.Addr(0)).handler("work") // with the permissions of docs/handlers.md
 	there.write("hold", "")
 	id := c.handled(map[string]any{"body": map[string]any{"kind": "handler", "name": "work", "with": map[string]any{"iterations": 2}}})
 	there.program(1)

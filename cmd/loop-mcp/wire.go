@@ -126,7 +126,7 @@ func (s settings) join(ctx context.Context, o engineOptions) (backend, kvstate.O
 	version, _ := build()
 	if s.clustered() {
 		opts := s.NATS.options(version, o.log)
-		opts.Role = o.role
+		opts.Role, opts.Bare = o.role, o.role == roleHandler
 		m, err := cluster.Connect(ctx, opts)
 		if err != nil {
 			return nil, kvstate.Options{}, err
