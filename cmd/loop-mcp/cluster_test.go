@@ -203,9 +203,9 @@ func TestRestingLoopsGoOnWhenTheServersAreBack(t *testing.T) {
 // has none. With LOOP_MCP_LONG_TESTS its first start takes longer than a lease.
 func TestAHandlerServesLoopsOnNATSServers(t *testing.T) {
 	b := newBox(t)
-	servers := clustertest.Start(t, clustertest.Options{Nodes: 1, URLs: "all:x@", Config: `authorization { users: [ {user: all, password: x},
+	servers := clustertest.Start(t, clustertest.Options{Nodes: 1, URLs: "all:x@", Config: `authorization { users: [ {user: all, password: x}, {user: works, password: x, permissions: {` + workerPermissions(t) + `}},
 		{user: serves, password: x, permissions: {publish: ["_INBOX.>"], subscribe: ["loop.handler.>", "_INBOX.>"]}} ] }`})
-	there := b.on("nats://all:x@" + servers.Addr(0))
+	there := b.on("nats://works:x@" + servers.Addr(0)) // with those of docs/cluster.md
 	c := there.opened()
 	b.on("nats://serves:x@" + servers.Addr(0)).handler("work") // with the permissions of docs/handlers.md
 	there.write("hold", "")
@@ -224,6 +224,17 @@ func TestAHandlerServesLoopsOnNATSServers(t *testing.T) {
 	if p, _ := c.progress(id); p.starts != 2 || p.iteration != 2 || len(there.startsSeen()) != 2 {
 		t.Errorf("%+v, programs saw %v", p, there.startsSeen())
 	}
+}
+
+// workerPermissions are those of docs/cluster.md.
+func workerPermissions(t *testing.T) string {
+	t.Helper()
+	_, text, found := strings.Cut(readFile(t, filepath.Join("..", "..", "docs", "cluster.md")), "publish: [")
+	text, _, end := strings.Cut(text, "```")
+	if !found || !end {
+		t.Fatal("docs/cluster.md has no permissions")
+	}
+	return "publish: [" + text
 }
 
 // TestALongStartOnNATSServersIsNotCutOff: a handler without a lease is not found
