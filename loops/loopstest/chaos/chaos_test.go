@@ -72,7 +72,11 @@ func TestEachFaultPoint(t *testing.T) {
 					if p.Skip > 0 { // it is passed in each iteration: in another one
 						p.Skip += again % 2
 					}
-					at(t, Options{Seed: 1 + uint64(again), Program: program, Body: body}, op, p)
+					points := []Point{p}
+					if p.Name == "beforeTidy" { // and again in the next process, which removes what was left
+						points = append(points, Point{Name: "duringTidy", Many: true, Skip: 1})
+					}
+					at(t, Options{Seed: 1 + uint64(again), Program: program, Body: body}, op, points...)
 				})
 			}
 		}
