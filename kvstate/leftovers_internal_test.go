@@ -265,6 +265,8 @@ func (fullDisk) Room(size int64, _ bool) error {
 
 func (fullDisk) Try() error { return nil }
 
+func (fullDisk) There() error { return nil }
+
 // TestASnapshotReplacesAtOnceWhenNothingMayStay: what is older is gone with it.
 func TestASnapshotReplacesAtOnceWhenNothingMayStay(t *testing.T) {
 	marks := func(t *testing.T) string { return filepath.Join(t.TempDir(), "marks") }

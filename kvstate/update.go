@@ -24,7 +24,7 @@ func recordSubject(key string) string { return "$KV.LOOPDATA." + key }
 func (s *Store) recordsConfig() jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name: streamRecords, Description: "loops: small records beside them", Subjects: []string{recordSubject(">")},
-		MaxMsgsPerSubject: 1, AllowMsgTTL: true, AllowRollup: true, AllowDirect: true,
+		MaxMsgsPerSubject: 1, Discard: jetstream.DiscardNew, AllowMsgTTL: true, AllowRollup: true, AllowDirect: true,
 		Replicas: max(s.opts.Replicas, 1),
 	}
 }
@@ -131,6 +131,9 @@ func (s *Store) side(ctx context.Context, key string) (side, error) {
 	acknowledged := s.acknowledged(recordMark(key))
 	m, err := s.leader(ctx, streamRecords, getRequest{LastFor: recordSubject(key)})
 	if m.seq < acknowledged && (err == nil || errors.Is(err, errNoRecord)) {
+		if err := s.there(); err != nil {
+			return side{}, err
+		}
 		return side{}, fmt.Errorf("%w: %w", &setBackError{m.seq, acknowledged}, loops.ErrDamaged)
 	}
 	if errors.Is(err, errNoRecord) || err == nil && marker(m.header) {
@@ -160,7 +163,9 @@ func (s *Store) swap(ctx context.Context, key string, old, next side) error {
 	defer cancel()
 	ctx = asUrgent(ctx) // what was spent
 	for try := 0; ; try++ {
+		// gofail: var beforeRecord struct{}
 		rev, err := s.try(ctx, m)
+		// gofail: var afterRecord struct{}
 		if err == nil {
 			s.marks.Note(recordMark(key), mark.Mark{Rev: rev, Expires: expires})
 			return nil

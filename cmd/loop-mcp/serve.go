@@ -40,8 +40,8 @@ func (a *app) serveCommand() *cobra.Command {
 			"With --detach: start a process in the background that keeps loops going without a client, and\n" +
 			"return. It ends itself when no loop has run, waited for time or wanted a worker for a while\n" +
 			"(--idle); one that waits for its client or a person does not count. When one is running already,\n" +
-			"it says so. Its log is background.log in the folder of the store, at most 8 MiB with the one\n" +
-			"before. When it is told to end (SIGTERM), loops rest at their last checkpoint.",
+			"it says so. Its log is background.log in the data folder (for NATS servers: below nats there), at\n" +
+			"most 8 MiB with the one before. When it is told to end (SIGTERM), loops rest at their last checkpoint.",
 		Example: "  loop-mcp serve\n  loop-mcp serve --http\n  loop-mcp serve --http :8080\n  loop-mcp serve --detach\n  loop-mcp serve --detach --idle 8h\n  {\"mcpServers\": {\"loop\": {\"command\": \"loop-mcp\", \"args\": [\"serve\"]}}}",
 		Args: args(func(cmd *cobra.Command, args []string) error {
 			if cmd.Flags().Changed("http") {
@@ -188,7 +188,8 @@ func (l *lazyHost) engine(ctx context.Context) (*loops.Engine, error) {
 }
 
 // lose gives the store up when a newer program has taken it over: its loops go on
-// there. Calls are told so from then on.
+// there, and calls are told so from then on. When the folder of the store is gone,
+// the next call opens what has its place.
 func (l *lazyHost) lose(h *host) {
 	select {
 	case <-h.stopped:
@@ -204,8 +205,11 @@ func (l *lazyHost) lose(h *host) {
 	if l.closed {
 		return
 	}
-	l.lost = h.ended()
-	l.options.log.Error("this server works on no loops any more", "error", l.lost)
+	err := h.ended()
+	if _, gone := errors.AsType[*embed.DiskError](err); !gone {
+		l.lost = err
+	}
+	l.options.log.Error("this server has given up its loops", "error", err)
 	h.close()
 	l.host = nil
 }

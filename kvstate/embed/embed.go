@@ -33,7 +33,9 @@ type Options struct {
 	Poll       time.Duration // how often the server's health is asked for; 0: 5 s
 	OnHealth   func(error)   // called when the server becomes unhealthy, and with nil when it is well again; must not block; only in the process that hosts
 
-	protocol int // Protocol, but for tests
+	protocol int                     // Protocol, but for tests
+	away     time.Duration           // awayFor, but for tests
+	network  func(dir string) string // networkFS, but for tests
 
 	// AllowNetwork takes a directory on a network file system, where another
 	// machine may not see the lock.
@@ -53,6 +55,12 @@ func (o Options) check() (Options, error) {
 	}
 	if o.protocol == 0 {
 		o.protocol = Protocol
+	}
+	if o.away <= 0 {
+		o.away = awayFor
+	}
+	if o.network == nil {
+		o.network = networkFS
 	}
 	if o.Poll <= 0 {
 		o.Poll = defaultPoll
@@ -88,6 +96,8 @@ type Host struct {
 	mu     sync.Mutex
 	srv    *server.Server // nil while it is being restarted
 	staged string         // the folder in memory for batches; empty: none
+	held   *os.File       // what root means; nil: root is the folder's own path
+	root   string         // the folder, whatever gets its name
 
 	stop chan struct{}
 	done sync.WaitGroup
@@ -117,9 +127,6 @@ func Start(ctx context.Context, opts Options) (*Host, error) {
 	if err := h.begin(ctx); err != nil {
 		return nil, err
 	}
-	if err := h.folder.there(); err != nil {
-		return nil, errors.Join(err, h.Close())
-	}
 	if h.conn, err = h.connect(); err != nil {
 		return nil, errors.Join(fmt.Errorf("start the store in %s: %w", opts.Dir, err), h.Close())
 	}
@@ -134,6 +141,9 @@ func (h *Host) begin(ctx context.Context) error {
 	if err == nil {
 		err = checkFormat(h.opts.Dir)
 	}
+	if err == nil {
+		err = h.pin()
+	}
 	if err == nil { // the server would begin with what it can open
 		err = h.folder.because(shut(filepath.Join(h.opts.Dir, storeDir)))
 	}
@@ -142,6 +152,9 @@ func (h *Host) begin(ctx context.Context) error {
 	}
 	if err == nil {
 		h.srv, err = h.serve(ctx)
+	}
+	if err == nil { // what the server has made is to stay where it is
+		err = h.folder.there()
 	}
 	if err != nil {
 		err = h.folder.explain(err)
@@ -155,6 +168,15 @@ func (h *Host) begin(ctx context.Context) error {
 	h.Stage()
 	h.done.Go(h.poll)
 	return nil
+}
+
+// pin finds the path at which the server works.
+func (h *Host) pin() (err error) {
+	if h.held, h.root, err = pin(h.opts.Dir); err != nil {
+		return err
+	}
+	h.log.call(h.root, h.opts.Dir)
+	return h.folder.there() // it was not replaced this moment
 }
 
 // Conn returns the connection to the server. Close closes it.
@@ -191,7 +213,11 @@ func (h *Host) release() error {
 	shutdown(h.srv)
 	h.srv = nil
 	unstage(h.staged)
-	return letGo(h.opts.Dir, h.lock)
+	var err error
+	if h.held != nil {
+		err = h.held.Close()
+	}
+	return errors.Join(err, letGo(h.opts.Dir, h.runner, h.lock))
 }
 
 func shutdown(srv *server.Server) {
@@ -218,9 +244,9 @@ func (h *Host) Restart(ctx context.Context) error {
 
 // serve starts a server.
 func (h *Host) serve(ctx context.Context) (*server.Server, error) {
-	store := filepath.Join(h.opts.Dir, storeDir)
+	store := filepath.Join(h.root, storeDir)
 	if err := os.MkdirAll(store, 0o700); err != nil {
-		return nil, err
+		return nil, h.log.known(err)
 	}
 	old := append(oldStages(store), h.staged)
 	if err := repair(store); err != nil {

@@ -24,5 +24,17 @@ func WithProtocol(o Options, protocol int) Options {
 	return o
 }
 
+// On is a directory on that kind of network file system.
+func On(o Options, kind string) Options {
+	o.network = func(string) string { return kind }
+	return o
+}
+
 // OlderVersion is the order of releases.
 func OlderVersion(a, b string) bool { return olderVersion(a, b) }
+
+// WithAway gives up a store whose folder was away for so long.
+func WithAway(o Options, away time.Duration) Options {
+	o.away = away
+	return o
+}

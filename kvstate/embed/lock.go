@@ -56,8 +56,8 @@ func prepare(opts Options) error {
 	if opts.AllowNetwork {
 		return nil
 	}
-	if kind := networkFS(opts.Dir); kind != "" {
-		return fmt.Errorf("%s is on a network file system (%s), where a lock and a synced write may not be what they say, so loops could be lost: choose a directory on a local disk", opts.Dir, kind)
+	if kind := opts.network(opts.Dir); kind != "" {
+		return fmt.Errorf("%s is on a network file system (%s), where a lock and a synced write may not be what they say, so loops could be lost: set LOOP_MCP_HOME to a directory on a local disk", opts.Dir, kind)
 	}
 	return nil
 }
@@ -128,9 +128,13 @@ func lives(pid int) bool {
 	return !errors.Is(err, os.ErrProcessDone) && !errors.Is(err, syscall.ESRCH)
 }
 
-// letGo unlocks the directory.
-func letGo(dir string, lock *flock.Flock) error {
-	err := os.Remove(filepath.Join(dir, endpointFile))
+// letGo unlocks the directory. What another host says of itself stays: it has
+// another directory, with the same name.
+func letGo(dir, runner string, lock *flock.Flock) error {
+	var err error
+	if e, ok := readEndpoint(dir); ok && e.PID == os.Getpid() && e.Runner == runner {
+		err = os.Remove(filepath.Join(dir, endpointFile))
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil
 	}
