@@ -127,18 +127,6 @@ func (m *messy) records(id loops.ID) uint64 {
 	return info.State.Subjects[subject(id)]
 }
 
-// becomes waits until a loop has so many records.
-func (m *messy) becomes(id loops.ID, records uint64) {
-	m.t.Helper()
-	for ticker := time.NewTicker(20 * time.Millisecond); m.records(id) != records; { // ends with the test's deadline
-		select {
-		case <-m.t.Context().Done():
-			m.t.Fatalf("%s has %d records, want %d", id, m.records(id), records)
-		case <-ticker.C:
-		}
-	}
-}
-
 // check reads a loop in every way.
 func (m *messy) check(want loops.State) {
 	m.t.Helper()
