@@ -33,7 +33,11 @@ func (s *Store) follow(ctx context.Context) {
 		s.projection.interrupted(err)
 		if text := err.Error(); text != said {
 			said = text
-			s.log.Warn("reading the loops' heads was interrupted", slog.Any("err", err))
+			level := slog.LevelWarn
+			if !s.nc.IsConnected() { // as whenever the host changes; what lasts is said by who keeps the connection
+				level = slog.LevelDebug
+			}
+			s.log.Log(ctx, level, "reading the loops' heads was interrupted", slog.Any("err", err))
 		}
 		if again(ctx, try, err) != nil {
 			return

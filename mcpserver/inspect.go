@@ -164,7 +164,11 @@ func (t *tools) view(ctx context.Context, e engineAPI, s loops.State, a inspectA
 	}
 	switch a.View {
 	case viewWhy:
-		return page{items: []whyItem{why(l, t.person())}}, nil
+		item := why(l, t.person())
+		if s := l.State; s.Status == loops.Running || s.Status == loops.Waiting || s.Status == loops.Cancelling {
+			item.Evidence = append(item.Evidence, goesOn(e.RunsWhile(s))...)
+		}
+		return page{items: []whyItem{item}}, nil
 	case viewIterations:
 		return iterationsPage(l, w), nil
 	case viewIteration:

@@ -2,6 +2,7 @@ package mcpserver
 
 import (
 	"fmt"
+	"strings"
 
 	"example.com/loop-mcp/loops"
 )
@@ -54,6 +55,18 @@ func liveReason(s loops.State) string {
 	default: // settled without a stop: a record of an older program
 		return string(s.Status)
 	}
+}
+
+// goesOn says which process a loop needs to move by itself: without one it only
+// seems to.
+func goesOn(runsWhile string) []string {
+	switch {
+	case runsWhile == "":
+		return nil
+	case strings.HasPrefix(runsWhile, "until "):
+		return []string{"it moves " + runsWhile}
+	}
+	return []string{"it moves while " + runsWhile}
 }
 
 func runningReason(s loops.State) string {

@@ -174,7 +174,7 @@ func (a *app) printAfter(h *host, s loops.State) error {
 		return a.printJSON(h.snapshot(s, nil))
 	}
 	a.printState(s)
-	a.printOwed(s)
+	a.printOwed(h, s)
 	return nil
 }
 

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -25,7 +27,17 @@ type hello struct {
 	Error string `json:"error,omitempty"` // why it does not start
 }
 
-func backgroundLog(data string) string { return filepath.Join(data, "background.log") }
+// local is the folder for what this machine knows of a store: the store's own
+// one, and one for each list of NATS servers.
+func (s settings) local() string {
+	if !s.clustered() {
+		return s.data
+	}
+	sum := sha256.Sum256([]byte(s.where()))
+	return filepath.Join(s.data, "nats", hex.EncodeToString(sum[:4]))
+}
+
+func (s settings) backgroundLog() string { return filepath.Join(s.local(), "background.log") }
 
 // background works on loops without a client, until it has been idle for a while
 // or is told to end. It is what serve --detach starts.
@@ -61,7 +73,7 @@ func (a *app) beginBackground(ctx context.Context, say func(hello)) (func(contex
 	if err != nil {
 		return fail(err)
 	}
-	release, ok, err := embed.Hold(s.data, roleBackground)
+	release, ok, err := embed.Hold(s.local(), roleBackground)
 	if err != nil {
 		return fail(err)
 	}
@@ -69,7 +81,7 @@ func (a *app) beginBackground(ctx context.Context, say func(hello)) (func(contex
 		say(hello{Taken: true})
 		return nil, nil
 	}
-	log, err := openLog(backgroundLog(s.data), maxLog, func(f *os.File) error { return debug.SetCrashOutput(f, debug.CrashOptions{}) })
+	log, err := openLog(s.backgroundLog(), maxLog, func(f *os.File) error { return debug.SetCrashOutput(f, debug.CrashOptions{}) })
 	if err != nil {
 		return fail(errors.Join(err, release()))
 	}
@@ -80,6 +92,11 @@ func (a *app) beginBackground(ctx context.Context, say func(hello)) (func(contex
 	h, err := s.open(ctx, engineOptions{log: logger, role: roleBackground})
 	if err != nil {
 		logger.Error("the background server does not start", "error", err)
+		return fail(errors.Join(err, log.Close(), release()))
+	}
+	leave, err := s.announce()
+	if err != nil {
+		h.close()
 		return fail(errors.Join(err, log.Close(), release()))
 	}
 	h.work("")
@@ -93,6 +110,16 @@ func (a *app) beginBackground(ctx context.Context, say func(hello)) (func(contex
 		}
 		h.close()
 		logger.Info("the background server has ended; loops rest at their last checkpoint", "pid", os.Getpid())
-		return errors.Join(err, log.Close(), release())
+		return errors.Join(err, leave(), log.Close(), release())
 	}, nil
+}
+
+// announce lets others on this machine find a background server of NATS servers;
+// in a folder it is among those that share the store.
+func (s settings) announce() (leave func() error, err error) {
+	if !s.clustered() {
+		return func() error { return nil }, nil
+	}
+	version, _ := build()
+	return embed.Announce(embed.Options{Dir: s.local(), Role: roleBackground, Version: version})
 }

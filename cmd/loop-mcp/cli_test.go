@@ -175,10 +175,14 @@ func TestSecondInterruptLeavesAtOnce(t *testing.T) {
 
 func TestKilledRunGoesOn(t *testing.T) {
 	b := newBox(t)
+	b.want(0, []string{"run", b.loop("good", "count", scoreThree)}, "completed") // the store has an index now
 	s := b.start("run", b.loop("hang", "hang", "until: {all: [{kind: claim}]}"))
 	b.untilFile("again")
 	s.signal(syscall.SIGKILL)
 	s.wait()
+	if r := b.want(0, []string{"ls"}, "hang-"); r.stderr != "" {
+		t.Errorf("a kill that cost nothing is warned of: %s", r.stderr)
+	}
 	b.want(0, []string{"continue", b.only("hang")}, "completed", "done at last")
 }
 

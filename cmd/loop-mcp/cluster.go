@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"example.com/loop-mcp/kvstate/cluster"
@@ -67,6 +68,29 @@ func (c *natsConfig) options(version string, log *slog.Logger) cluster.Options {
 	}
 }
 
+// below are the variables by which a loop-mcp that a body starts finds the loop
+// that it works for: else it would begin one in another store, outside of all
+// limits. A password is not among them.
+func (s settings) below() map[string]string {
+	env := map[string]string{}
+	if s.env("LOOP_MCP_HOME") != "" {
+		env["LOOP_MCP_HOME"] = s.data // a body's folder is another one
+	}
+	if !s.clustered() || !s.named {
+		return env
+	}
+	env[variable("nats_url")] = s.where()
+	for name, file := range map[string]string{"nats_creds_file": s.NATS.CredsFile, "nats_ca_file": s.NATS.CAFile, "nats_cert_file": s.NATS.CertFile, "nats_key_file": s.NATS.KeyFile} {
+		if path, err := filepath.Abs(file); err == nil && file != "" {
+			env[variable(name)] = path
+		}
+	}
+	if s.NATS.Replicas > 0 {
+		env[variable("nats_replicas")] = strconv.Itoa(int(s.NATS.Replicas))
+	}
+	return env
+}
+
 // clustered reports whether the loops are on NATS servers that run already.
 func (s *settings) clustered() bool { return s.NATS.URL != "" }
 
@@ -110,8 +134,8 @@ func (a *app) printWorkers(ctx context.Context, s settings) error {
 		fmt.Fprintln(a.stdout, "No worker has a lease: nobody works on them.")
 	}
 	for _, w := range workers {
-		fmt.Fprintf(a.stdout, "worker %s: process %d on %s, version %s, since %s, last sign %s ago\n", plain(w.Name), w.PID, plain(w.Host),
-			plain(orElse(w.Version, "unknown")), w.Since.Local().Format(time.DateTime), w.Silent.Round(100*time.Millisecond))
+		fmt.Fprintf(a.stdout, "worker %s: process %d on %s, %s, version %s, since %s, last sign %s ago\n", plain(w.Name), w.PID, plain(w.Host),
+			orElse(roleTexts[w.Role], "unknown"), plain(orElse(w.Version, "unknown")), w.Since.Local().Format(time.DateTime), w.Silent.Round(100*time.Millisecond))
 	}
 	return nil
 }
@@ -119,7 +143,7 @@ func (a *app) printWorkers(ctx context.Context, s settings) error {
 func workersJSON(where, server string, workers []cluster.Worker) map[string]any {
 	list := []map[string]any{}
 	for _, w := range workers {
-		list = append(list, map[string]any{"name": w.Name, "host": w.Host, "pid": w.PID, "version": w.Version,
+		list = append(list, map[string]any{"name": w.Name, "host": w.Host, "pid": w.PID, "role": w.Role, "version": w.Version,
 			"since": w.Since.Format(time.RFC3339), "last_sign_seconds_ago": w.Silent.Seconds()})
 	}
 	return map[string]any{"servers": where, "answers": server, "workers": list}

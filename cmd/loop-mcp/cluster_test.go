@@ -1,12 +1,17 @@
 package main
 
 import (
+	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
+	"example.com/loop-mcp/kvstate/cluster"
 	"example.com/loop-mcp/kvstate/cluster/clustertest"
+	"example.com/loop-mcp/kvstate/embed"
 )
 
 // on returns the box with NATS servers instead of a store in a folder.
@@ -61,7 +66,7 @@ func TestAWorkerWorksOnLoopsOfOthers(t *testing.T) {
 	if len(workers) != 1 || workers[0].(map[string]any)["pid"] != float64(worker.cmd.Process.Pid) {
 		t.Errorf("listed: %v", listed)
 	}
-	if answer := there.answer(there.want(0, []string{"show", id, "--json"})); answer["runs_while"] != "a worker is there" {
+	if answer := there.answer(there.want(0, []string{"show", id, "--json"})); !strings.HasPrefix(fmt.Sprint(answer["runs_while"]), fmt.Sprintf("a worker is running (process %d on ", worker.cmd.Process.Pid)) {
 		t.Errorf("runs while %v", answer["runs_while"])
 	}
 
@@ -71,6 +76,7 @@ func TestAWorkerWorksOnLoopsOfOthers(t *testing.T) {
 	}
 	there.want(0, []string{"host"}, "nobody works on them")
 	there.want(0, []string{"ls"}, id, "queued")
+	there.want(0, []string{"show", id, "--json"}, "none is now")
 
 	there.write("go-on", "")
 	there.start("worker")
@@ -88,6 +94,83 @@ func TestAWorkerOnTheStoreOfAFolder(t *testing.T) {
 	worker.signal(syscall.SIGTERM)
 	if r := worker.wait(); r.code != 0 {
 		t.Errorf("exit code %d: %s", r.code, r.stderr)
+	}
+}
+
+// TestABackgroundServerOnNATSServers works on their loops, and a second command
+// finds it, and not the one of the folder.
+func TestABackgroundServerOnNATSServers(t *testing.T) {
+	b := newBox(t)
+	there := b.on(clustertest.Start(t, clustertest.Options{Nodes: 1}).URL())
+	began := there.want(0, []string{"serve", "--detach"}, "A background server works on the loops in nats://")
+	listed, _ := there.answer(there.want(0, []string{"host", "--json"}))["workers"].([]any)
+	if len(listed) != 1 {
+		t.Fatalf("%d workers", len(listed))
+	}
+	pid := int(listed[0].(map[string]any)["pid"].(float64))
+	t.Cleanup(func() { endLocal(pid) })
+	if !strings.Contains(began.stdout, fmt.Sprintf("process %d.", pid)) {
+		t.Errorf("process %d: %s", pid, began.stdout)
+	}
+	again := there.answer(there.want(0, []string{"serve", "--detach", "--json"}))
+	if again["started"] != false || again["pid"] != float64(pid) {
+		t.Errorf("the second command says %v", again)
+	}
+	if own := b.detached(); own == pid {
+		t.Error("the loops of the folder have no background server of their own")
+	}
+	there.want(0, []string{"start", there.loop("count", "count", scoreThree)})
+	id := there.only("count")
+	there.until("the loop was not finished", func() bool { return strings.Contains(there.run("show", id).stdout, "completed") })
+	endLocal(pid)
+	there.until("it works on", func() bool { return strings.Contains(there.run("host").stdout, "nobody works on them") })
+	there.until("it has not left", func() bool {
+		entries, err := filepath.Glob(filepath.Join(there.dir, "none", "nats", "*", "runners", "*"))
+		return err == nil && len(entries) == 0
+	})
+}
+
+// endLocal asks a process to end; it may be gone.
+func endLocal(pid int) {
+	if p, err := os.FindProcess(pid); err == nil {
+		_ = p.Signal(syscall.SIGTERM)
+	}
+}
+
+// TestALoopBelowALoopOnNATSServers is a child of it, whichever way the servers
+// were named, and not a loop of its own in the folder; nor does a relative name of
+// the folder mislead it.
+func TestALoopBelowALoopOnNATSServers(t *testing.T) {
+	b := newBox(t)
+	url := clustertest.Start(t, clustertest.Options{Nodes: 1}).URL()
+	there := b.on(url)
+	b.write("nats.yaml", fmt.Sprintf("nats: {url: %q}\n", url))
+	relative := b.home("relative")
+	relative.env = append(relative.env, "LOOP_MCP_HOME=relative")
+	tests := map[string]struct {
+		in   *box // runs the parent
+		more []string
+		ls   *box
+	}{
+		"flag":     {b, []string{"--nats", url}, there},
+		"variable": {there, nil, there},
+		"file":     {b, []string{"--config", "nats.yaml"}, there},
+		"relative": {relative, nil, relative},
+	}
+	if err := os.Mkdir(filepath.Join(b.dir, "sub"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range tests {
+		child := b.loop("child-"+name, "count", "until: {all: [{kind: claim}]}")
+		parent := b.write("parent.loop.yaml", fmt.Sprintf("name: parent-%s\ngoal: test\nbody: {kind: command, cwd: sub, run: [%q, run, %q]}\nuntil: {all: [{kind: claim}]}\n", name, program, child))
+		test.in.want(0, append([]string{"run", parent}, test.more...), "completed")
+		test.ls.only("parent-" + name)
+		test.ls.only("child-" + name)
+	}
+	for _, store := range []string{"store/store", "sub/relative"} {
+		if exists(filepath.Join(b.dir, store)) {
+			t.Errorf("a loop went to %s", store)
+		}
 	}
 }
 
@@ -114,4 +197,54 @@ func TestRestingLoopsGoOnWhenTheServersAreBack(t *testing.T) {
 	(&started{b: there, stderr: c.stderr}).until("resting loops do not go on")
 	servers.Begin(0)
 	there.untilFile("effects")
+}
+
+// TestAHandlerServesLoopsOnNATSServers, whose callers never ask for its lease: it
+// has none. With LOOP_MCP_LONG_TESTS its first start takes longer than a lease.
+func TestAHandlerServesLoopsOnNATSServers(t *testing.T) {
+	b := newBox(t)
+	servers := clustertest.Start(t, clustertest.Options{Nodes: 1, URLs: "all:x@", Config: `authorization { users: [ {user: all, password: x}, {user: works, password: x, permissions: {` + workerPermissions(t) + `}},
+		{user: serves, password: x, permissions: {publish: ["_INBOX.>"], subscribe: ["loop.handler.>", "_INBOX.>"]}} ] }`})
+	there := b.on("nats://works:x@" + servers.Addr(0)) // with those of docs/cluster.md
+	c := there.opened()
+	b.on("nats://serves:x@" + servers.Addr(0)).handler("work") // with the permissions of docs/handlers.md
+	there.write("hold", "")
+	id := c.handled(map[string]any{"body": map[string]any{"kind": "handler", "name": "work", "with": map[string]any{"iterations": 2}}})
+	there.program(1)
+	if s, _ := c.call("loop_inspect", map[string]any{"loop_id": id}); s["runs_while"] != "this client is connected" {
+		t.Errorf("runs while %v", s["runs_while"])
+	}
+	if os.Getenv("LOOP_MCP_LONG_TESTS") != "" {
+		<-time.After(cluster.TTL + 10*time.Second)
+	}
+	if err := os.Remove(filepath.Join(there.dir, "hold")); err != nil {
+		t.Fatal(err)
+	}
+	c.until(id, "completed")
+	if p, _ := c.progress(id); p.starts != 2 || p.iteration != 2 || len(there.startsSeen()) != 2 {
+		t.Errorf("%+v, programs saw %v", p, there.startsSeen())
+	}
+}
+
+// workerPermissions are those of docs/cluster.md.
+func workerPermissions(t *testing.T) string {
+	t.Helper()
+	_, text, found := strings.Cut(readFile(t, filepath.Join("..", "..", "docs", "cluster.md")), "publish: [")
+	text, _, end := strings.Cut(text, "```")
+	if !found || !end {
+		t.Fatal("docs/cluster.md has no permissions")
+	}
+	return "publish: [" + text
+}
+
+// TestALongStartOnNATSServersIsNotCutOff: a handler without a lease is not found
+// dead for that.
+func TestALongStartOnNATSServersIsNotCutOff(t *testing.T) {
+	elsewhere := settings{config: config{NATS: natsConfig{URL: "nats://a"}}}
+	if elsewhere.handlersAlive(new(cluster.Member)) != nil {
+		t.Error("leases are asked for a process that has none")
+	}
+	if (settings{}).handlersAlive(new(embed.Member)) == nil {
+		t.Error("the locks of a folder are not asked")
+	}
 }

@@ -56,7 +56,8 @@ func (c *config) values() []setting {
 	return []setting{
 		{"workers", &c.Workers}, {"live_loops", &c.LiveLoops}, {"approvals", &c.Approvals},
 		{"durability", &c.Durability}, {"network_store", &c.NetworkStore}, {"retention", &c.Retention}, {"max_wait", &c.MaxWait}, {"daily_cost_usd", &c.DailyCostUSD},
-		{"nats_url", &c.NATS.URL}, {"nats_creds_file", &c.NATS.CredsFile}, {"nats_replicas", &c.NATS.Replicas},
+		{"nats_url", &c.NATS.URL}, {"nats_creds_file", &c.NATS.CredsFile}, {"nats_ca_file", &c.NATS.CAFile},
+		{"nats_cert_file", &c.NATS.CertFile}, {"nats_key_file", &c.NATS.KeyFile}, {"nats_replicas", &c.NATS.Replicas},
 		{"http_listen", &c.HTTP.Listen}, {"http_token_env", &c.HTTP.TokenEnv},
 	}
 }

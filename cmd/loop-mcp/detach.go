@@ -30,8 +30,8 @@ func (a *app) detached(ctx context.Context, idle time.Duration, level bool) erro
 	if err != nil {
 		return err
 	}
-	if there, ok, err := backgroundServer(s.data); ok || err != nil {
-		return errors.Join(err, a.tellDetached(s.data, there, false))
+	if there, ok, err := backgroundServer(s.local()); ok || err != nil {
+		return errors.Join(err, a.tellDetached(s, there, false))
 	}
 	got, err := a.spawn(ctx, s, idle, level)
 	if err != nil {
@@ -41,11 +41,11 @@ func (a *app) detached(ctx context.Context, idle time.Duration, level bool) erro
 	case got.Error != "":
 		return fmt.Errorf("start the background server: %s", got.Error)
 	case got.Taken:
-		there, err := awaitBackground(ctx, s.data)
-		return errors.Join(err, a.tellDetached(s.data, there, false))
+		there, err := awaitBackground(ctx, s)
+		return errors.Join(err, a.tellDetached(s, there, false))
 	}
 	version, _ := build()
-	return a.tellDetached(s.data, embed.Peer{PID: got.PID, Started: time.Now(), Version: version}, true)
+	return a.tellDetached(s, embed.Peer{PID: got.PID, Started: time.Now(), Version: version}, true)
 }
 
 // spawn starts the program again as a background server and returns what that
@@ -76,7 +76,7 @@ func (a *app) spawn(ctx context.Context, s settings, idle time.Duration, level b
 		}
 		args = append(args, "--creds", path)
 	}
-	log, err := openLog(backgroundLog(s.data), maxLog, nil)
+	log, err := openLog(s.backgroundLog(), maxLog, nil)
 	if err != nil {
 		return hello{}, err
 	}
@@ -88,7 +88,7 @@ func (a *app) spawn(ctx context.Context, s settings, idle time.Duration, level b
 	defer reader.Close()
 	command := func() *exec.Cmd {
 		cmd := exec.Command(self, args...) //nolint:noctx // it outlives this process
-		cmd.Dir, cmd.Stdout, cmd.Stderr = s.data, writer, log.file
+		cmd.Dir, cmd.Stdout, cmd.Stderr = s.local(), writer, log.file
 		cmd.Env = append(os.Environ(), "LOOP_MCP_HOME="+s.data) // absolute, as its folder is another one
 		detach(cmd)
 		return cmd
@@ -133,9 +133,9 @@ func listen(ctx context.Context, cmd *exec.Cmd, from io.Reader, log string) (hel
 	return got, fmt.Errorf("start the background server: process %d did not open the store within %s; %s says what it does", cmd.Process.Pid, startPatience, log)
 }
 
-// backgroundServer returns the background server of a store.
-func backgroundServer(data string) (embed.Peer, bool, error) {
-	peers, err := embed.Peers(data)
+// backgroundServer returns the background server of a store, by its local folder.
+func backgroundServer(local string) (embed.Peer, bool, error) {
+	peers, err := embed.Peers(local)
 	for _, p := range peers {
 		if p.Role == roleBackground {
 			return p, true, nil
@@ -145,11 +145,11 @@ func backgroundServer(data string) (embed.Peer, bool, error) {
 }
 
 // awaitBackground waits for a background server that is about to open the store.
-func awaitBackground(ctx context.Context, data string) (embed.Peer, error) {
+func awaitBackground(ctx context.Context, s settings) (embed.Peer, error) {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for late := time.After(startPatience); ; {
-		if p, ok, err := backgroundServer(data); ok || err != nil {
+		if p, ok, err := backgroundServer(s.local()); ok || err != nil {
 			return p, err
 		}
 		select {
@@ -157,30 +157,30 @@ func awaitBackground(ctx context.Context, data string) (embed.Peer, error) {
 		case <-ctx.Done():
 			return embed.Peer{}, context.Cause(ctx)
 		case <-late:
-			return embed.Peer{}, fmt.Errorf("another background server is about to start and has not opened the store within %s; %s says what it does", startPatience, backgroundLog(data))
+			return embed.Peer{}, fmt.Errorf("another background server is about to start and has not opened the store within %s; %s says what it does", startPatience, s.backgroundLog())
 		}
 	}
 }
 
 // tellDetached prints which background server works on the loops.
-func (a *app) tellDetached(data string, p embed.Peer, started bool) error {
+func (a *app) tellDetached(s settings, p embed.Peer, started bool) error {
 	if p.PID == 0 {
 		return nil // an error says what is wrong
 	}
 	version, _ := build()
 	if a.json {
-		return a.printJSON(map[string]any{"pid": p.PID, "started": started, "since": p.Started.UTC().Format(time.RFC3339), "version": p.Version, "log": backgroundLog(data)})
+		return a.printJSON(map[string]any{"pid": p.PID, "started": started, "since": p.Started.UTC().Format(time.RFC3339), "version": p.Version, "log": s.backgroundLog()})
 	}
 	var text strings.Builder
 	if started {
-		fmt.Fprintf(&text, "A background server works on the loops in %s: process %d.", data, p.PID)
+		fmt.Fprintf(&text, "A background server works on the loops in %s: process %d.", s.where(), p.PID)
 	} else {
 		fmt.Fprintf(&text, "A background server is running already: process %d, since %s.", p.PID, p.Started.Local().Format(time.DateTime))
 	}
 	if p.Version != version {
 		fmt.Fprintf(&text, "\nIt is version %s, this program is version %s: end it and start it again to bring it up to date.", plain(p.Version), version)
 	}
-	fmt.Fprintf(&text, "\nIt ends when nothing is left to do, or with: %s\nlog: %s", endCommand(p.PID), backgroundLog(data))
+	fmt.Fprintf(&text, "\nIt ends when nothing is left to do, or with: %s\nlog: %s", endCommand(p.PID), s.backgroundLog())
 	_, err := fmt.Fprintln(a.stdout, text.String())
 	return err
 }

@@ -79,7 +79,7 @@ func TestTheBackgroundServerFinishesWhatTheClientLeft(t *testing.T) {
 	pid := b.detached("--idle", "1s")
 	b.want(0, []string{"host"}, fmt.Sprintf("Process %d hosts", pid), fmt.Sprintf("process %d, works in the background", pid))
 	c := b.opened()
-	b.want(0, []string{"start", b.loop("slow", "slow", "until: {all: [{kind: claim}]}")})
+	b.want(0, []string{"start", b.loop("slow", "slow", "until: {all: [{kind: claim}]}")}, fmt.Sprintf("It goes on until it settles: a background server is running (process %d)", pid))
 	id := b.only("slow")
 	c.until(id, "running")
 	s, _ := c.call("loop_inspect", map[string]any{"loop_id": id})
@@ -145,6 +145,7 @@ func TestSIGTERMLetsLoopsRest(t *testing.T) {
 	if v := b.answer(b.want(0, []string{"show", id, "--json"})); v["status"] != "queued" || v["runs_while"] != "a process that works on loops is open: none is now" {
 		t.Errorf("the loop is %v, runs while %v", v["status"], v["runs_while"])
 	}
+	b.want(0, []string{"show", id}, "It goes on with a process that works on loops: an MCP server, loop-mcp serve --detach")
 	b.want(0, []string{"continue", id}, "completed")
 }
 

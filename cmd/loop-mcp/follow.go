@@ -256,11 +256,11 @@ func (a *app) printEnd(ctx context.Context, h *host, s loops.State) error {
 		if err := a.printOutput(ctx, h, s); err != nil {
 			return err
 		}
-		a.printOwed(s) // after what it is about
+		a.printOwed(h, s) // after what it is about
 	case s.Status == loops.Queued && s.Why != "":
 		fmt.Fprintln(a.stderr, "This process can't run the loop:", plain(s.Why))
 	default:
-		a.printOwed(s)
+		a.printOwed(h, s)
 	}
 	return nil
 }

@@ -122,6 +122,10 @@ func TestHandlerServesALoopOfAnMCPClient(t *testing.T) {
 	if r := h.wait(); r.code != 0 {
 		t.Errorf("exit code %d: %s", r.code, r.stderr)
 	}
+	id = c.handled(nil)
+	b.env = append(b.env, "LOOP_HELPER=handler", "LOOP_MCP_PASS_ENV=LOOP_HELPER")
+	b.start("handler", "work", "--exec", "sh", "--", "-c", "exec \"$0\"", helper).until("serving work")
+	c.until(id, "completed")
 }
 
 // TestHandlerKilledInTheMiddle: what its program still does is ended, and its
@@ -250,6 +254,7 @@ func TestWhatHandlerRefuses(t *testing.T) {
 	b := newBox(t)
 	for text, args := range map[string][]string{
 		"needs a name, then -- and a program": {"handler", "work", helper},
+		"or --exec and a program":             {"handler", "--exec", helper},
 		"a handler's name has":                {"handler", "a b", "--", helper},
 		"--starts: must be 1 to 1000":         {"handler", "work", "--starts", "0", "--", helper},
 		"was not found on PATH":               {"handler", "work", "--", "no-such-program-here"},

@@ -34,7 +34,7 @@ func (h *host) notify(ctx context.Context, s loops.State) error {
 	if err != nil {
 		return fmt.Errorf("notify: %w", err)
 	}
-	policy := command.Policy{PassEnv: h.settings.PassEnv}
+	policy := command.Policy{PassEnv: h.settings.PassEnv, Env: h.settings.below()}
 	c, err := policy.Prepare(command.Job{Source: loops.SourceCommandLine, Dir: home, Run: h.settings.Notify,
 		Loop: s.ID, Iteration: s.Iteration, Pass: s.Pass})
 	if err != nil {

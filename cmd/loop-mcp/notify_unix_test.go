@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"example.com/loop-mcp/kvstate/cluster/clustertest"
 )
 
 // notifies configures a shell command as notify.
@@ -61,6 +63,18 @@ func TestNotify(t *testing.T) {
 	env := strings.Split(readFile(t, filepath.Join(b.dir, "env")), "\n")
 	if env[0] != "||"+b.only("good") || env[1] != b.dir {
 		t.Errorf("the program saw %q", env)
+	}
+}
+
+// TestNotifyOfLoopsOnNATSServers, also of what a command without a lease did.
+func TestNotifyOfLoopsOnNATSServers(t *testing.T) {
+	b := newBox(t)
+	b.notifies("cat >> told")
+	there := b.on(clustertest.Start(t, clustertest.Options{Nodes: 1}).URL())
+	there.want(6, []string{"run", there.loop("human", "count", "until: {all: [{kind: human, question: Good?}]}")})
+	there.want(0, []string{"cancel", there.only("human")})
+	if got, want := there.statuses(), "human needs_input, human cancelled"; got != want {
+		t.Errorf("told was %q, want %q", got, want)
 	}
 }
 

@@ -141,6 +141,7 @@ type settings struct {
 	env   func(string) string
 	dir   string // of the configuration
 	data  string // of the store
+	named bool   // where the loops are was not left to the configuration folder
 	allow allowList
 	trust trustStore
 }
@@ -166,7 +167,8 @@ func (a *app) settings() (settings, error) {
 	if err != nil {
 		return settings{}, err
 	}
-	return settings{config: c, env: a.env, dir: dir, data: data,
+	named := a.configPath != "" || a.natsURL != "" || a.natsCreds != "" || a.env(variable("nats_url")) != ""
+	return settings{config: c, env: a.env, dir: dir, data: data, named: named,
 		allow: allowList{path: filepath.Join(dir, "allow")},
 		trust: trustStore{path: filepath.Join(dir, "trust.json"), own: filepath.Join(dir, "loops")}}, nil
 }

@@ -71,7 +71,7 @@ func (a *app) startCommand() *cobra.Command {
 					return a.printJSON(h.snapshot(o.State, o.Warnings))
 				}
 				a.printState(o.State)
-				a.printOwed(o.State)
+				a.printOwed(h, o.State)
 				return nil
 			})
 		},

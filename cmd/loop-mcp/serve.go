@@ -40,8 +40,8 @@ func (a *app) serveCommand() *cobra.Command {
 			"With --detach: start a process in the background that keeps loops going without a client, and\n" +
 			"return. It ends itself when no loop has run, waited for time or wanted a worker for a while\n" +
 			"(--idle); one that waits for its client or a person does not count. When one is running already,\n" +
-			"it says so. Its log is background.log in the folder of the store, at most 8 MiB with the one\n" +
-			"before. When it is told to end (SIGTERM), loops rest at their last checkpoint.",
+			"it says so. Its log is background.log in the data folder (for NATS servers: below nats there), at\n" +
+			"most 8 MiB with the one before. When it is told to end (SIGTERM), loops rest at their last checkpoint.",
 		Example: "  loop-mcp serve\n  loop-mcp serve --http\n  loop-mcp serve --http :8080\n  loop-mcp serve --detach\n  loop-mcp serve --detach --idle 8h\n  {\"mcpServers\": {\"loop\": {\"command\": \"loop-mcp\", \"args\": [\"serve\"]}}}",
 		Args: args(func(cmd *cobra.Command, args []string) error {
 			if cmd.Flags().Changed("http") {

@@ -50,7 +50,7 @@ func TestTwoServersAndACommandLineShareOneStore(t *testing.T) {
 		t.Errorf("host --json: %v", v)
 	}
 
-	b.want(0, []string{"start", b.loop("slow", "slow", scoreThree)})
+	b.want(0, []string{"start", b.loop("slow", "slow", scoreThree)}, "It goes on while a client is connected (server process")
 	slow := b.only("slow")
 	two.until(slow, "running")
 	one.until(slow, "running")

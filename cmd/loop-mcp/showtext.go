@@ -43,7 +43,7 @@ func (a *app) printSummary(ctx context.Context, h *host, s loops.State) error {
 		fmt.Fprintf(a.stdout, "\n%s\n", clip(output, 2000))
 	}
 	if !s.Status.Settled() {
-		a.printOwed(s)
+		a.printOwed(h, s)
 	}
 	return nil
 }

@@ -63,13 +63,14 @@ func advice(s loops.State) []string {
 }
 
 // printOwed says who has to do what before the loop moves.
-func (a *app) printOwed(s loops.State) {
-	for _, line := range owed(s) {
+func (a *app) printOwed(h *host, s loops.State) {
+	for _, line := range owed(s, h.RunsWhile(s)) {
 		fmt.Fprintln(a.stderr, line)
 	}
 }
 
-func owed(s loops.State) []string {
+// owed is what has to be done; runsWhile says which process works on the loop.
+func owed(s loops.State, runsWhile string) []string {
 	id := s.ID
 	switch s.Status {
 	case loops.YourTurn:
@@ -86,7 +87,14 @@ func owed(s loops.State) []string {
 	case loops.Paused:
 		return []string{fmt.Sprintf("Paused. Go on with: loop-mcp continue %s --resume", id)}
 	case loops.Queued, loops.Running, loops.Waiting, loops.Cancelling:
-		return []string{fmt.Sprintf("It goes on with a process that has the store open: an MCP server, loop-mcp serve --detach, or loop-mcp continue %s", id)}
+		switch {
+		case s.Status == loops.Queued && s.Why != "", runsWhile == "", strings.HasPrefix(runsWhile, "this "): // this command is about to end
+		case strings.HasPrefix(runsWhile, "until "):
+			return []string{"It goes on " + runsWhile}
+		case !strings.HasSuffix(runsWhile, noneNow):
+			return []string{"It goes on while " + runsWhile}
+		}
+		return []string{fmt.Sprintf("It goes on with a process that works on loops: an MCP server, loop-mcp serve --detach, loop-mcp worker, or loop-mcp continue %s", id)}
 	default:
 		return nil
 	}

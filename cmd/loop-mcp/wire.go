@@ -41,7 +41,7 @@ type engineOptions struct {
 
 // engine puts the parts on the menu of an engine.
 func (s settings) engine(store loops.Store, o engineOptions) *loops.Engine {
-	policy := command.Policy{Allow: s.allowed(o.log), Roots: s.Roots, PassEnv: s.PassEnv}
+	policy := command.Policy{Allow: s.allowed(o.log), Roots: s.Roots, PassEnv: s.PassEnv, Env: s.below()}
 	runner := &command.Runner{}
 	models := newCatalog(s.config, s.env, dialer(s.env))
 	worker := &agent.Body{Book: models}
@@ -125,7 +125,9 @@ type backend interface {
 func (s settings) join(ctx context.Context, o engineOptions) (backend, kvstate.Options, error) {
 	version, _ := build()
 	if s.clustered() {
-		m, err := cluster.Connect(ctx, s.NATS.options(version, o.log))
+		opts := s.NATS.options(version, o.log)
+		opts.Role, opts.Bare = o.role, o.role == roleHandler
+		m, err := cluster.Connect(ctx, opts)
 		if err != nil {
 			return nil, kvstate.Options{}, err
 		}
@@ -163,6 +165,9 @@ func (s settings) open(ctx context.Context, o engineOptions) (*host, error) {
 	o.tools, o.nats = h.tools, server
 	if len(s.Notify) > 0 {
 		o.tell, o.alive = h.notify, server.Alive
+		if m, ok := server.(*cluster.Member); ok { // news are marked with a process, which may have no lease
+			o.alive = m.ProcessAlive
+		}
 	}
 	h.Engine = s.engine(h.store, o)
 	return h, nil
@@ -175,7 +180,7 @@ func (s settings) toolbox() (*mcptools.Toolbox, error) {
 		return nil, nil
 	}
 	version, _ := build()
-	tools, err := mcptools.New(mcptools.Config{Servers: s.MCPServers, PassEnv: s.PassEnv}, &mcptools.Options{Version: version})
+	tools, err := mcptools.New(mcptools.Config{Servers: s.MCPServers, PassEnv: s.PassEnv}, &mcptools.Options{Version: version, Env: s.below()})
 	if err != nil {
 		return nil, fmt.Errorf("the MCP servers of the configuration: %w", err)
 	}

@@ -71,7 +71,7 @@ func TestServersThatRefuseSayWhatToDo(t *testing.T) {
 		t.Run(test.user, func(t *testing.T) {
 			t.Parallel()
 			err := use(t, cluster.Options{URL: "nats://" + test.user + ":x@" + c.Addr(0), Replicas: test.replicas})
-			if err == nil || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), ":x@") {
+			if err == nil || strings.Count(err.Error(), test.want) != 1 || strings.Contains(err.Error(), ":x@") {
 				t.Errorf("got error %v, want %q", err, test.want)
 			}
 		})

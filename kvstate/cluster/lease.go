@@ -38,10 +38,19 @@ type Worker struct {
 	Host    string    `json:"host"`
 	PID     int       `json:"pid"`
 	Version string    `json:"version,omitempty"`
-	Since   time.Time `json:"since"` // by the clock of its machine
-	Number  int       `json:"n"`     // of the renewals
+	Role    string    `json:"role,omitempty"` // Options.Role; empty: not known
+	Since   time.Time `json:"since"`          // by the clock of its machine
+	Number  int       `json:"n"`              // of the renewals
 
 	Silent time.Duration `json:"-"` // since the last one, by the servers' clocks
+}
+
+// Process is the [Member.Runner] of the worker.
+func (w Worker) Process() string {
+	if process, ok := holder(w.Name); ok {
+		return process
+	}
+	return w.Name
 }
 
 // leases are the lease of this process and what it knows of others.
@@ -55,8 +64,10 @@ type leases struct {
 	held   context.Context // nil: none yet
 	got    chan struct{}   // closes when a lease is got
 	others map[string]*sign
-	rev    uint64 // of the newest renewal
-	mine   bool   // the lease has not been lost
+	seen   []Worker  // that lived at seenAt
+	seenAt time.Time // zero: nobody has looked
+	rev    uint64    // of the newest renewal
+	mine   bool      // the lease has not been lost
 }
 
 func (l *leases) init(m *Member) {
@@ -113,7 +124,7 @@ func (l *leases) keep(ctx context.Context) {
 func (l *leases) hold(ctx context.Context) error {
 	r := renewal{m: l.m, sent: map[int]time.Time{}}
 	host, _ := os.Hostname() // it only informs
-	r.worker = Worker{Host: host, PID: os.Getpid(), Version: l.m.opts.Version, Since: time.Now().UTC()}
+	r.worker = Worker{Host: host, PID: os.Getpid(), Version: l.m.opts.Version, Role: l.m.opts.Role, Since: time.Now().UTC()}
 	l.mu.Lock()
 	l.number++
 	r.worker.Name = l.m.runner + "-" + strconv.Itoa(l.number)

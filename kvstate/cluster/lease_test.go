@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server/ats"
 	"github.com/nats-io/nats.go"
 
+	"example.com/loop-mcp/internal/leaktest"
 	"example.com/loop-mcp/kvstate/cluster"
 	"example.com/loop-mcp/kvstate/cluster/clustertest"
 	"example.com/loop-mcp/kvstate/embed"
@@ -22,7 +23,7 @@ import (
 func TestMain(m *testing.M) {
 	clustertest.Main()
 	ats.Register() // the server's clock, outside every bubble
-	os.Exit(m.Run())
+	os.Exit(leaktest.Run(m))
 }
 
 // cable is a way to a server inside that can be cut: then nothing comes and
@@ -176,10 +177,15 @@ func lease(t *testing.T, m *cluster.Member) (string, context.Context) {
 // asks lets a member be asked about a worker all the time, as a store does, and
 // returns when it says that the worker is dead.
 func asks(t *testing.T, m *cluster.Member, name string) (died chan time.Time) {
-	died = make(chan time.Time, 1)
+	return until(t, func() bool { return !m.Alive(name) })
+}
+
+// until asks all the time and returns when something was so.
+func until(t *testing.T, so func() bool) (since chan time.Time) {
+	died := make(chan time.Time, 1)
 	go func() {
 		for t.Context().Err() == nil {
-			if !m.Alive(name) {
+			if so() {
 				died <- time.Now()
 				return
 			}
@@ -216,6 +222,9 @@ func TestWorkersThatRenewTheirLeaseLive(t *testing.T) {
 		if err != nil || len(workers) != 2 || workers[0].PID != os.Getpid() {
 			t.Errorf("workers %+v, %v", workers, err)
 		}
+		if recent, err := two.Recent(t.Context()); err != nil || len(recent) != 2 || recent[0].Process() != workers[0].Process() || workers[0].Process() != one.Runner() && workers[0].Process() != two.Runner() {
+			t.Errorf("from memory %+v, %v", recent, err)
+		}
 	})
 }
 
@@ -231,6 +240,9 @@ func TestAKilledWorkerIsFoundOut(t *testing.T) {
 		began := time.Now()
 		if after := (<-died).Sub(began); after < cluster.ValidFor || after > cluster.TTL+5*time.Second {
 			t.Errorf("found out after %s", after)
+		}
+		if recent, err := one.Recent(t.Context()); err != nil || len(recent) != 1 || recent[0].Process() != one.Runner() {
+			t.Errorf("from memory %+v, %v", recent, err)
 		}
 	})
 }
@@ -263,6 +275,35 @@ func TestAnUnknownWorkerIsGivenItsTime(t *testing.T) {
 		time.Sleep(time.Hour) // and the servers have forgotten that it was buried
 		if one.Alive("run-long-gone-1") {
 			t.Error("a dead worker lives again")
+		}
+	})
+}
+
+// TestAProcessLivesWithItsLeases: who tells the news of a loop is known by the
+// name of its process, and may need half a minute for it, with or without a lease.
+func TestAProcessLivesWithItsLeases(t *testing.T) {
+	inBubble(t, func(t *testing.T, h *embed.Host) {
+		one, two, command := join(t, newCable(h)), join(t, newCable(h)), join(t, newCable(h))
+		lease(t, one)
+		lease(t, two)
+		began := time.Now()
+		died := until(t, func() bool { return !one.ProcessAlive(command.Runner()) })
+		worker := until(t, func() bool { return !one.ProcessAlive(two.Runner()) })
+		restored := asks(t, one, "run-elsewhere") // has a claim that came from a folder
+		if after := (<-died).Sub(began); after < 45*time.Second || after > 2*time.Minute {
+			t.Errorf("a process without a lease was found dead after %s", after)
+		}
+		if after := (<-restored).Sub(began); after > cluster.TTL+5*time.Second {
+			t.Errorf("the worker of a folder was found dead after %s", after)
+		}
+		time.Sleep(5 * time.Minute)
+		if len(worker) > 0 {
+			t.Error("a process that renews its lease is said to be dead")
+		}
+		two.Drop()
+		began = time.Now()
+		if after := (<-worker).Sub(began); after < cluster.TTL {
+			t.Errorf("found dead after %s", after)
 		}
 	})
 }

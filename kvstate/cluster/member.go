@@ -89,6 +89,9 @@ func (m *Member) enter(ctx context.Context, more []nats.Option) error {
 	if err := m.checkVersion(); err != nil {
 		return err
 	}
+	if m.opts.Bare {
+		return nil
+	}
 	if err := m.checkAccount(ctx); err != nil {
 		return err
 	}
@@ -162,7 +165,7 @@ func (m *Member) askAccount(ctx context.Context) error {
 	denied := m.trouble.watchDenials(ctx)
 	_, err := m.js.AccountInfo(denied)
 	if cause := context.Cause(denied); err != nil && cause != nil && ctx.Err() == nil {
-		err = cause
+		return cause // a sentence already
 	}
 	if err != nil {
 		return m.explain(err)

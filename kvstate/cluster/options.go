@@ -23,8 +23,13 @@ type Options struct {
 	// there yet; 1, 3 or 5. 0: 3 in a cluster, 1 on a server that is alone.
 	Replicas int
 
+	// Bare is for a process that opens no store: JetStream is not asked for, so that
+	// its user need not be allowed to use that.
+	Bare bool
+
 	Name    string       // by which the servers list the connection; empty: loop-mcp
 	Version string       // of the program, for other processes to read
+	Role    string       // what kind of process this is, for other processes to read
 	Logger  *slog.Logger // nil: discards
 }
 

@@ -27,12 +27,21 @@ type sign struct {
 	since time.Time // when rev was seen first
 	asked time.Time // when somebody asked whether it lives
 	dead  bool
+
+	process bool // somebody asked for the process, which may have no lease
 }
 
 // Alive reports whether the holder of a lease may live. It answers from memory.
 // What it says of a dead one is final; of one that has died it may say that it
 // lives, for about [TTL], and for as long as this process has no lease itself.
-func (m *Member) Alive(name string) bool {
+func (m *Member) Alive(name string) bool { return m.alive(name, false) }
+
+// ProcessAlive is [Member.Alive] for a process by its [Member.Runner], which lives
+// as long as one of its leases. One that works on no loop has none: it is taken for
+// dead after a minute, in which it has done what it may have had to do.
+func (m *Member) ProcessAlive(runner string) bool { return m.alive(runner, true) }
+
+func (m *Member) alive(name string, process bool) bool {
 	l := &m.leases
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -48,7 +57,7 @@ func (m *Member) Alive(name string) bool {
 		s = &sign{since: now}
 		l.others[name] = s
 	}
-	s.asked = now
+	s.asked, s.process = now, s.process || process
 	return !s.dead
 }
 
@@ -78,7 +87,10 @@ func (l *leases) look(ctx context.Context) {
 		}
 		return
 	}
-	for name, rev := range l.silent(all, time.Now()) {
+	now := time.Now()
+	silent := l.silent(all, now)
+	l.see(all, now)
+	for name, rev := range silent {
 		err := l.m.bury(ctx, name, rev)
 		if err == nil {
 			l.m.log.Warn("a worker is gone; its loops are free", "worker", name)
@@ -103,6 +115,9 @@ func (l *leases) silent(all map[string]found, now time.Time) map[string]uint64 {
 		if f.rev > s.rev { // else a replica is behind
 			s.rev, s.since, s.dead = f.rev, now, f.over
 		}
+		if process, ok := holder(name); ok && l.others[process] != nil && !f.over && now.Sub(s.since) < TTL {
+			l.others[process].since = now
+		}
 	}
 	silent := map[string]uint64{}
 	for name, s := range l.others {
@@ -112,7 +127,7 @@ func (l *leases) silent(all map[string]found, now time.Time) map[string]uint64 {
 		case s.dead: // for ever
 		case now.Sub(s.asked) > forgetAfter && !there:
 			delete(l.others, name)
-		case now.Sub(s.since) >= TTL:
+		case now.Sub(s.since) >= s.patience():
 			if !there {
 				s.rev = 0 // the servers dropped it
 			}
@@ -120,6 +135,23 @@ func (l *leases) silent(all map[string]found, now time.Time) map[string]uint64 {
 		}
 	}
 	return silent
+}
+
+// holder is the process of a lease; ok is false when name is that of a process.
+func holder(name string) (process string, ok bool) {
+	at := strings.LastIndexByte(name, '-')
+	if at < 0 || !strings.Contains(name[:at], "-") {
+		return "", false
+	}
+	return name[:at], true
+}
+
+// patience is how long there may be no sign.
+func (s *sign) patience() time.Duration {
+	if s.process {
+		return keptFor
+	}
+	return TTL
 }
 
 func (l *leases) buried(name string) {
@@ -244,6 +276,39 @@ func readLease(msg *nats.Msg) (string, found, error) {
 	return name, f, nil
 }
 
+// see remembers whose leases are not over.
+func (l *leases) see(all map[string]found, now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.seen, l.seenAt = nil, now
+	for name, f := range all {
+		if s := l.others[name]; !f.over && !s.dead && now.Sub(s.since) < TTL {
+			f.worker.Silent = now.Sub(s.since)
+			l.seen = append(l.seen, f.worker)
+		}
+	}
+	sortWorkers(l.seen)
+}
+
+// Recent is [Member.Workers] as they were a few seconds ago at most, from memory
+// if this process has looked since then.
+func (m *Member) Recent(ctx context.Context) ([]Worker, error) {
+	l := &m.leases
+	l.mu.Lock()
+	seen, fresh := slices.Clone(l.seen), time.Since(l.seenAt) < 2*renewEvery
+	l.mu.Unlock()
+	if fresh {
+		return seen, nil
+	}
+	seen, err := m.Workers(ctx)
+	if err == nil {
+		l.mu.Lock()
+		l.seen, l.seenAt = slices.Clone(seen), time.Now()
+		l.mu.Unlock()
+	}
+	return seen, err
+}
+
 // Workers returns the processes that have a lease, the oldest first.
 func (m *Member) Workers(ctx context.Context) ([]Worker, error) {
 	stream, err := m.js.Stream(ctx, streamLeases)
@@ -264,11 +329,15 @@ func (m *Member) Workers(ctx context.Context) ([]Worker, error) {
 			workers = append(workers, f.worker)
 		}
 	}
+	sortWorkers(workers)
+	return workers, nil
+}
+
+func sortWorkers(workers []Worker) {
 	slices.SortFunc(workers, func(a, b Worker) int {
 		if c := a.Since.Compare(b.Since); c != 0 {
 			return c
 		}
 		return strings.Compare(a.Name, b.Name)
 	})
-	return workers, nil
 }

@@ -33,9 +33,10 @@ type Options struct {
 	Poll       time.Duration // how often the server's health is asked for; 0: 5 s
 	OnHealth   func(error)   // called when the server becomes unhealthy, and with nil when it is well again; must not block; only in the process that hosts
 
-	protocol int           // Protocol, but for tests
-	away     time.Duration // awayFor, but for tests
-	look     time.Duration // lookEvery, but for tests
+	protocol int                     // Protocol, but for tests
+	away     time.Duration           // awayFor, but for tests
+	look     time.Duration           // lookEvery, but for tests
+	network  func(dir string) string // networkFS, but for tests
 
 	// AllowNetwork takes a directory on a network file system, where another
 	// machine may not see the lock.
@@ -61,6 +62,9 @@ func (o Options) check() (Options, error) {
 	}
 	if o.look <= 0 {
 		o.look = lookEvery
+	}
+	if o.network == nil {
+		o.network = networkFS
 	}
 	if o.Poll <= 0 {
 		o.Poll = defaultPoll

@@ -24,6 +24,12 @@ func WithProtocol(o Options, protocol int) Options {
 	return o
 }
 
+// On is a directory on that kind of network file system.
+func On(o Options, kind string) Options {
+	o.network = func(string) string { return kind }
+	return o
+}
+
 // OlderVersion is the order of releases.
 func OlderVersion(a, b string) bool { return olderVersion(a, b) }
 

@@ -216,6 +216,24 @@ func TestTheLockIsRemovedWhileItIsInUse(t *testing.T) {
 	}
 }
 
+// TestANetworkFileSystemIsRefused with a reason, before there is a store, unless
+// the operator knows better.
+func TestANetworkFileSystemIsRefused(t *testing.T) {
+	opts := embed.On(embed.Options{Dir: filepath.Join(t.TempDir(), "data")}, "nfs")
+	_, start := embed.Start(t.Context(), opts)
+	_, join := embed.Join(t.Context(), opts)
+	for name, err := range map[string]error{"Start": start, "Join": join} {
+		if err == nil || !strings.Contains(err.Error(), opts.Dir+" is on a network file system (nfs)") || !strings.Contains(err.Error(), "loops could be lost: set LOOP_MCP_HOME to a directory on a local disk") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if left, err := os.ReadDir(opts.Dir); err != nil || len(left) > 0 {
+		t.Errorf("it has %v, %v", left, err)
+	}
+	opts.AllowNetwork = true
+	put(t, takePart(t, opts), "key", "value")
+}
+
 // TestAReadOnlyFileSystemIsRefused at the start, with a sentence.
 func TestAReadOnlyFileSystemIsRefused(t *testing.T) {
 	disk := disktest.Small(t, 4<<20)

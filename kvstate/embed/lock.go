@@ -56,8 +56,8 @@ func prepare(opts Options) error {
 	if opts.AllowNetwork {
 		return nil
 	}
-	if kind := networkFS(opts.Dir); kind != "" {
-		return fmt.Errorf("%s is on a network file system (%s), where a lock and a synced write may not be what they say, so loops could be lost: choose a directory on a local disk", opts.Dir, kind)
+	if kind := opts.network(opts.Dir); kind != "" {
+		return fmt.Errorf("%s is on a network file system (%s), where a lock and a synced write may not be what they say, so loops could be lost: set LOOP_MCP_HOME to a directory on a local disk", opts.Dir, kind)
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync/atomic"
 )
@@ -50,7 +51,18 @@ func (l *logger) log(level func(*slog.Logger, string, ...any), format string, ar
 func (l *logger) Noticef(format string, args ...any) { l.log((*slog.Logger).Debug, format, args) }
 func (l *logger) Debugf(format string, args ...any)  { l.log((*slog.Logger).Debug, format, args) }
 func (l *logger) Tracef(format string, args ...any)  { l.log((*slog.Logger).Debug, format, args) }
-func (l *logger) Warnf(format string, args ...any)   { l.log((*slog.Logger).Warn, format, args) }
+
+// Warnf takes what the server says of each store whose host was killed for what
+// it is: the index is older than the records, which are all read.
+func (l *logger) Warnf(format string, args ...any) {
+	level := (*slog.Logger).Warn
+	if text := fmt.Sprintf(format, args...); slices.ContainsFunc(afterAKill, func(part string) bool { return strings.Contains(text, part) }) {
+		level = (*slog.Logger).Info
+	}
+	l.log(level, format, args)
+}
+
+var afterAKill = []string{"Stream state outdated, last block has additional entries", "Recovering stream state from index errored: prior state file", "TTL state is outdated; attempting to recover"}
 
 // Errorf also has the server's health looked at.
 func (l *logger) Errorf(format string, args ...any) {

@@ -97,6 +97,23 @@ func Hold(dir, name string) (release func() error, ok bool, err error) {
 	return lock.Unlock, ok, nil
 }
 
+// Announce lets [Peers] of a directory name this process, until it calls end or
+// ends, without a store there.
+func Announce(opts Options) (end func() error, err error) {
+	opts.AllowNetwork = true
+	if opts, err = opts.check(); err != nil {
+		return nil, err
+	}
+	if err := prepare(opts); err != nil {
+		return nil, err
+	}
+	r, err := newRunner(opts)
+	if err != nil {
+		return nil, err
+	}
+	return r.close, nil
+}
+
 // commandLine is how this process was started, clipped.
 func commandLine() string {
 	text := strings.Join(os.Args, " ")

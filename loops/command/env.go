@@ -85,6 +85,11 @@ func (p Policy) inherited(host []string) map[string]string {
 		}
 		env[name] = value
 	}
+	for name, value := range p.Env {
+		if _, there := env[name]; !there || !slices.ContainsFunc(p.PassEnv, func(n string) bool { return sameName(n, name) }) {
+			setEnv(env, name, value)
+		}
+	}
 	return env
 }
 

@@ -31,6 +31,9 @@ type Policy struct {
 	Roots []string
 	// PassEnv names further variables of the host that programs see.
 	PassEnv []string
+	// Env are variables that programs see besides, such as where the loops are.
+	// One that PassEnv names goes before.
+	Env map[string]string
 }
 
 // Job is a program as a spec describes it.

@@ -202,13 +202,13 @@ func TestInheritedEnvironmentIsExact(t *testing.T) {
 		"ANTHROPIC_API_KEY=k", "OPENAI_API_KEY=k", "AWS_SECRET_ACCESS_KEY=k", "GITHUB_TOKEN=k", "SSH_AUTH_SOCK=s", "LD_PRELOAD=x", "NAMED=1", "NAMED_NOT=1",
 		"LOOP_ID=outer", "LOOP_MCP_PARENT=outer", "LOOP_MCP_RUN=outer", "LOOP_MCP_TOKEN=k", "LOOP_MCP_HOME=/l", "STAR=1",
 	}
-	p := Policy{PassEnv: []string{"NAMED", "ST*", "LOOP_MCP_PARENT"}}
+	p := Policy{PassEnv: []string{"NAMED", "ST*", "LOOP_MCP_PARENT"}, Env: map[string]string{"LOOP_MCP_HOME": "/l/whole", "NAMED": "2", "WHERE": "there"}}
 	var got []string
 	for name, value := range p.inherited(host) {
 		got = append(got, name+"="+value)
 	}
 	slices.Sort(got)
-	want := []string{"GOFLAGS=-mod=mod", "HOME=/h", "LANG=C", "LC_ALL=C", "LOOP_MCP_HOME=/l", "NAMED=1", "PATH=/bin", "TMPDIR=/t", "XDG_CACHE_HOME=/c"}
+	want := []string{"GOFLAGS=-mod=mod", "HOME=/h", "LANG=C", "LC_ALL=C", "LOOP_MCP_HOME=/l/whole", "NAMED=1", "PATH=/bin", "TMPDIR=/t", "WHERE=there", "XDG_CACHE_HOME=/c"}
 	if !slices.Equal(got, want) {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}

@@ -27,6 +27,8 @@ type Options struct {
 	Durable bool   // every write is synced before it is acknowledged
 	Config  string // more lines for the servers' configuration: accounts, authorization, limits
 	URLs    string // user:password@ for the connections of this package; empty: none
+
+	Who nats.Option // credentials for the connections of this package; nil: none
 }
 
 // Cluster is a number of servers. Its methods are for one goroutine.
@@ -128,7 +130,7 @@ func (c *Cluster) Connect(options ...nats.Option) *nats.Conn {
 		urls = strings.ReplaceAll(urls, "nats://", "nats://"+c.opts.URLs)
 	}
 	options = append([]nats.Option{nats.MaxReconnects(-1), nats.ReconnectWait(20 * time.Millisecond), nats.ReconnectBufSize(-1),
-		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})}, options...)
+		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}), c.opts.Who}, options...)
 	for try := 0; ; try++ {
 		nc, err := nats.Connect(urls, options...)
 		if err == nil {

@@ -25,6 +25,8 @@ const idleTime = time.Minute
 type Options struct {
 	Version string // how servers get to know this program; empty: "dev"
 	Self    string // the file that servers must not be; empty: that of this process
+
+	Env map[string]string // that processes see besides
 }
 
 // Toolbox opens the tools of the configured servers for loops. It is made by
@@ -51,7 +53,7 @@ func New(c Config, o *Options) (*Toolbox, error) {
 		o = &Options{}
 	}
 	t := &Toolbox{
-		servers: map[string]Server{}, policy: command.Policy{PassEnv: c.PassEnv}, version: o.Version, self: o.Self,
+		servers: map[string]Server{}, policy: command.Policy{PassEnv: c.PassEnv, Env: o.Env}, version: o.Version, self: o.Self,
 		live: map[loops.ID]*session{}, ending: map[loops.ID]*session{},
 	}
 	if t.version == "" {
