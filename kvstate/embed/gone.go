@@ -115,7 +115,7 @@ func (f *folder) gone() error {
 // a minute. Before that a host whose folder is away ends its server, which would
 // go on with files that nobody finds again. It returns when the member is closed.
 func (m *Member) watchFolder() {
-	tick := time.NewTicker(lookEvery)
+	tick := time.NewTicker(m.opts.look)
 	defer tick.Stop()
 	for since := (time.Time{}); ; { // when it was away for the first time
 		select {
