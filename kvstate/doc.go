@@ -36,7 +36,10 @@
 // and this process removes them when no batch went for a second: at most 512 MiB of
 // them, only with marks and a retention of at least a day, and only while the disk
 // has room. Nothing reads them. What a process that ended has left, the next one
-// that opens the store removes for settled loops, and the next snapshot for others.
+// that opens the store removes, and the others at their next sweep, if the snapshot
+// verifies. When a settled loop comes to the end of its retention before, the
+// server removes its last record alone, and leaves no marker: its mark tells what is
+// still there from a loop that wants a worker.
 // A snapshot is written when the deltas since the last one outgrow it, and when
 // a loop settles; the latter carries a time to live, the retention. A large
 // output, memory or best result, and large notes, that did not change are not

@@ -100,6 +100,7 @@ func (s *Store) post(ctx context.Context, p *post) (uint64, error) {
 		return t.seq, t.err
 	}
 	defer s.posts.done(s)
+	// gofail: var beforeAlone struct{}
 	return s.send(ctx, p.m, p.asked)
 }
 

@@ -264,6 +264,8 @@ func (fullDisk) Room(size int64, _ bool) error {
 
 func (fullDisk) Try() error { return nil }
 
+func (fullDisk) There() error { return nil }
+
 // TestASnapshotReplacesAtOnceWhenNothingMayStay: what is older is gone with it.
 func TestASnapshotReplacesAtOnceWhenNothingMayStay(t *testing.T) {
 	marks := func(t *testing.T) string { return filepath.Join(t.TempDir(), "marks") }
@@ -335,10 +337,9 @@ func TestARefusedSnapshotLeavesNothingCounted(t *testing.T) {
 	m.wantNothing()
 }
 
-// TestWhatAProcessLeftOverIsRemoved by the next one that opens the store, of
-// settled loops, and by their next snapshot, of others. A kill at any point
-// between a snapshot and the removal of what it replaced leaves all of that, or
-// some of it when it was in the middle.
+// TestWhatAProcessLeftOverIsRemoved by the next one that opens the store. A kill
+// at any point between a snapshot and the removal of what it replaced leaves all of
+// that, or some of it when it was in the middle.
 func TestWhatAProcessLeftOverIsRemoved(t *testing.T) {
 	for name, some := range map[string]bool{"all of it": false, "some of it": true} {
 		t.Run(name, func(t *testing.T) {
@@ -357,14 +358,14 @@ func TestWhatAProcessLeftOverIsRemoved(t *testing.T) {
 					}
 				}
 			}
-			before := m.records(running.ID)
 			m.reopen()
-			m.becomes(settled.ID, 1)
+			for _, id := range []loops.ID{settled.ID, running.ID} {
+				if n, want := m.records(id), m.projection.needed()[id].records; n != want {
+					t.Errorf("%d records of %s, want %d", n, id, want)
+				}
+			}
 			m.check(settled)
 			m.check(running)
-			if n := m.records(running.ID); n != before {
-				t.Errorf("%d records of the loop that goes on, before there were %d", n, before)
-			}
 			running = m.settle(running)
 			if n := m.records(running.ID); n != 1 {
 				t.Errorf("%d records of it after its next snapshot", n)
@@ -372,6 +373,28 @@ func TestWhatAProcessLeftOverIsRemoved(t *testing.T) {
 			m.wantNothing()
 			m.check(running)
 		})
+	}
+}
+
+// TestWhatALostSnapshotReplacedStays: the sweep asks for the snapshot before it
+// removes anything.
+func TestWhatALostSnapshotReplacedStays(t *testing.T) {
+	m := newMessy(t, nil)
+	other := m.loop("left-bbbb", 1, 100)
+	s := m.loop("left-aaaa", 3, 100)
+	m.leftovers.press()
+	s = m.iterate(m.grow(s), 1, 100)
+	before := m.records(s.ID)
+	m.projection.mu.Lock()
+	lost := *m.projection.entries[s.ID]
+	lost.Base = other.Rev // the record at this revision is not one of its own
+	m.projection.entries[s.ID] = &lost
+	m.projection.mu.Unlock()
+	if err := m.sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := m.records(s.ID); n != before {
+		t.Errorf("%d records, want all %d", n, before)
 	}
 }
 

@@ -85,6 +85,9 @@ func (s *Store) again(ctx context.Context, try int, err error) error {
 	if s.opts.Trouble == nil || end == nil && try == 0 {
 		return end
 	}
+	if gone := s.there(); gone != nil && end == nil {
+		return gone
+	}
 	why := s.opts.Trouble()
 	lasts, _ := errors.AsType[interface {
 		error

@@ -273,3 +273,32 @@ func TestLiveTextWithoutAServerHoldsUpNobody(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestWhatIsSaidJustBeforeAReaderComesIsHeard: the server gives it neither to the
+// reader's subscription nor, for a moment, to who asks what is kept.
+func TestWhatIsSaidJustBeforeAReaderComesIsHeard(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, js := fresh(t, nil)
+		for n := range 300 {
+			id := loops.ID(fmt.Sprintf("talk-%04d", n))
+			sayText(store, id, "first ")
+			time.Sleep(10 * time.Millisecond)
+			line := fmt.Sprintf(`{"at":%q,"start":1,"text":"just before"}`, time.Now().Format(time.RFC3339Nano))
+			if err := js.Conn().Publish("loop.log."+string(id), []byte(line)); err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+			var told string
+			for l, err := range store.Follow(ctx, id) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				told += l.Text
+			}
+			cancel()
+			if told != "first just before" {
+				t.Errorf("the reader of %s heard %q", id, told)
+			}
+		}
+	})
+}

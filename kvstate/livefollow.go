@@ -33,25 +33,43 @@ func (s *Store) Follow(ctx context.Context, id loops.ID) iter.Seq2[loops.LiveLin
 	}
 }
 
+// How long a line may be under way to where lines are kept when a reader comes,
+// and how often that is looked at for a line that comes after it.
+const (
+	liveUnderWay = time.Second
+	liveLooks    = 20
+	liveLook     = 5 * time.Millisecond
+)
+
+// listener hears the lines of a loop.
+type listener struct {
+	store *Store
+	id    loops.ID
+	lines *nats.Subscription
+	each  func(loops.LiveLine) bool
+
+	known map[string]int // lines that were told from what is kept and may come again
+	last  uint64         // the newest of them
+}
+
 // listen calls each with the lines of a loop until it returns false.
 func (s *Store) listen(ctx context.Context, id loops.ID, each func(loops.LiveLine) bool) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(s.ctx, cancel)()
-	lines, kept, err := s.tune(ctx, id)
+	lines, err := s.tune(ctx, id)
 	if err != nil {
 		return err
 	}
 	defer lines.Unsubscribe()
-	known := map[string]int{} // that may come again
-	for _, data := range kept {
-		known[string(data)]++
-		if l, ok := decodeLive(data); ok && time.Since(l.At) <= liveKept && !each(l) {
-			return nil
-		}
+	l := &listener{store: s, id: id, lines: lines, each: each, known: map[string]int{}}
+	if !l.tellKept(ctx, nil) {
+		return nil
 	}
-	for {
-		m, err := lines.NextMsgWithContext(ctx)
+	// The server routes a line before it keeps it: one that came just before the
+	// subscription may be neither. It is kept before the next one is.
+	for sure := false; ; {
+		data, err := l.next(ctx, sure)
 		switch {
 		case s.ctx.Err() != nil || errors.Is(err, nats.ErrConnectionClosed) || errors.Is(err, nats.ErrBadSubscription):
 			return loops.ErrClosed
@@ -59,41 +77,100 @@ func (s *Store) listen(ctx context.Context, id loops.ID, each func(loops.LiveLin
 			continue // lines were dropped, and the next one is there
 		case err != nil:
 			return err
-		case known[string(m.Data)] > 0:
-			known[string(m.Data)]--
-			continue
+		case !sure && l.known[string(data)] == 0:
+			if sure = true; !l.tellKept(ctx, data) {
+				return nil
+			}
 		}
-		if l, ok := decodeLive(m.Data); ok && !each(l) {
+		if data != nil && !l.tell(data) {
 			return nil
 		}
 	}
 }
 
-// tune subscribes to a loop and returns what is kept of it.
-func (s *Store) tune(ctx context.Context, id loops.ID) (lines *nats.Subscription, kept [][]byte, err error) {
+// next returns the next line that comes; none when it is not sure that none was
+// missed, and none has come for a while.
+func (l *listener) next(ctx context.Context, sure bool) ([]byte, error) {
+	wait := ctx
+	if !sure {
+		var cancel context.CancelFunc
+		wait, cancel = context.WithTimeout(ctx, liveUnderWay)
+		defer cancel()
+	}
+	m, err := l.lines.NextMsgWithContext(wait)
+	switch {
+	case err == nil:
+		return m.Data, nil
+	case ctx.Err() == nil && wait.Err() != nil:
+		return nil, nil
+	}
+	return nil, err
+}
+
+// tell passes on a line that came, unless it was kept and has been told.
+func (l *listener) tell(data []byte) (more bool) {
+	if l.known[string(data)] > 0 {
+		l.known[string(data)]--
+		return true
+	}
+	line, ok := decodeLive(data)
+	return !ok || l.each(line)
+}
+
+// tellKept passes on what is kept since it was read last; until a line is among
+// it, if one is given.
+func (l *listener) tellKept(ctx context.Context, until []byte) (more bool) {
+	for range liveLooks {
+		for _, m := range l.store.keptLive(ctx, l.id, l.last+1) {
+			l.last = m.seq
+			l.known[string(m.data)]++
+			if line, ok := decodeLive(m.data); ok && time.Since(line.At) <= liveKept && !l.each(line) {
+				return false
+			}
+		}
+		if until == nil || l.known[string(until)] > 0 || ctx.Err() != nil {
+			break
+		}
+		sleep(ctx, nil, time.Now().Add(liveLook))
+	}
+	return true
+}
+
+// tune subscribes to a loop.
+func (s *Store) tune(ctx context.Context, id loops.ID) (lines *nats.Subscription, err error) {
 	end, err := s.begin(ctx)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	defer end()
 	if lines, err = s.nc.SubscribeSync(liveSubject(id)); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if err = lines.SetPendingLimits(livePerLoop, liveWaiting); err != nil {
-		return nil, nil, errors.Join(err, lines.Unsubscribe())
+		return nil, errors.Join(err, lines.Unsubscribe())
 	}
+	return lines, nil
+}
+
+// keptLive returns what is kept of a loop from a sequence on.
+func (s *Store) keptLive(ctx context.Context, id loops.ID, from uint64) (kept []stored) {
+	end, err := s.begin(ctx)
+	if err != nil {
+		return nil
+	}
+	defer end()
 	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
 	defer cancel()
 	if err = s.liveLog.ensure(ctx); err == nil {
-		err = s.batch(ctx, streamLive, liveSubject(id), 1, func(m stored) error {
-			kept = append(kept, m.data)
+		err = s.batch(ctx, streamLive, liveSubject(id), from, func(m stored) error {
+			kept = append(kept, m)
 			return nil
 		})
 	}
 	if err != nil {
 		s.log.Debug("the last minute of live text cannot be read", slog.String("loop", string(id)), slog.Any("err", err))
 	}
-	return lines, kept, nil
+	return kept
 }
 
 func decodeLive(data []byte) (l loops.LiveLine, ok bool) {

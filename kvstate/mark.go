@@ -23,7 +23,7 @@ func (s *Store) openMarks() (err error) {
 	if s.opts.Mark == "" {
 		return nil
 	}
-	s.marks, err = mark.Open(mark.Options{Dir: s.opts.Mark, Writer: s.opts.Runner, Alive: s.alive, Logger: s.log})
+	s.marks, err = mark.Open(mark.Options{Dir: s.opts.Mark, Writer: s.opts.Runner, Alive: s.alive, There: s.there, Logger: s.log})
 	return err
 }
 

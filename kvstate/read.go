@@ -73,6 +73,9 @@ func (s *Store) reading(ctx context.Context, id loops.ID, read func() error) err
 			seen = newest.seq
 			continue
 		}
+		if gone := s.there(); gone != nil {
+			return gone
+		}
 		s.quarantine(id, seen, damage)
 		return err
 	}

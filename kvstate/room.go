@@ -20,6 +20,9 @@ type Disk interface {
 	// Try is called when the server does not answer a write, and returns why that
 	// may be. It writes something.
 	Try() error
+	// There returns an error when what is stored is not found any more where it
+	// was. It is quick.
+	There() error
 }
 
 // unwritable is why a write can't be made now, with the words of whoever knows.
@@ -55,6 +58,18 @@ func (s *Store) room(ctx context.Context, size int) error {
 		return nil
 	}
 	if err := s.opts.Disk.Room(int64(size)+perMessage, urgent(ctx)); err != nil {
+		return &unwritable{err}
+	}
+	return nil
+}
+
+// there returns an error when the folder of the store is another one now, or gone:
+// nothing that is read counts then.
+func (s *Store) there() error {
+	if s.opts.Disk == nil {
+		return nil
+	}
+	if err := s.opts.Disk.There(); err != nil {
 		return &unwritable{err}
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -273,5 +274,33 @@ func TestLiveLoopsOfOtherProcessesCount(t *testing.T) {
 			s.Status = loops.Completed
 			must[loops.State](t)(store.Commit(t.Context(), s))
 		}
+	}
+}
+
+// TestStartsOfTwoProcessesSideBySide exceed live_loops by no more than what is under
+// way: the last start of one of them.
+func TestStartsOfTwoProcessesSideBySide(t *testing.T) {
+	const most = 30
+	store, js := fresh(t, nil)
+	other := open(t, js, &kvstate.Options{Runner: "other"})
+	var starts sync.WaitGroup
+	for _, s := range []*kvstate.Store{store, other} {
+		e := loops.New(s, loops.Parts{Handlers: map[string]loops.Body{"work": loopstest.Script()}}, &loops.Options{LiveLoops: most})
+		starts.Go(func() {
+			for {
+				_, err := e.Start(t.Context(), loops.StartRequest{Spec: loops.Spec{Goal: "x", Body: loops.BodySpec{Kind: loops.BodyHandler, Name: "work"}}})
+				if refused, ok := errors.AsType[*loops.RefusedError](err); ok && refused.Code == "live_loops" {
+					return
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	starts.Wait()
+	if live := must[int](t)(store.CountLive(t.Context(), false)); live < most || live > most+1 {
+		t.Errorf("%d loops are live, and %d may be", live, most)
 	}
 }

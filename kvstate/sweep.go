@@ -71,47 +71,68 @@ func (s *Store) sweep(ctx context.Context) error {
 	return errors.Join(s.sweepReplaced(ctx), s.sweepBlobs(ctx, floors, pinned), s.sweepKept(ctx, floors, pinned), s.sweepRequests(ctx, floors))
 }
 
-// sweepReplaced removes records that the last snapshot of a settled loop has
-// replaced. The server forgets that it removed them when it is killed twice in a
-// row; when the snapshot had come to the end of its retention, they would be what
-// is left of the loop, and it would run again.
+// sweepReplaced removes records that the last snapshot of a loop has replaced: what
+// a process that ended has left. The server forgets that it removed them when it is
+// killed twice in a row; when the snapshot of a settled loop had come to the end of
+// its retention, they would be what is left of the loop, and it would run again.
 func (s *Store) sweepReplaced(ctx context.Context) error {
 	stream, err := s.js.Stream(ctx, streamLoops)
 	if err != nil {
 		return fmt.Errorf("sweep replaced records: %w", err)
 	}
 	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(subject(">")))
+	if err == nil {
+		err = s.catchUp(ctx) // with what the server has counted
+	}
 	if err != nil {
 		return fmt.Errorf("sweep replaced records: %w", err)
 	}
-	last := s.projection.alone()
+	counts := s.projection.needed()
 	for key, n := range info.State.Subjects {
 		id := loops.ID(strings.TrimPrefix(key, subject("")))
-		before, settled := last[id]
-		if !settled || n == 1 {
-			if before = s.marks.Ended(string(id)); before == 0 {
-				continue
-			}
+		of := counts[id]
+		switch gone := s.marks.Ended(string(id)); {
+		case gone > 0:
+			err = s.removeBefore(ctx, stream, id, gone)
+		case of.records > 0 && n > of.records:
+			err = s.removeReplaced(ctx, stream, id, of.from)
 		}
-		if err := s.removeBefore(ctx, stream, id, before); err != nil {
+		if err != nil {
 			return fmt.Errorf("sweep replaced records: %w", err)
 		}
 	}
 	return nil
 }
 
-// alone returns the revisions of the records that have to be the only ones of
-// their loops.
-func (p *projection) alone() map[loops.ID]uint64 {
+// removeReplaced removes the records of a loop before a snapshot that verifies. One
+// that does not keeps everything.
+func (s *Store) removeReplaced(ctx context.Context, stream jetstream.Stream, id loops.ID, from uint64) error {
+	switch r, err := s.recordAt(ctx, id, from); {
+	case errors.Is(err, loops.ErrDamaged) || err == nil && r.Kind != snapshot:
+		return nil
+	case err != nil:
+		return err
+	}
+	return s.removeBefore(ctx, stream, id, from)
+}
+
+// need is which records of a loop count.
+type need struct {
+	from    uint64 // the last snapshot
+	records uint64 // from there on
+}
+
+// needed returns what counts of all loops that are not damaged.
+func (p *projection) needed() map[loops.ID]need {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	last := map[loops.ID]uint64{}
+	all := make(map[loops.ID]need, len(p.entries))
 	for id, e := range p.entries {
-		if !e.damage && e.Kind == snapshot && e.Head.Status.Settled() {
-			last[id] = e.rev
+		if !e.damage {
+			all[id] = need{e.Base, uint64(e.Count) + 1}
 		}
 	}
-	return last
+	return all
 }
 
 // floors returns, for every loop, from which revision on its records count.

@@ -131,6 +131,9 @@ func (s *Store) side(ctx context.Context, key string) (side, error) {
 	acknowledged := s.acknowledged(recordMark(key))
 	m, err := s.leader(ctx, streamRecords, getRequest{LastFor: recordSubject(key)})
 	if m.seq < acknowledged && (err == nil || errors.Is(err, errNoRecord)) {
+		if err := s.there(); err != nil {
+			return side{}, err
+		}
 		return side{}, fmt.Errorf("%w: %w", &setBackError{m.seq, acknowledged}, loops.ErrDamaged)
 	}
 	if errors.Is(err, errNoRecord) || err == nil && marker(m.header) {

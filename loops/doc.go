@@ -32,8 +32,8 @@
 //
 // # How a loop moves
 //
-// Every arrow is a rule in decide.go, claim.go, conclude.go, settle.go or
-// requests.go. Those files are pure functions from a State to a State.
+// Every arrow is a rule in decide.go, onward.go, claim.go, conclude.go, settle.go,
+// requests.go or moves.go. Those files are pure functions from a State to a State.
 //
 //	      Start                        Start (client)
 //	        |                                |

@@ -2,10 +2,8 @@ package loops
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
-	"iter"
 	"log/slog"
 	"strings"
 	"sync"
@@ -37,7 +35,7 @@ type Options struct {
 	Workers   int                  // loops worked on at once; 0: 16
 	Defaults  Limits               // for what a spec leaves out; zero fields: DefaultLimits
 	Ceilings  Limits               // that no spec exceeds; zero fields: DefaultCeilings
-	LiveLoops int                  // live loops at once in the store; 0: 1000
+	LiveLoops int                  // live loops at once in the store, see [Engine.Start]; 0: 1000
 	DailyCost USD                  // what all loops of the store together may spend on one day, in UTC; 0: no such limit
 	Approvals string               // "auto" (default) or "person": whose decision counts
 	Parent    ID                   // the loop below whose body this process runs; it and its ancestors are out of reach
@@ -99,29 +97,6 @@ func New(store Store, parts Parts, opts *Options) *Engine {
 		e.opts.Logger = slog.New(slog.DiscardHandler)
 	}
 	return e
-}
-
-// idAlphabet is base32 in lower case: no two characters are easily mixed up.
-const idAlphabet = "abcdefghijklmnopqrstuvwxyz234567"
-
-// secretSize is how many random characters make an id a secret: 130 bits.
-const secretSize = 26
-
-func newID(name string) ID { return randomID(name, 4) }
-
-func randomID(name string, size int) ID {
-	random := make([]byte, size)
-	_, _ = rand.Read(random) // never fails: see crypto/rand.Read
-	for i, b := range random {
-		random[i] = idAlphabet[b%32]
-	}
-	return ID(name + "-" + string(random))
-}
-
-// Secret reports whether nobody can guess the id: see [StartRequest].SecretID.
-func (id ID) Secret() bool {
-	i := strings.LastIndexByte(string(id), '-')
-	return i > 0 && len(id)-i-1 == secretSize && strings.Trim(string(id[i+1:]), idAlphabet) == ""
 }
 
 // RunsWhile says what keeps a loop moving, for snapshots; empty for a settled
@@ -252,159 +227,4 @@ func (e *Engine) outOfReach(ctx context.Context, id ID) error {
 		up = s.Origin.Parent
 	}
 	return nil
-}
-
-// load reads a checkpoint; a damaged loop becomes a failed one.
-func (e *Engine) load(ctx context.Context, id ID) (State, error) {
-	if !ValidID(id) {
-		return State{}, invalidID(id)
-	}
-	s, err := e.store.Load(ctx, id)
-	if errors.Is(err, ErrDamaged) {
-		return quarantined(id, err), nil
-	}
-	if err != nil {
-		return State{}, fmt.Errorf("loop %s: %w", id, err)
-	}
-	return s, nil
-}
-
-func invalidID(id ID) error {
-	return &FieldError{Field: "loop_id", Problem: fmt.Sprintf("%q is not a loop id such as fix-build-7k3q", clip(string(id), 80))}
-}
-
-// ValidID reports whether id has the shape of a loop id.
-func ValidID(id ID) bool {
-	if len(id) < 4 || len(id) > 96 {
-		return false
-	}
-	for _, c := range []byte(id) {
-		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' {
-			return false
-		}
-	}
-	return id[0] != '-'
-}
-
-func quarantined(id ID, err error) State {
-	s := State{ID: id, Status: Failed, Limits: DefaultLimits(), Origin: Origin{Spec: Spec{Name: string(id)}}}
-	s.Stop = &Stop{Reason: FailQuarantined, Detail: err.Error(), DecidedBy: "engine"}
-	s.Stop.Actions = s.actions()
-	if errors.Is(err, ErrNewer) {
-		s.Stop.Actions = []string{"update this program: a newer version has worked on this loop and can go on with it"}
-	}
-	return s
-}
-
-// Get returns the checkpoint of a loop. A damaged one is returned as Failed
-// with the reason fail.quarantined.
-func (e *Engine) Get(ctx context.Context, id ID) (State, error) {
-	s, err := e.load(ctx, id)
-	if err == nil && !s.Status.Settled() {
-		s.Why = e.why(s)
-	}
-	return s, err
-}
-
-// whyQueued says what a queued loop waits for.
-func (e *Engine) whyQueued(s State) string {
-	if err := e.canServe(s); err != nil {
-		return oneLine(err.Error())
-	}
-	if e.working.Load() == 0 {
-		return "this process does not work on loops; another one has to"
-	}
-	e.mu.Lock()
-	busy := len(e.running)
-	e.mu.Unlock()
-	if busy >= e.opts.Workers {
-		return fmt.Sprintf("all %d workers of this process are busy", e.opts.Workers)
-	}
-	return "about to be picked up by a worker"
-}
-
-// History returns a loop with its journal.
-func (e *Engine) History(ctx context.Context, id ID) (Loop, error) {
-	s, err := e.Get(ctx, id)
-	if err != nil {
-		return Loop{}, err
-	}
-	if s.Stop != nil && s.Stop.Reason == FailQuarantined {
-		return Loop{State: s}, nil
-	}
-	l, err := e.store.History(ctx, id)
-	if errors.Is(err, ErrDamaged) {
-		return Loop{State: quarantined(id, err)}, nil
-	}
-	if err != nil {
-		return Loop{}, fmt.Errorf("history of %s: %w", id, err)
-	}
-	if l.Rev == s.Rev {
-		l.Why = s.Why
-	}
-	return l, nil
-}
-
-// Output returns the whole of a text of loop id.
-func (e *Engine) Output(ctx context.Context, id ID, t Text) (string, error) {
-	if t.Blob == "" {
-		return t.Text, nil
-	}
-	whole, err := e.store.Blob(ctx, id, t.Blob)
-	if err != nil {
-		return "", fmt.Errorf("text of %s: %w", id, err)
-	}
-	return string(whole), nil
-}
-
-// inlineText is the size up to which a text is part of a record. It leaves room
-// for the rest of a record below the store's own limit.
-const inlineText = 256 << 10
-
-// text stores a large text beside the record and keeps its head and tail.
-func (e *Engine) text(ctx context.Context, id ID, whole string) (Text, error) {
-	// As JSON would, here and not somewhere on the way; NUL is no text to many programs.
-	whole = strings.ReplaceAll(strings.ToValidUTF8(whole, "\uFFFD"), "\x00", "\uFFFD")
-	t := Text{Text: whole, Size: int64(len(whole))}
-	if len(whole) <= inlineText {
-		return t, nil
-	}
-	ref, err := e.store.PutBlob(ctx, id, []byte(whole))
-	if err != nil {
-		return Text{}, fmt.Errorf("store the output of %s: %w", id, err)
-	}
-	t.Blob, t.Text = ref, headTail(whole, 64<<10)
-	return t, nil
-}
-
-// headTail keeps both ends of a text and says how much is missing.
-func headTail(text string, limit int) string {
-	if len(text) <= limit {
-		return text
-	}
-	head := clip(text, limit/2)
-	tail := text[len(text)-limit/2:]
-	for len(tail) > 0 && tail[0]&0xC0 == 0x80 {
-		tail = tail[1:]
-	}
-	return fmt.Sprintf("%s\n[%d bytes left out]\n%s", head, len(text)-len(head)-len(tail), tail)
-}
-
-// Watch yields heads as they change; see [Store.Watch].
-func (e *Engine) Watch(ctx context.Context, id ID) iter.Seq2[Head, error] {
-	return e.store.Watch(ctx, id, 0)
-}
-
-// Live returns the newest live text of a loop that this process works on, and
-// when the body was last heard of. ok is false when it does not work on it.
-func (e *Engine) Live(id ID) (l Live, heard time.Time, ok bool) {
-	e.mu.Lock()
-	r := e.running[id]
-	e.mu.Unlock()
-	if r == nil {
-		return Live{}, time.Time{}, false
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.live, r.heard, true
 }

@@ -8,7 +8,11 @@ import (
 )
 
 // entry counts the loops that this process creates, so that those that are
-// created side by side exceed no limit together.
+// created side by side exceed no limit together. Those of other processes count
+// from the moment on at which they are stored: what several processes create at the
+// same moment may exceed the limit by one for each start that is under way in
+// another one. More would take a place in the store that all starts go through, or
+// loops that are there, may run, and are taken back.
 type entry struct {
 	mu    sync.Mutex
 	begun int           // creations that were let in

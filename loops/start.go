@@ -25,6 +25,11 @@ type StartRequest struct {
 // Start creates a loop. It is durable when Start returns. A wrong spec gives
 // joined [FieldError]s; what a rule forbids gives a [RefusedError]; in both
 // cases nothing is stored.
+//
+// It is refused when Options.LiveLoops loops are live, whichever process started
+// them. Starts of one process never exceed that together; those of several that are
+// under way at the same moment may, by one for each that another process has under
+// way. A settled loop that a request moves again counts, and is not refused.
 func (e *Engine) Start(ctx context.Context, r StartRequest) (Outcome, error) {
 	origin, err := e.plan(r)
 	if err != nil {

@@ -71,6 +71,8 @@ func explain(err error) (d ErrorDetail, ok bool) {
 		return ErrorDetail{Code: "damaged", Message: clip(err.Error(), 4*maxProblem) + "; nothing was changed, other loops are not affected"}, true
 	case errors.As(err, &opening), errors.Is(err, loops.ErrUnwritable):
 		return ErrorDetail{Code: "unavailable", Message: clip(err.Error(), 4*maxProblem)}, true
+	case errors.Is(err, errAnew):
+		return ErrorDetail{Code: "unavailable", Message: err.Error()}, true
 	case errors.Is(err, loops.ErrClosed):
 		return ErrorDetail{Code: "unavailable", Message: "the server is shutting down; loops rest at their checkpoint and can be asked again when it is back"}, true
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):

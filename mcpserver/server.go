@@ -184,8 +184,12 @@ func (t *tools) whole(ctx context.Context) (engineAPI, error) {
 	return e, nil
 }
 
+// errAnew is told to a call that found the engine closed, when another one is open
+// now.
+var errAnew = errors.New("this server had to give up its loops: their folder was removed or replaced by another one. It has opened what is there now; loop_list shows it")
+
 // reopen is engine for a call that found the engine closed. It returns what the
-// client is told: why there is none any more, or err.
+// client is told: why there is none any more, that there is another one, or err.
 func (t *tools) reopen(ctx context.Context, err error) error {
 	select {
 	case t.opening <- struct{}{}:
@@ -194,7 +198,10 @@ func (t *tools) reopen(ctx context.Context, err error) error {
 	case <-ctx.Done():
 		return err
 	}
-	if _, why := t.engine(ctx); why != nil && !errors.Is(why, loops.ErrClosed) {
+	switch _, why := t.engine(ctx); {
+	case why == nil:
+		return errAnew
+	case !errors.Is(why, loops.ErrClosed):
 		return why
 	}
 	return err

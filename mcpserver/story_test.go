@@ -336,6 +336,12 @@ func TestAStoreThatWasGivenUp(t *testing.T) {
 			t.Errorf("the client is told %q", text)
 		}
 	}
+	w = newTools(func(context.Context) (engineAPI, error) {
+		return loops.New(loopstest.NewMemory(), loops.Parts{}, nil), nil
+	})
+	if text := w.errorResult(t.Context(), "loop_list", loops.ErrClosed).Content[0].(mcp.TextContent).Text; !strings.Contains(text, "removed or replaced") {
+		t.Errorf("when there is another store the client is told %q", text)
+	}
 	w = newTools(func(context.Context) (engineAPI, error) { return nil, loops.ErrClosed })
 	r := w.errorResult(t.Context(), "loop_list", loops.ErrClosed)
 	if text := r.Content[0].(mcp.TextContent).Text; !strings.Contains(text, "shutting down") {

@@ -112,6 +112,8 @@ func (f *follower) loop(ctx context.Context, signals <-chan os.Signal) error {
 			err = f.interrupt(ctx, s)
 		case <-f.host.stopped:
 			return f.host.ended()
+		case <-f.host.replaced():
+			return f.host.ended()
 		}
 		if err != nil || rests {
 			return err

@@ -188,7 +188,8 @@ func (l *lazyHost) engine(ctx context.Context) (*loops.Engine, error) {
 }
 
 // lose gives the store up when a newer program has taken it over: its loops go on
-// there. Calls are told so from then on.
+// there, and calls are told so from then on. When the folder of the store is gone,
+// the next call opens what has its place.
 func (l *lazyHost) lose(h *host) {
 	select {
 	case <-h.stopped:
@@ -204,8 +205,11 @@ func (l *lazyHost) lose(h *host) {
 	if l.closed {
 		return
 	}
-	l.lost = h.ended()
-	l.options.log.Error("this server works on no loops any more", "error", l.lost)
+	err := h.ended()
+	if _, gone := errors.AsType[*embed.DiskError](err); !gone {
+		l.lost = err
+	}
+	l.options.log.Error("this server has given up its loops", "error", err)
 	h.close()
 	l.host = nil
 }

@@ -133,6 +133,8 @@ func (b *board) follow(ctx context.Context, h *host) error {
 			b.show()
 		case err := <-failed:
 			return err
+		case <-h.replaced():
+			return h.ended()
 		case <-ctx.Done():
 			return nil
 		}

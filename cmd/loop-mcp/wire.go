@@ -250,8 +250,8 @@ func (h *host) work(only loops.ID) {
 	}()
 }
 
-// replaced closes when a newer program has taken the store over, which this one
-// can't use.
+// replaced closes when this process has given the store up: a newer program has
+// taken it over, or its folder is gone.
 func (h *host) replaced() <-chan struct{} {
 	if r, ok := h.nats.(interface{ Replaced() <-chan struct{} }); ok {
 		return r.Replaced()

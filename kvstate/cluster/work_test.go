@@ -56,6 +56,19 @@ func (s *site) begin(worker string) {
 	s.order = append(s.order, worker)
 }
 
+// has waits until a worker has the loop: whoever comes before that may take it.
+func (s *site) has(worker string) {
+	for {
+		time.Sleep(time.Second)
+		s.mu.Lock()
+		began := s.running[worker] > 0
+		s.mu.Unlock()
+		if began {
+			return
+		}
+	}
+}
+
 func (s *site) end(ctx context.Context, worker string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -125,7 +138,7 @@ func TestACutOffWorkerStopsItsBodiesAndAnotherGoesOn(t *testing.T) {
 		s := newSite()
 		one, _ := s.worker(t, join(t, way), "one", time.Minute)
 		id := start(t, one)
-		time.Sleep(time.Second)
+		s.has("one")
 		_, stop := s.worker(t, join(t, newCable(h)), "two", time.Minute)
 		time.Sleep(90 * time.Second) // the first iteration is committed, the second is under way
 		way.cut()
@@ -152,7 +165,7 @@ func TestAKilledWorkersLoopsGoOnWithAnother(t *testing.T) {
 		first := join(t, newCable(h))
 		one, _ := s.worker(t, first, "one", time.Minute)
 		id := start(t, one)
-		time.Sleep(time.Second) // its loop
+		s.has("one")
 		two, _ := s.worker(t, join(t, newCable(h)), "two", time.Minute)
 		time.Sleep(90 * time.Second)
 		s.mu.Lock()
@@ -179,7 +192,7 @@ func TestAWorkerThatEndsHandsItsLoopsOverAtOnce(t *testing.T) {
 		s := newSite()
 		one, stop := s.worker(t, join(t, newCable(h)), "one", time.Minute)
 		id := start(t, one)
-		time.Sleep(time.Second) // its loop
+		s.has("one")
 		two, _ := s.worker(t, join(t, newCable(h)), "two", time.Minute)
 		time.Sleep(90 * time.Second)
 		stop()

@@ -57,18 +57,19 @@ func (e *DiskError) Error() string {
 		return fmt.Sprintf("the disk of %s is full (%s free%s): make room on it, and the loops go on by themselves", e.Dir, inBytes(e.Free), need)
 	case readOnly(e.Err):
 		return fmt.Sprintf("the file system of %s is read-only: mount it writable, and the loops go on by themselves", e.Dir)
-	case errors.Is(e.Err, errReplaced), errors.Is(e.Err, fs.ErrNotExist):
-		return fmt.Sprintf("the folder %s was removed or replaced while it was in use, and nothing is written to it any more: put it back, and the loops go on by themselves, or end this program and start anew", e.Dir)
+	case errors.Is(e.Err, errRemoved), errors.Is(e.Err, fs.ErrNotExist):
+		return fmt.Sprintf("the folder %s, or a part of it, was removed while it was in use, and nothing is written any more: put it back within a minute, and the loops go on by themselves; later they are given up, and the next call of a client, or the next program, begins anew", e.Dir)
+	case errors.Is(e.Err, errReplaced):
+		return fmt.Sprintf("the folder %s was replaced by another one while it was in use: this program writes to neither and gives up the loops of the old one; the next call of a client, or the next program, works with the new one", e.Dir)
+	case errors.Is(e.Err, errUnlocked):
+		return fmt.Sprintf("the file %s in %s was removed while it was in use, and nothing is written any more: end the programs that use the folder (loop-mcp host shows them) and start anew", lockFile, e.Dir)
 	case errors.Is(e.Err, fs.ErrPermission):
 		return fmt.Sprintf("the folder %s may not be written to (%v): give this user its permissions back, for the folder and all that is in it, and the loops go on by themselves", e.Dir, e.Err)
 	}
 	return fmt.Sprintf("the disk of %s does not take what is written (%v): look at the system's log, and copy the folder to another disk; if it works again, the loops go on by themselves", e.Dir, e.Err)
 }
 
-var (
-	errReplaced = errors.New("another folder has its name")
-	errHung     = errors.New("a small file was not written within " + hungAfter.String())
-)
+var errHung = errors.New("a small file was not written within " + hungAfter.String())
 
 // inBytes is a size for people.
 func inBytes(n int64) string {
@@ -94,10 +95,11 @@ func (s space) reserve() int64 { return min(mostReserve, max(leastReserve, s.tot
 type folder struct {
 	path string
 
-	mu   sync.Mutex
-	lock os.FileInfo // of LOCK, which is never removed; nil: not seen yet
-	last space
-	at   time.Time // when last was asked for
+	mu     sync.Mutex
+	lock   os.FileInfo // of LOCK, which is never removed; nil: not seen yet
+	server os.FileInfo // of serverDir; nil: not seen yet
+	last   space
+	at     time.Time // when last was asked for
 
 	trying sync.Mutex
 	since  time.Time // guarded by mu: when the test write under way began; zero: none is
@@ -125,28 +127,6 @@ func (f *folder) room(size int64, urgent bool) error {
 	}
 	if need += size; f.last.total > 0 && f.last.free < need {
 		return &DiskError{Dir: f.path, Free: f.last.free, Need: need}
-	}
-	return nil
-}
-
-// there returns an error when the folder is not the one that it was when there
-// or room was called first.
-func (f *folder) there() error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.same()
-}
-
-// same is there. The caller holds mu.
-func (f *folder) same() error {
-	lock, err := os.Stat(filepath.Join(f.path, lockFile))
-	switch {
-	case err != nil && f.lock != nil:
-		return &DiskError{Dir: f.path, Err: err}
-	case err == nil && f.lock == nil:
-		f.lock = lock
-	case err == nil && !os.SameFile(lock, f.lock):
-		return &DiskError{Dir: f.path, Err: errReplaced}
 	}
 	return nil
 }

@@ -32,6 +32,16 @@
 // A host that is stopped keeps the lock. Nobody takes over, which is what keeps
 // the store whole; [Member.Trouble] says which process it is.
 //
+// # When the folder is another one
+//
+// Each process compares the lock and the server's own folder with what they were,
+// before each write and twice a second ([Member.There]). On Linux the server works
+// at /proc/self/fd/N, which means the folder that was opened, whatever has its name:
+// it can neither read nor change what has taken its place. Elsewhere it has up to a
+// second in which it may. Its end then writes an index that the other server finds
+// to be none of its own. A folder that is away ends its server, and all wait a
+// minute for it; then, or when another one is there, [Member.Replaced] closes.
+//
 // # Handing over
 //
 // A request on the subject loop.host.stepdown asks the host to let another process

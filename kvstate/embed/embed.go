@@ -35,6 +35,7 @@ type Options struct {
 
 	protocol int                     // Protocol, but for tests
 	network  func(dir string) string // networkFS, but for tests
+	away     time.Duration           // awayFor, but for tests
 
 	// AllowNetwork takes a directory on a network file system, where another
 	// machine may not see the lock.
@@ -57,6 +58,9 @@ func (o Options) check() (Options, error) {
 	}
 	if o.network == nil {
 		o.network = networkFS
+	}
+	if o.away <= 0 {
+		o.away = awayFor
 	}
 	if o.Poll <= 0 {
 		o.Poll = defaultPoll
@@ -92,6 +96,8 @@ type Host struct {
 	mu     sync.Mutex
 	srv    *server.Server // nil while it is being restarted
 	staged string         // the folder in memory for batches; empty: none
+	held   *os.File       // what root means; nil: root is the folder's own path
+	root   string         // the folder, whatever gets its name
 
 	stop chan struct{}
 	done sync.WaitGroup
@@ -121,9 +127,6 @@ func Start(ctx context.Context, opts Options) (*Host, error) {
 	if err := h.begin(ctx); err != nil {
 		return nil, err
 	}
-	if err := h.folder.there(); err != nil {
-		return nil, errors.Join(err, h.Close())
-	}
 	if h.conn, err = h.connect(); err != nil {
 		return nil, errors.Join(fmt.Errorf("start the store in %s: %w", opts.Dir, err), h.Close())
 	}
@@ -138,6 +141,9 @@ func (h *Host) begin(ctx context.Context) error {
 	if err == nil {
 		err = checkFormat(h.opts.Dir)
 	}
+	if err == nil {
+		err = h.pin()
+	}
 	if err == nil { // the server would begin with what it can open
 		err = h.folder.because(shut(filepath.Join(h.opts.Dir, storeDir)))
 	}
@@ -146,6 +152,9 @@ func (h *Host) begin(ctx context.Context) error {
 	}
 	if err == nil {
 		h.srv, err = h.serve(ctx)
+	}
+	if err == nil { // what the server has made is to stay where it is
+		err = h.folder.there()
 	}
 	if err != nil {
 		err = h.folder.explain(err)
@@ -159,6 +168,15 @@ func (h *Host) begin(ctx context.Context) error {
 	h.Stage()
 	h.done.Go(h.poll)
 	return nil
+}
+
+// pin finds the path at which the server works.
+func (h *Host) pin() (err error) {
+	if h.held, h.root, err = pin(h.opts.Dir); err != nil {
+		return err
+	}
+	h.log.call(h.root, h.opts.Dir)
+	return h.folder.there() // it was not replaced this moment
 }
 
 // Conn returns the connection to the server. Close closes it.
@@ -195,7 +213,11 @@ func (h *Host) release() error {
 	shutdown(h.srv)
 	h.srv = nil
 	unstage(h.staged)
-	return letGo(h.opts.Dir, h.lock)
+	var err error
+	if h.held != nil {
+		err = h.held.Close()
+	}
+	return errors.Join(err, letGo(h.opts.Dir, h.runner, h.lock))
 }
 
 func shutdown(srv *server.Server) {
@@ -222,9 +244,9 @@ func (h *Host) Restart(ctx context.Context) error {
 
 // serve starts a server.
 func (h *Host) serve(ctx context.Context) (*server.Server, error) {
-	store := filepath.Join(h.opts.Dir, storeDir)
+	store := filepath.Join(h.root, storeDir)
 	if err := os.MkdirAll(store, 0o700); err != nil {
-		return nil, err
+		return nil, h.log.known(err)
 	}
 	old := append(oldStages(store), h.staged)
 	if err := repair(store); err != nil {

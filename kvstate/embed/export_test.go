@@ -32,3 +32,9 @@ func On(o Options, kind string) Options {
 
 // OlderVersion is the order of releases.
 func OlderVersion(a, b string) bool { return olderVersion(a, b) }
+
+// WithAway gives up a store whose folder was away for so long.
+func WithAway(o Options, away time.Duration) Options {
+	o.away = away
+	return o
+}

@@ -3,14 +3,17 @@ package embed_test
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"example.com/loop-mcp/internal/disktest"
 	"example.com/loop-mcp/kvstate/embed"
+	"github.com/google/go-cmp/cmp"
 )
 
 func takePart(t *testing.T, opts embed.Options) *embed.Member {
@@ -62,45 +65,129 @@ func TestAStoreOfANewerVersionIsRefused(t *testing.T) {
 	}
 }
 
-// TestTheFolderIsRemovedWhileItIsInUse, or replaced by another one: nothing is
-// written into nowhere, both say so, and go on when it is back.
-func TestTheFolderIsRemovedWhileItIsInUse(t *testing.T) {
+// away moves the folder of a store away, or what the server has in it.
+func away(t *testing.T, path string) (back func()) {
+	t.Helper()
 	if runtime.GOOS == "windows" {
 		t.Skip("a folder in use can't be removed there")
 	}
-	for _, replaced := range []bool{false, true} {
+	aside := path + ".aside"
+	if err := os.Rename(path, aside); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		t.Helper()
+		if err := os.Rename(aside, path); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// saysGone verifies what is said of a folder.
+func saysGone(t *testing.T, what string, err error, words string) {
+	t.Helper()
+	if disk, ok := errors.AsType[*embed.DiskError](err); !ok || !strings.Contains(err.Error(), words) || !strings.Contains(err.Error(), disk.Dir) {
+		t.Errorf("%s says %v, want %q", what, err, words)
+	}
+}
+
+// TestTheFolderIsRemovedWhileItIsInUse, or what the server has in it: nothing is
+// written into nowhere, also by whoever comes then, all say so, and go on when it
+// is back.
+func TestTheFolderIsRemovedWhileItIsInUse(t *testing.T) {
+	for _, below := range []string{".", "store"} {
 		dir := filepath.Join(t.TempDir(), "data")
-		host := takePart(t, embed.Options{Dir: dir})
-		other := takePart(t, embed.Options{Dir: dir})
+		host, other := takePart(t, embed.Options{Dir: dir}), takePart(t, embed.Options{Dir: dir})
 		put(t, host, "key", "value")
-		if err := errors.Join(host.Room(1, false), other.Room(1, true), host.Try(), other.Try()); err != nil {
+		if err := errors.Join(host.Room(1, false), other.Room(1, true), host.Try(), other.Try(), other.There()); err != nil {
 			t.Fatal(err)
 		}
-		aside := dir + ".aside"
-		if err := os.Rename(dir, aside); err != nil {
-			t.Fatal(err)
-		}
-		if replaced {
-			third := takePart(t, embed.Options{Dir: dir}) // a store of its own
-			put(t, third, "key", "other")
-		}
+		back := away(t, filepath.Join(dir, below))
 		for name, m := range map[string]*embed.Member{"the host": host, "the other": other} {
-			var disk *embed.DiskError
-			if err := m.Room(1, true); !errors.As(err, &disk) || !strings.Contains(err.Error(), "removed or replaced") || !strings.Contains(err.Error(), dir) {
-				t.Errorf("replaced %t: %s says %v", replaced, name, err)
+			saysGone(t, name, m.Room(1, true), "was removed")
+			saysGone(t, name, m.There(), "was removed")
+		}
+		if below == "store" {
+			m, err := embed.Join(t.Context(), embed.Options{Dir: dir})
+			if err == nil {
+				err = errors.Join(m.Room(1, true), m.Close())
 			}
+			saysGone(t, "who comes", err, "was removed")
 		}
-		if replaced {
-			continue
-		}
-		if err := os.Rename(aside, dir); err != nil {
-			t.Fatal(err)
-		}
+		eventually(t, func(context.Context) error {
+			if host.Hosts() || other.Hosts() || host.Trouble() == nil || other.Trouble() == nil {
+				return errors.New("somebody uses what is not there")
+			}
+			return nil
+		})
+		saysGone(t, "the other", other.Trouble(), "was removed")
+		back()
 		put(t, other, "key", "again")
 		if err := other.Room(1, false); err != nil {
 			t.Error(err)
 		}
 	}
+}
+
+// TestTheFolderIsReplacedWhileItIsInUse: whoever had the old one gives it up, and
+// takes nothing from the new one's host; others go on there.
+func TestTheFolderIsReplacedWhileItIsInUse(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	host, other := takePart(t, embed.Options{Dir: dir}), takePart(t, embed.Options{Dir: dir})
+	put(t, host, "key", "value")
+	away(t, dir)
+	third := takePart(t, embed.Options{Dir: dir}) // a store of its own
+	put(t, third, "key", "other")
+	was := tree(t, filepath.Join(dir, "store"))
+	for name, m := range map[string]*embed.Member{"the host": host, "the other": other} {
+		saysGone(t, name, m.Room(1, true), "was replaced")
+		<-m.Replaced()
+		saysGone(t, name, m.Trouble(), "was replaced")
+		if m.Hosts() {
+			t.Errorf("%s hosts", name)
+		}
+		if err := m.Close(); err != nil {
+			t.Errorf("%s closes with %v", name, err)
+		}
+	}
+	if diff := cmp.Diff(was, tree(t, filepath.Join(dir, "store"))); diff != "" && runtime.GOOS == "linux" {
+		t.Errorf("the new store was changed (-before +after):\n%s", diff)
+	}
+	if h, ok := embed.Look(dir); !ok || !h.Answers {
+		t.Errorf("nobody finds the new host any more: %+v, %t", h, ok)
+	}
+	holds(t, takePart(t, embed.Options{Dir: dir}), "key", "other")
+}
+
+// TestAFolderThatStaysAwayIsGivenUp, and nobody waits for it for ever.
+func TestAFolderThatStaysAwayIsGivenUp(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	host := takePart(t, embed.WithAway(embed.Options{Dir: dir}, time.Millisecond))
+	put(t, host, "key", "value")
+	away(t, dir)
+	<-host.Replaced()
+	saysGone(t, "the host", host.Trouble(), "was removed")
+	if _, err := os.Stat(dir); err == nil {
+		t.Error("it has made the folder again")
+	}
+}
+
+// tree returns the files below a folder, with the time at which each was written.
+func tree(t *testing.T, dir string) map[string]time.Time {
+	t.Helper()
+	files := map[string]time.Time{}
+	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := entry.Info()
+		files[path] = info.ModTime()
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
 }
 
 // TestTheLockIsRemovedWhileItIsInUse: nobody opens a second server on the store.
@@ -117,9 +204,7 @@ func TestTheLockIsRemovedWhileItIsInUse(t *testing.T) {
 	if m, err := embed.Join(t.Context(), embed.Options{Dir: dir}); err == nil || !strings.Contains(err.Error(), "LOCK was removed") {
 		t.Errorf("another one joined: %v, %v", m, err)
 	}
-	if err := host.Room(1, true); err == nil {
-		t.Error("the host goes on writing")
-	}
+	saysGone(t, "the host", host.Room(1, true), "the file LOCK in")
 	if err := host.Close(); err != nil {
 		t.Log(err)
 	}

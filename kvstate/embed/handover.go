@@ -205,23 +205,18 @@ func (m *Member) displace(e endpoint) error {
 	return soon
 }
 
-// replaced remembers that a newer program hosts, tells who waits for it, and
-// ends the connection: no request can work any more. mu is held.
+// replacedBy gives the store up to a newer program: no request can work any more.
+// mu is held.
 func (m *Member) replacedBy(e endpoint) error {
 	err := &ReplacedError{Dir: m.opts.Dir, PID: e.PID, Version: e.Version, Mine: m.opts.Version, Protocol: e.Protocol, Own: m.opts.protocol}
-	if m.replaced == nil && m.conn != nil {
-		m.tasks.Go(m.conn.Close)
-	}
-	if m.replaced == nil {
-		m.replaced = err
-		close(m.over)
-	}
+	m.end(err)
 	return err
 }
 
-// Replaced returns a channel that closes when a newer program has taken over the
-// store, with another protocol. [Member.Trouble] says which then; nothing but
-// Close works any more.
+// Replaced returns a channel that closes when this process has given the store up:
+// a newer program has taken it over, with another protocol, or its folder is gone.
+// [Member.Trouble] says which then, a [*ReplacedError] or a [*DiskError]; nothing
+// but Close works any more.
 func (m *Member) Replaced() <-chan struct{} { return m.over }
 
 // dialFor connects to a host without taking part.

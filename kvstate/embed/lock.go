@@ -128,9 +128,13 @@ func lives(pid int) bool {
 	return !errors.Is(err, os.ErrProcessDone) && !errors.Is(err, syscall.ESRCH)
 }
 
-// letGo unlocks the directory.
-func letGo(dir string, lock *flock.Flock) error {
-	err := os.Remove(filepath.Join(dir, endpointFile))
+// letGo unlocks the directory. What another host says of itself stays: it has
+// another directory, with the same name.
+func letGo(dir, runner string, lock *flock.Flock) error {
+	var err error
+	if e, ok := readEndpoint(dir); ok && e.PID == os.Getpid() && e.Runner == runner {
+		err = os.Remove(filepath.Join(dir, endpointFile))
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil
 	}

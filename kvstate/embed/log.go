@@ -1,7 +1,9 @@
 package embed
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"slices"
 	"strings"
@@ -14,13 +16,35 @@ type logger struct {
 	out   *slog.Logger
 	fatal atomic.Pointer[string] // why the server gave up
 	wrong chan struct{}          // has a value when the server has reported an error
+	names atomic.Pointer[strings.Replacer]
 }
 
 func newLogger(out *slog.Logger) *logger { return &logger{out: out, wrong: make(chan struct{}, 1)} }
 
+// call has the log name a folder by the path that people know.
+func (l *logger) call(path, known string) { l.names.Store(strings.NewReplacer(path+"/", known+"/")) }
+
+// known has an error of the system name a folder in the same way.
+func (l *logger) known(err error) error {
+	if p, ok := errors.AsType[*fs.PathError](err); ok {
+		if names := l.names.Load(); names != nil {
+			p.Path = names.Replace(p.Path)
+		}
+	}
+	return err
+}
+
+func (l *logger) text(format string, args []any) string {
+	text := fmt.Sprintf(format, args...)
+	if names := l.names.Load(); names != nil {
+		return names.Replace(text)
+	}
+	return text
+}
+
 func (l *logger) log(level func(*slog.Logger, string, ...any), format string, args []any) {
 	if l.out != nil {
-		level(l.out, fmt.Sprintf(format, args...), slog.String("from", "nats-server"))
+		level(l.out, l.text(format, args), slog.String("from", "nats-server"))
 	}
 }
 
@@ -51,6 +75,6 @@ func (l *logger) Errorf(format string, args ...any) {
 
 // Fatalf does not end the program: Start returns the reason.
 func (l *logger) Fatalf(format string, args ...any) {
-	l.fatal.Store(new(fmt.Sprintf(format, args...)))
+	l.fatal.Store(new(l.text(format, args)))
 	l.log((*slog.Logger).Error, format, args)
 }

@@ -45,7 +45,7 @@ type Member struct {
 	restful  time.Time            // until then this process leaves hosting to others
 	unable   error                // why it could not host when it tried last; nil: it could, or need not
 	asks     map[string]time.Time // hosts that were asked to hand over, and when they promised to
-	replaced error                // a newer program hosts
+	replaced error                // why the store was given up
 	over     chan struct{}        // closed then
 
 	tasks sync.WaitGroup
@@ -134,10 +134,14 @@ func (m *Member) entered(conn *nats.Conn) error {
 	m.conn = conn
 	m.mu.Unlock()
 	m.trouble.over()
+	if err := m.folder.found(); err != nil {
+		return err
+	}
 	if _, err := conn.Subscribe(handoverSubject, m.asked); err != nil {
 		return fmt.Errorf("open the store in %s: %w", m.opts.Dir, err)
 	}
 	m.tasks.Go(m.watchHost)
+	m.tasks.Go(m.watchFolder)
 	m.takeOver()
 	return nil
 }
@@ -205,6 +209,9 @@ func (m *Member) dial() (net.Conn, error) {
 	if m.replaced != nil {
 		return nil, m.replaced
 	}
+	if err := m.folder.there(); err != nil { // whoever hosts there has another store
+		return nil, err
+	}
 	if m.host == nil && time.Now().After(m.restful) {
 		m.unable = m.elect()
 		if m.unable != nil {
@@ -228,9 +235,6 @@ func (m *Member) dial() (net.Conn, error) {
 
 // elect makes this process the host unless another one has the lock.
 func (m *Member) elect() error {
-	if err := m.folder.there(); err != nil {
-		return err
-	}
 	locked, err := m.lock.TryLock()
 	if err != nil {
 		return m.folder.explain(fmt.Errorf("lock %s: %w: choose a directory on a local disk", m.lock.Path(), err))

@@ -35,7 +35,7 @@ func (h *Host) stageAll() {
 	if h.srv == nil || h.opts.Durability != Power {
 		return
 	}
-	for _, link := range stageLinks(filepath.Join(h.opts.Dir, storeDir)) {
+	for _, link := range stageLinks(filepath.Join(h.root, storeDir)) {
 		if err := h.stage(link); err != nil {
 			h.log.Noticef("batches go to the disk twice: %v", err) // slower, and no harm
 		}

@@ -24,6 +24,9 @@ const maxDead = 8
 
 // refresh reads what other writers have added. The caller holds mu.
 func (f *File) refresh() error {
+	if f.opts.There() != nil { // whoever reads the store itself is told
+		return nil
+	}
 	for try := 0; ; try++ {
 		entries, err := os.ReadDir(f.opts.Dir)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -101,6 +104,9 @@ func (f *File) write(lines []byte) error {
 // create makes a file with a new name, which holds data from the moment on at
 // which others see it, and opens it for appending.
 func (f *File) create(data []byte) error {
+	if err := f.opts.There(); err != nil {
+		return err
+	}
 	if err := os.MkdirAll(f.opts.Dir, 0o700); err != nil {
 		return err
 	}

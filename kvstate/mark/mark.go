@@ -29,6 +29,7 @@ type Options struct {
 	Dir    string                   // of the files; made with the first mark
 	Writer string                   // name of this process for others
 	Alive  func(writer string) bool // whether the process with that name may be writing; nil: none but this one
+	There  func() error             // why Dir is not the folder any more that was opened: no file of another one is read or made; nil: it always is
 	Logger *slog.Logger             // nil: discards
 }
 
@@ -61,6 +62,9 @@ type File struct {
 func Open(opts Options) (*File, error) {
 	if opts.Alive == nil {
 		opts.Alive = func(w string) bool { return w == opts.Writer }
+	}
+	if opts.There == nil {
+		opts.There = func() error { return nil }
 	}
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
@@ -223,7 +227,10 @@ func (f *File) Close() error {
 	f.done.Wait()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	err := f.settle()
+	var err error
+	if f.opts.There() == nil { // else it would be of no use
+		err = f.settle()
+	}
 	if f.out != nil {
 		err = errors.Join(err, f.out.Close())
 	}
@@ -270,7 +277,7 @@ func (f *File) failed(err error) {
 	if err == nil {
 		return
 	}
-	if !f.broken {
+	if !f.broken && f.opts.There() == nil { // else whoever works with the store is told
 		f.opts.Logger.Warn("the store's marks cannot be written: until they can, a loss of records may stay unnoticed", slog.Any("err", err))
 	}
 	f.broken = true

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"example.com/loop-mcp/loops/loopstest/chaos/audit"
@@ -26,6 +27,7 @@ type Point struct {
 	Name    string
 	Recover bool // while a store is opened that a killed process left
 	Paid    bool // by a loop with a model for a body
+	Many    bool // when so many loops commit at once that they go in batches
 	Skip    int  // how often it may be passed before; a loop of three iterations passes it more often
 }
 
@@ -36,11 +38,15 @@ var Points = []Point{
 	{Name: "beforeBody", Skip: 1}, {Name: "afterBody", Skip: 1},
 	{Name: "beforeCommit", Skip: 1}, {Name: "afterCommit", Skip: 1},
 	{Name: "beforeReserve", Paid: true, Skip: 1}, {Name: "afterReserve", Paid: true, Skip: 1},
-	{Name: "beforePublish", Skip: 2}, {Name: "afterPublish", Skip: 2}, {Name: "lostAnswer", Skip: 3}, {Name: "afterObject", Skip: 1},
+	{Name: "beforePublish", Skip: 2}, {Name: "afterPublish", Skip: 2}, {Name: "lostAnswer", Skip: 3}, {Name: "afterObject", Skip: 1}, {Name: "beforeAlone", Skip: 2},
 	{Name: "beforeCompact"}, {Name: "afterCompact"},
+	{Name: "beforeTidy", Many: true, Skip: 2}, {Name: "duringTidy", Many: true, Skip: 1}, {Name: "afterTidy", Many: true},
 	{Name: "afterLock", Recover: true}, {Name: "afterServe", Recover: true},
 	{Name: "beforeCatchUp", Recover: true}, {Name: "afterCatchUp", Recover: true},
 }
+
+// crowd is how many loops there are at a point that only many come to.
+const crowd = 40
 
 // The operations at a fault point.
 const (
@@ -120,7 +126,7 @@ func At(ctx context.Context, opts Options, op string, points ...Point) (audit.Re
 		return audit.Report{}, "", err
 	}
 	defer outside.server.Close()
-	opts.Config, opts.Paid = outside.config(), points[0].Paid
+	opts.Config, opts.Paid, opts.Many = outside.config(), points[0].Paid, points[0].Many
 	w, err := newWorld(ctx, opts)
 	if err != nil {
 		return audit.Report{}, "", err
@@ -132,16 +138,53 @@ func At(ctx context.Context, opts Options, op string, points ...Point) (audit.Re
 		return audit.Report{}, w.dir, err
 	}
 	report, err := audit.Folder(ctx, w.dir, audit.Options{})
+	if err == nil && opts.Many {
+		report, err = w.tidied(ctx, report)
+	}
 	return report, w.dir, err
+}
+
+// tidied lets servers open the store until nothing is there any more that a
+// snapshot has replaced.
+func (w *world) tidied(ctx context.Context, report audit.Report) (audit.Report, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	for report.Leftovers > 0 {
+		s := &slot{w: w}
+		if err := s.start(ctx); err != nil {
+			return report, err
+		}
+		_, err := s.get().call(ctx, "loop_list", map[string]any{"limit": 1})
+		if err = errors.Join(err, s.end()); err != nil {
+			return report, fmt.Errorf("%d replaced records are left: %w", report.Leftovers, err)
+		}
+		if report, err = audit.Folder(ctx, w.dir, audit.Options{}); err != nil {
+			return report, err
+		}
+	}
+	return report, nil
+}
+
+// live is the life of the loops of a run.
+func (w *world) live(ctx context.Context) {
+	users := 1
+	if w.opts.Many {
+		users = crowd
+	}
+	var all sync.WaitGroup
+	for n := range users {
+		u := newUser(w, n)
+		u.moves, u.calm = 0, true
+		all.Go(func() { u.live(ctx) })
+	}
+	all.Wait()
 }
 
 func (w *world) runAt(ctx context.Context, op string, points []Point) error {
 	s := &slot{w: w}
 	w.slots = []*slot{s}
-	u := newUser(w, 0)
-	u.moves, u.calm = 0, true
 	lived := make(chan struct{})
-	live := func() { defer close(lived); u.live(ctx) }
+	live := sync.OnceFunc(func() { defer close(lived); w.live(ctx) })
 	if points[0].Recover { // there must be something to recover
 		if err := s.start(ctx); err != nil {
 			return err
@@ -155,7 +198,7 @@ func (w *world) runAt(ctx context.Context, op string, points []Point) error {
 	for _, p := range points {
 		if err := w.pass(ctx, s, op, p, func() {
 			if !points[0].Recover {
-				go live()
+				go live() // with the first of them
 			}
 		}); err != nil {
 			return fmt.Errorf("%s at %s: %w", op, p.Name, err)
@@ -182,6 +225,9 @@ func (w *world) pass(ctx context.Context, s *slot, op string, p Point, up func()
 	term := fmt.Sprintf("%s=%d*off->1*%s", p.Name, p.Skip, map[string]string{OpKillAt: "sleep(60000)", OpPanicAt: "panic(\"chaos\")", OpSleepAt: "sleep(300)", OpLoseAt: "return()"}[op])
 	if p.Skip == 0 {
 		term = strings.Replace(term, "0*off->", "", 1)
+	}
+	if p.Many { // a commit that goes alone is slow, so that others wait and go together
+		term += ";beforeAlone=sleep(20)"
 	}
 	if err := s.start(ctx, "GOFAIL_HTTP=127.0.0.1:"+port, "GOFAIL_FAILPOINTS="+term); err != nil {
 		return err

@@ -18,6 +18,8 @@ func (u *user) spec() map[string]any {
 	switch {
 	case u.w.opts.Nested:
 		u.kind = "parent"
+	case u.w.opts.Many && u.n%8 > 0:
+		u.kind, target = "client", 3
 	case u.calm: // each fault point is passed
 		u.kind, target = "large", 3
 	}
@@ -41,7 +43,10 @@ func (u *user) spec() map[string]any {
 		until = append(until, map[string]any{"kind": "command", "run": []any{u.w.body, "-log", u.w.effects(), "-check", fmt.Sprint(target), "-loop", "{{ loop_id }}", "-iteration", "{{ iteration }}"}})
 	case "large":
 		size := []int{20_000, 200_000, 1_000_000}[r.IntN(3)]
-		if u.calm {
+		switch {
+		case u.w.opts.Many:
+			size = 1_000_000
+		case u.calm:
 			size = 4_000_000
 		}
 		run = append(run, "-size", fmt.Sprint(size))

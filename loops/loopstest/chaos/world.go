@@ -36,6 +36,7 @@ type Options struct {
 	Calm    bool          // only SIGKILL: no stops, no orderly ends
 	Nested  bool          // only trees of loops
 	Paid    bool          // only loops that ask a provider
+	Many    bool          // most loops are worked on by their client, and come to their end together
 	Cluster bool          // the loops are on three NATS servers, which are killed, too
 	Workers int           // in a cluster: processes of `loop-mcp worker`; 0: 3
 	Log     func(format string, args ...any)
@@ -176,8 +177,12 @@ func (w *world) configure() error {
 	w.env = append(os.Environ(),
 		"LOOP_MCP_HOME="+filepath.Join(w.dir, audit.DataFolder), "XDG_CONFIG_HOME="+filepath.Join(w.dir, "config"), "CHAOS_PROGRAM="+w.program)
 	w.env = append(w.env, w.opts.Env...)
+	workers := 4
+	if w.opts.Many {
+		workers = crowd
+	}
 	return os.WriteFile(filepath.Join(w.dir, "config/loop-mcp/config.yaml"), fmt.Appendf(nil,
-		"allow_commands: [%q]\nroots: [\"/\"]\npass_env: [CHAOS_PROGRAM, LOOP_MCP_NATS_URL]\nworkers: 4\nlive_loops: 100000\n%s\n", w.body, w.opts.Config), 0o600)
+		"allow_commands: [%q]\nroots: [\"/\"]\npass_env: [CHAOS_PROGRAM, LOOP_MCP_NATS_URL]\nworkers: %d\nlive_loops: 100000\n%s\n", w.body, workers, w.opts.Config), 0o600)
 }
 
 // command is loop-mcp with its standard error in a file.
