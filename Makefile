@@ -19,17 +19,22 @@ race: ## All tests under the race detector
 	go test -race ./...
 
 .PHONY: offline
-offline: ## All tests without any network but loopback
+offline: ## All tests and the chaos suite's short form without any network but loopback
 	go test -exec $(CURDIR)/.ci/offline ./...
+	cd loops/loopstest/chaos && go build -o /dev/null go.etcd.io/gofail && go test -exec $(CURDIR)/.ci/offline ./...
+
+SOAK ?= 1h
 
 .PHONY: soak
-soak: ## Fifty loops for an hour, a process killed every 30 seconds
-	go test ./cmd/loop-mcp -run '^TestSoak$$' -v -timeout 2h -soak 1h
+soak: ## Fifty loops for an hour (SOAK=2m: less), a process killed every 30 seconds
+	go test ./cmd/loop-mcp -run '^TestSoak$$' -v -timeout 0 -soak $(SOAK)
+
+FUZZTIME ?= 30s
 
 .PHONY: fuzz
-fuzz: ## Every fuzz target for 30 seconds
+fuzz: ## Every fuzz target for 30 seconds (FUZZTIME=10m: longer)
 	@go list -f '{{$$p := .ImportPath}}{{range .TestGoFiles}}{{$$p}} {{end}}{{range .XTestGoFiles}}{{$$p}} {{end}}' ./... | tr ' ' '\n' | sort -u | while read -r p; do \
-		for f in $$(go test -list '^Fuzz' $$p 2>/dev/null | grep '^Fuzz'); do go test -run '^$$' -fuzz "^$$f$$" -fuzztime 30s -fuzzminimizetime 10x $$p || exit 1; done; done
+		for f in $$(go test -list '^Fuzz' $$p 2>/dev/null | grep '^Fuzz'); do go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x $$p || exit 1; done; done
 
 .PHONY: lint
 lint: ## Formatting, vet and linters
@@ -82,11 +87,36 @@ cli-agents: ## The real claude, codex, gemini and opencode against a mock (insta
 .PHONY: chaos
 chaos: ## A thousand kills, and a fault at every fault point (a quarter of an hour)
 	cd loops/loopstest/chaos && go run ./cmd/chaos -kills 1000 -loops 500
-	cd loops/loopstest/chaos && go test . -timeout 60m -run 'FaultPoint|Recovers|Tree' -all -chains 20
+	cd loops/loopstest/chaos && go test . -timeout 60m -run 'FaultPoint|Recovers|Tree' -all -chains 20 -trees 20
 
 .PHONY: chaos-cluster
 chaos-cluster: ## A hundred kills of nodes of a cluster, workers and servers (ten minutes)
 	cd loops/loopstest/chaos && go run ./cmd/chaos -cluster -kills 100 -loops 400
+
+CHAOS = cd loops/loopstest/chaos && go test -timeout 0
+
+# Sizes of the fault tests that a change has no time for; those of a change are their
+# flags' defaults. `make chaos`, `chaos-cluster`, `bugs`, `soak` and `fuzz` are apart.
+.PHONY: nightly
+nightly: ## The fault tests at their full sizes (two hours; chaos, soak and fuzz are apart)
+	$(CHAOS) . -run '^TestEachFaultPoint$$' -all -times 10
+	$(CHAOS) . -run '^TestKilledWhileItRecovers$$' -chains 200
+	$(CHAOS) . -run '^TestATreeStaysWithinTheBudgetOfItsRoot$$' -trees 100
+	$(CHAOS) . -run '^TestADiskThatAnswersWithErrors$$' -count 10
+	$(CHAOS) ./power -rounds 3 -cuts 60 -busy 4s
+	$(CHAOS) ./statemachine -rapid.checks 3500
+	$(CHAOS) ./linear -histories 500
+	$(CHAOS) -race ./statemachine ./linear
+	go test ./kvstate -timeout 0 -run '^TestDamageIsNeverSilent$$' -damage 500 -damage-seed 0
+	go test ./kvstate -timeout 0 -run '^TestADamagedDiskNeverSetsALoopBack$$' -count 20
+	go test ./kvstate -timeout 0 -run '^TestKill$$' -count 5
+	go test ./kvstate -timeout 0 -run '^TestKilledHost$$' -hostkills 50
+	go test ./kvstate ./cmd/loop-mcp -timeout 0 -run 'Disk' -count 10
+	go test ./kvstate/embed -timeout 0 -run '^(TestInUse|TestSilentHolder|TestKilledHolder|TestAReadOnlyFileSystemIsRefused|TestMembersShareOneStore)$$' -count 20
+	go test ./cmd/loop-mcp -timeout 0 -run '^(TestKilledAtAnyInstant|TestKilledAmongOthers)$$' -kills 100
+	go test ./loops -timeout 0 -run '^TestMaxDurationIsNotMovedByTheClock$$' -clocks 200
+	go test ./loops/agent -timeout 0 -run '^TestHostileModel$$' -hostile 400
+	LOOP_MCP_LONG_TESTS=1 go test -race -timeout 0 ./kvstate/cluster
 
 .PHONY: bugs
 bugs: ## Six mistakes, each of which the chaos suite must find

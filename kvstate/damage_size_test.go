@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"example.com/loop-mcp/internal/kepttest"
 	"example.com/loop-mcp/kvstate"
 	"example.com/loop-mcp/kvstate/embed"
 	"example.com/loop-mcp/loops"
@@ -163,7 +164,7 @@ func TestDamageIsNeverSilent(t *testing.T) {
 			t.Run(fmt.Sprint(n), func(t *testing.T) {
 				t.Parallel()
 				r := rand.New(rand.NewPCG(seed, uint64(n)))
-				dir := t.TempDir()
+				dir := kepttest.Dir(t)
 				w.copyTo(t, dir)
 				did := w.damage(t, dir, kinds[(uint64(n)+seed)%uint64(len(kinds))], r)
 				t.Log(did)
@@ -176,6 +177,9 @@ func TestDamageIsNeverSilent(t *testing.T) {
 		}
 	})
 	t.Logf("in all: %v", found)
+	if *damageRuns >= 30 && found["damaged"] < *damageRuns/10 {
+		t.Errorf("%d of %d stores say that something is damaged: the damage hits too little to show anything", found["damaged"], *damageRuns)
+	}
 }
 
 // damage hurts a file of a kind.

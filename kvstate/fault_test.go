@@ -3,6 +3,7 @@ package kvstate_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -178,6 +179,51 @@ func TestFullStore(t *testing.T) {
 	config.MaxBytes = -1
 	must[jetstream.Stream](t)(js.UpdateStream(t.Context(), config))
 	must[loops.State](t)(store.Commit(t.Context(), iterate(s, noiseOf(30_000))))
+}
+
+// TestEveryStreamThatIsFullSaysSo: whichever stream has reached its limit, what
+// would go there is refused with what to do, the rest goes on, and there is room
+// again when the limit is raised.
+func TestEveryStreamThatIsFullSaysSo(t *testing.T) {
+	js := stream(t, host(t, t.TempDir(), embed.Process))
+	store := open(t, js, nil)
+	s := must[loops.State](t)(store.Create(t.Context(), newLoop("full-aaaa")))
+	n := 0
+	for name, write := range map[string]func() error{
+		"KV_LOOPS": func() error {
+			_, err := store.Create(t.Context(), newLoop(loops.ID(fmt.Sprint("more-", n))))
+			return err
+		},
+		"KV_LOOPREQ": func() error { _, err := store.Reserve(t.Context(), fmt.Sprint("request ", n), s.ID); return err },
+		"KV_LOOPDATA": func() error {
+			return store.Update(t.Context(), fmt.Sprint("day-", n), func([]byte) ([]byte, error) { return []byte("1"), nil })
+		},
+		"KV_LOOPKEPT":   func() error { _, err := store.PutBlob(t.Context(), s.ID, []byte(noiseOf(1000+n))); return err },
+		"OBJ_LOOPBLOBS": func() error { _, err := store.PutBlob(t.Context(), s.ID, []byte(noiseOf(600_000+n))); return err },
+	} {
+		if err := write(); err != nil { // else there is no stream yet
+			t.Fatal(err)
+		}
+		st := must[jetstream.Stream](t)(js.Stream(t.Context(), name))
+		config := st.CachedInfo().Config
+		config.MaxBytes = int64(st.CachedInfo().State.Bytes) + 1
+		must[jetstream.Stream](t)(js.UpdateStream(t.Context(), config))
+		n++
+		if err := write(); !errors.Is(err, loops.ErrUnwritable) || !strings.Contains(err.Error(), "--max-bytes") {
+			t.Errorf("%s: %v", name, err)
+		}
+		if name != "KV_LOOPS" {
+			s = must[loops.State](t)(store.Commit(t.Context(), iterate(s, "on")))
+		}
+		config.MaxBytes = -1
+		must[jetstream.Stream](t)(js.UpdateStream(t.Context(), config))
+		if err := write(); err != nil {
+			t.Errorf("%s with room again: %v", name, err)
+		}
+	}
+	if v := must[kvstate.Verification](t)(store.Verify(t.Context())); v.Damaged() != 0 {
+		t.Errorf("verify: %+v", v)
+	}
 }
 
 // TestServerRestart restarts the server below stores that are in use. The

@@ -3,6 +3,7 @@ package kvstate_test
 import (
 	"bytes"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -20,6 +21,19 @@ import (
 	"example.com/loop-mcp/kvstate/embed"
 	"example.com/loop-mcp/loops"
 )
+
+var seed = flag.Uint64("seed", 0, "of the instants and places of kills and damage; 0: a new one, which is printed")
+
+// seeded is what a test draws from, and says how to draw the same again.
+func seeded(t *testing.T) *rand.Rand {
+	t.Helper()
+	n := *seed
+	if n == 0 {
+		n = rand.Uint64()>>1 + 1
+	}
+	t.Logf("again: go test ./kvstate -run %q -seed %d", "^"+strings.ReplaceAll(t.Name(), "/", "$/^")+"$", n)
+	return rand.New(rand.NewPCG(n, 1))
+}
 
 func TestMain(m *testing.M) {
 	clustertest.Main()

@@ -18,6 +18,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"example.com/loop-mcp/internal/kepttest"
 	"example.com/loop-mcp/kvstate"
 	"example.com/loop-mcp/kvstate/embed"
 	"example.com/loop-mcp/loops"
@@ -129,11 +130,11 @@ func TestKill(t *testing.T) {
 // testKill kills a child, which commits to so many loops at once (0: to three, one
 // by one), after up to most commits.
 func testKill(t *testing.T, crowd, most int) {
-	dir := t.TempDir()
+	dir, r := kepttest.Dir(t), seeded(t)
 	last := map[loops.ID]acknowledged{}
 	commits := 0
 	for range 20 {
-		commits += killedRun(t, dir, crowd, 1+rand.IntN(most), last)
+		commits += killedRun(t, dir, crowd, 1+r.IntN(most), time.Duration(r.IntN(3000))*time.Microsecond, last)
 	}
 	// No kill makes a mark that the store does not come up to.
 	opts := marksOf(dir)
@@ -167,9 +168,9 @@ func inBatches(t *testing.T, js jetstream.JetStream) (n int) {
 	return n
 }
 
-// killedRun kills a child after it printed so many commits, and notes what it
-// printed.
-func killedRun(t *testing.T, dir string, crowd, after int, last map[loops.ID]acknowledged) int {
+// killedRun kills a child a moment after it printed so many commits, and notes
+// what it printed.
+func killedRun(t *testing.T, dir string, crowd, after int, moment time.Duration, last map[loops.ID]acknowledged) int {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), must[string](t)(os.Executable()), "-test.run=^$")
 	cmd.Env = append(os.Environ(), childDir+"="+dir, fmt.Sprint(childCrowd, "=", crowd))
@@ -191,7 +192,7 @@ func killedRun(t *testing.T, dir string, crowd, after int, last map[loops.ID]ack
 		last[a.ID] = a
 		if commits++; commits == after {
 			// In the middle of the commits that follow.
-			time.AfterFunc(time.Duration(rand.IntN(3000))*time.Microsecond, func() { cmd.Process.Kill() })
+			time.AfterFunc(moment, func() { cmd.Process.Kill() })
 		}
 	}
 	if err := cmd.Wait(); err == nil || commits < after {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"example.com/loop-mcp/internal/kepttest"
 	"example.com/loop-mcp/kvstate"
 	"example.com/loop-mcp/kvstate/embed"
 	"example.com/loop-mcp/loops"
@@ -161,12 +162,9 @@ func progress(t *testing.T, store *kvstate.Store) map[loops.ID]loops.State {
 func TestADamagedDiskNeverSetsALoopBack(t *testing.T) {
 	for _, test := range diskFaults {
 		t.Run(test.name, func(t *testing.T) {
-			seed := rand.Uint64()
-			t.Logf("seed %d", seed)
-			dir := t.TempDir()
+			dir, r := kepttest.Dir(t), seeded(t)
 			var states map[loops.ID]loops.State
 			visit(t, dir, marksOf(dir), func(store *kvstate.Store, _ jetstream.JetStream) { states = progress(t, store) })
-			r := rand.New(rand.NewPCG(seed, 1))
 			for _, f := range test.faults {
 				f(t, dir, r)
 			}

@@ -8,7 +8,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"slices"
@@ -19,6 +18,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"example.com/loop-mcp/internal/kepttest"
 	"example.com/loop-mcp/kvstate"
 	"example.com/loop-mcp/kvstate/embed"
 	"example.com/loop-mcp/loops"
@@ -242,7 +242,7 @@ func TestKilledHost(t *testing.T) {
 // testKilledHost has processes that commit to so many loops at once, each a few
 // times from kill to kill.
 func testKilledHost(t *testing.T, crowd, few int) {
-	dir := t.TempDir()
+	dir, r := kepttest.Dir(t), seeded(t)
 	told := &audience{last: map[loops.ID]report{}}
 	var all []*sharer
 	for range 3 {
@@ -251,7 +251,7 @@ func testKilledHost(t *testing.T, crowd, few int) {
 	var gaps []time.Duration
 	for range *hostKills {
 		for _, p := range all {
-			p.commits(t, crowd*(few+rand.IntN(4*few)))
+			p.commits(t, crowd*(few+r.IntN(4*few)))
 			p.reset()
 		}
 		at := slices.IndexFunc(all, (*sharer).hosts)

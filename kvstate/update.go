@@ -24,7 +24,7 @@ func recordSubject(key string) string { return "$KV.LOOPDATA." + key }
 func (s *Store) recordsConfig() jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name: streamRecords, Description: "loops: small records beside them", Subjects: []string{recordSubject(">")},
-		MaxMsgsPerSubject: 1, AllowMsgTTL: true, AllowRollup: true, AllowDirect: true,
+		MaxMsgsPerSubject: 1, Discard: jetstream.DiscardNew, AllowMsgTTL: true, AllowRollup: true, AllowDirect: true,
 		Replicas: max(s.opts.Replicas, 1),
 	}
 }
@@ -163,7 +163,9 @@ func (s *Store) swap(ctx context.Context, key string, old, next side) error {
 	defer cancel()
 	ctx = asUrgent(ctx) // what was spent
 	for try := 0; ; try++ {
+		// gofail: var beforeRecord struct{}
 		rev, err := s.try(ctx, m)
+		// gofail: var afterRecord struct{}
 		if err == nil {
 			s.marks.Note(recordMark(key), mark.Mark{Rev: rev, Expires: expires})
 			return nil

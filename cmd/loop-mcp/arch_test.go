@@ -57,6 +57,7 @@ var importRules = []importRule{
 	{path: "mcpserver/tasks", others: []string{"github.com/mark3labs/mcp-go"}, why: "an extension of the protocol for any MCP server: what a task is, its backend decides"},
 	{path: "mcpserver/tasks/taskstest", ours: []string{"mcpserver/tasks"}, others: []string{"github.com/mark3labs/mcp-go"}, why: "tasks without loops: the layer is tested, and shown to the conformance suite, without an engine"},
 	{path: "internal/leaktest", why: "a look at what tests leave behind, for any package"},
+	{path: "internal/kepttest", why: "a folder that outlives a failed test of any package"},
 	{path: "internal/disktest", others: []string{"golang.org/x/sys"}, why: "a small disk for tests of any package"},
 	{path: "mcpserver/stdio", ours: []string{"mcpserver/internal/rpc"}, others: []string{"github.com/mark3labs/mcp-go"}, why: "a transport serves any MCP server"},
 	{path: "mcpserver/streamhttp", ours: []string{"mcpserver/internal/rpc"}, others: []string{"github.com/mark3labs/mcp-go"}, why: "a transport serves any MCP server"},
@@ -171,6 +172,25 @@ func TestNoSleepOutsideABubble(t *testing.T) {
 			if sleeps(file) && !imports(file, "testing/synctest") {
 				t.Errorf("%s calls time.Sleep and does not use testing/synctest", path)
 			}
+		}
+	}
+}
+
+// TestEveryPackageLooksForLeaks: the tests of each package end with a look at the
+// goroutines that they left. Examples are what people copy, and bugs are constants.
+func TestEveryPackageLooksForLeaks(t *testing.T) {
+	for _, p := range listed(t) {
+		path := strings.TrimPrefix(p.ImportPath, module+"/")
+		names := append(slices.Clone(p.TestGoFiles), p.XTestGoFiles...)
+		if len(names) == 0 || strings.HasPrefix(path, "examples/") || path == "internal/bugs" {
+			continue
+		}
+		looks := slices.ContainsFunc(names, func(name string) bool {
+			file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(p.Dir, name), nil, parser.ImportsOnly)
+			return err == nil && imports(file, module+"/internal/leaktest")
+		})
+		if !looks && path != "internal/leaktest" {
+			t.Errorf("%s has tests and no TestMain with leaktest.Run", path)
 		}
 	}
 }

@@ -115,7 +115,7 @@ const helloServer = `{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"pr
 `
 
 // memory is how much a process has in memory now and had at most, in kB.
-func memory(t *testing.T, pid int) (now, most int) {
+func memory(t testing.TB, pid int) (now, most int) {
 	t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {

@@ -96,3 +96,77 @@ func TestABackupOntoAFullDiskSaysSo(t *testing.T) {
 	disk.Free()
 	b.want(0, []string{"backup", target})
 }
+
+// TestEveryCallAndCommandOnAFullDiskSaysSo: each tool that changes something and
+// each command, with a server there and without one, also where it is the
+// configuration that can't be written. What only reads is answered where a server
+// is there.
+func TestEveryCallAndCommandOnAFullDiskSaysSo(t *testing.T) {
+	b, disk := onSmallDisk(t)
+	b.env = append(b.env, "XDG_CONFIG_HOME="+filepath.Join(disk.Dir, "config"), "LOOP_MCP_ALLOW_COMMANDS=*")
+	file := b.loop("good", "count", scoreThree)
+	b.want(0, []string{"run", file}, "completed")
+	b.want(6, []string{"run", b.loop("asks", "count", "until: {all: [{kind: human, question: fine?}]}")})
+	b.want(0, []string{"start", b.loop("rests", "count", scoreThree)})
+	done, asks, rests := b.only("good"), b.only("asks"), b.only("rests")
+	b.want(0, []string{"pause", rests})
+	c := b.opened()
+	mine, problem := c.call("loop_start", map[string]any{"goal": "x", "until": map[string]any{"all": []any{map[string]any{"kind": "claim"}}}})
+	if problem != "" {
+		t.Fatal(problem)
+	}
+	turn, _ := mine["attention"].(map[string]any)
+	id := fmt.Sprint(mine["loop_id"])
+	waits, _ := c.call("loop_inspect", map[string]any{"loop_id": asks})
+	approval, _ := waits["attention"].(map[string]any)
+	elsewhere := filepath.Join(b.dir, "loops.zip")
+	b.want(0, []string{"backup", elsewhere})
+	disk.Fill(0)
+	for name, args := range map[string]map[string]any{
+		"loop_continue submit": {"loop_id": id, "action": "submit", "attention_id": turn["id"], "output": "x", "done": true},
+		"loop_continue steer":  {"loop_id": id, "action": "steer", "message": "x"},
+		"loop_continue resume": {"loop_id": rests, "action": "resume"},
+		"loop_continue reopen": {"loop_id": done, "action": "reopen", "message": "x"},
+		"loop_approve approve": {"loop_id": asks, "decision": "approve", "attention_id": approval["id"]},
+		"loop_approve limits":  {"loop_id": rests, "decision": "set_limits", "limits": map[string]any{"max_passes": 20}},
+		"loop_pause":           {"loop_id": id},
+		"loop_cancel":          {"loop_id": id},
+		"loop_fork":            {"loop_id": done},
+	} {
+		tool, _, _ := strings.Cut(name, " ")
+		_, problem := c.call(tool, args)
+		b.saysFull(name, problem)
+	}
+	for tool, args := range map[string]map[string]any{
+		"loop_list": {}, "loop_inspect": {"loop_id": done, "view": "iterations"}, "loop_wait": {"loop_id": rests, "wait_seconds": 0},
+	} {
+		if _, problem := c.call(tool, args); problem != "" {
+			t.Errorf("%s: %s", tool, problem)
+		}
+	}
+	commands := [][]string{
+		{"run", file}, {"start", file}, {"continue", rests}, {"continue", rests, "--message", "x"}, {"approve", asks}, {"approve", rests, "--limit", "max_passes=20"},
+		{"pause", id}, {"cancel", id}, {"fork", done}, {"ls"}, {"show", done}, {"verify"}, {"backup", filepath.Join(b.dir, "more.zip")}, {"serve", "--detach"}, {"doctor"},
+	}
+	for _, there := range []bool{true, false} {
+		if !there {
+			c.close()
+		}
+		for _, args := range commands {
+			disk.Fill(0) // a process that went has left the room of its traces
+			r := b.want(1, args)
+			b.saysFull(fmt.Sprintf("%q, with a server there: %t,", args, there), r.stdout+r.stderr)
+		}
+		b.want(0, []string{"host"})
+	}
+	for _, args := range [][]string{{"allow", "go"}, {"trust", file}, {"backup", filepath.Join(disk.Dir, "loops.zip")}} {
+		disk.Fill(0)
+		b.want(1, args, disk.Dir)
+	}
+	b.env = append(b.env, "LOOP_MCP_HOME="+filepath.Join(disk.Dir, "other"))
+	disk.Fill(0)
+	b.saysFull("restore", b.want(1, []string{"restore", elsewhere}).stderr)
+	disk.Free()
+	b.want(0, []string{"restore", elsewhere})
+	b.want(0, []string{"verify"})
+}

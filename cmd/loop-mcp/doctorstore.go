@@ -49,7 +49,7 @@ func (d *doctor) disk(_ context.Context, e *examination) {
 	const little = 1 << 30
 	switch {
 	case f.Need > 0 && f.Free < f.Need:
-		e.add(levelBroken, "make room on that disk; loops go on by themselves then", "the disk of %s is full: %d MiB free, loops begin nothing below %d MiB", dir, f.Free>>20, f.Need>>20)
+		e.add(levelBroken, "make room on that disk; loops go on by themselves then", "the disk of %s is full: %d KiB free, loops begin nothing below %d KiB", dir, f.Free>>10, f.Need>>10)
 	case f.Need > 0 && f.Free < little:
 		e.add(levelNote, "make room on that disk", "the disk of %s has %d MiB left", dir, f.Free>>20)
 	}

@@ -73,7 +73,7 @@ func (s *webServer) kill() {
 
 // webClient is a client of the older or the newer era.
 type webClient struct {
-	t          *testing.T
+	t          testing.TB
 	url, token string
 	modern     bool
 	session    string

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/loop-mcp/internal/kepttest"
 	"example.com/loop-mcp/internal/leaktest"
 	"example.com/loop-mcp/kvstate/cluster/clustertest"
 )
@@ -124,16 +125,16 @@ func exists(path string) bool {
 
 // box is a user's machine: a working folder, a store, a configuration.
 type box struct {
-	t     *testing.T
+	t     testing.TB
 	dir   string
 	env   []string
 	as    func(*exec.Cmd) // makes a process run as another user; nil: as this one
 	plain string          // the built program, where that user may run it; empty: program
 }
 
-func newBox(t *testing.T) *box {
+func newBox(t testing.TB) *box {
 	t.Helper()
-	dir := t.TempDir()
+	dir := kepttest.Dir(t)
 	env := append(os.Environ(), "LOOP_MCP_HOME="+filepath.Join(dir, "store"), "XDG_CONFIG_HOME="+filepath.Join(dir, "config"),
 		"HOME="+dir, "LOOP_HELPER=", "NO_COLOR=")
 	return &box{t: t, dir: dir, env: env}

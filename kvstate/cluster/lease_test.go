@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server/ats"
 	"github.com/nats-io/nats.go"
 
+	"example.com/loop-mcp/internal/leaktest"
 	"example.com/loop-mcp/kvstate/cluster"
 	"example.com/loop-mcp/kvstate/cluster/clustertest"
 	"example.com/loop-mcp/kvstate/embed"
@@ -22,7 +23,7 @@ import (
 func TestMain(m *testing.M) {
 	clustertest.Main()
 	ats.Register() // the server's clock, outside every bubble
-	os.Exit(m.Run())
+	os.Exit(leaktest.Run(m))
 }
 
 // cable is a way to a server inside that can be cut: then nothing comes and

@@ -34,8 +34,8 @@ type Options struct {
 	OnHealth   func(error)   // called when the server becomes unhealthy, and with nil when it is well again; must not block; only in the process that hosts
 
 	protocol int                     // Protocol, but for tests
-	network  func(dir string) string // networkFS, but for tests
 	away     time.Duration           // awayFor, but for tests
+	network  func(dir string) string // networkFS, but for tests
 
 	// AllowNetwork takes a directory on a network file system, where another
 	// machine may not see the lock.
@@ -56,11 +56,11 @@ func (o Options) check() (Options, error) {
 	if o.protocol == 0 {
 		o.protocol = Protocol
 	}
-	if o.network == nil {
-		o.network = networkFS
-	}
 	if o.away <= 0 {
 		o.away = awayFor
+	}
+	if o.network == nil {
+		o.network = networkFS
 	}
 	if o.Poll <= 0 {
 		o.Poll = defaultPoll

@@ -171,10 +171,23 @@ func one(ctx context.Context, meter loops.Meter, c Call, m model.Model) (model.A
 	if c.Saved != nil {
 		saved = c.Saved(answer)
 	}
-	if answer.Usage.Total() == 0 { // not reported: at most this
-		answer.Usage = model.Usage{Input: call.Input, Output: min(grant.Output, int64(max(len(answer.Message.Native), sizeOf(answer.Message))))}
-	}
+	answer.Usage = atMost(answer, call.Input, grant.Output)
 	return answer, meter.Settle(ctx, grant, loops.Spent{Usage: Usage(answer, info), Soon: c.Soon}, saved)
+}
+
+// atMost is the usage of an answer with what was not reported, or with a number
+// that can't be, at the most that it may have been: no request is empty, and no
+// text comes of no tokens.
+func atMost(a model.Answer, input, output int64) model.Usage {
+	u := a.Usage
+	silent := u.AllInput() <= 0
+	if silent {
+		u.Input, u.CacheRead, u.CacheWrite, u.CacheWrite1h = input, 0, 0, 0
+	}
+	if u.Output <= 0 && (silent || len(a.Message.Blocks) > 0) {
+		u.Output = min(output, int64(max(len(a.Message.Native), sizeOf(a.Message))))
+	}
+	return u
 }
 
 // wanted is the output to ask for.

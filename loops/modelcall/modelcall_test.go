@@ -107,6 +107,35 @@ func TestProviderThatDoesNotCountIsNotFree(t *testing.T) {
 	}
 }
 
+// TestAHalfOfTheUsageThatIsMissingIsNotFree: a gateway reported what came out and
+// not what went in, or a number that nothing can have, and a loop with long prompts
+// went on for ever under its cap.
+func TestAHalfOfTheUsageThatIsMissingIsNotFree(t *testing.T) {
+	for name, test := range map[string]struct{ in, want model.Usage }{
+		"no input":          {model.Usage{Output: 5}, model.Usage{Input: -1, Output: 5}},
+		"negative input":    {model.Usage{Input: -1 << 40, Output: 5}, model.Usage{Input: -1, Output: 5}},
+		"negative cache":    {model.Usage{Input: 10, CacheRead: -1 << 40, Output: 5}, model.Usage{Input: 10, Output: 5}},
+		"no output":         {model.Usage{Input: 10}, model.Usage{Input: 10, Output: -1}},
+		"all of it":         {model.Usage{Input: 10, Output: 5}, model.Usage{Input: 10, Output: 5}},
+		"from the cache":    {model.Usage{CacheRead: 10, Output: 5}, model.Usage{Input: 10, Output: 5}},
+		"negative in total": {model.Usage{Input: 10, Output: -1 << 40}, model.Usage{Input: 10, Output: -1}},
+	} {
+		says := loopstest.Says("a long answer, and more of it")
+		says.Answer.Usage = test.in
+		book := &meter{}
+		if _, _, err := modelcall.Do(t.Context(), book, modelcall.Call{Models: []model.Model{loopstest.NewModel(model.Info{Price: rates(2, 10)}, says)}, Request: ask("?")}); err != nil {
+			t.Fatal(err)
+		}
+		if test.want.Input < 0 {
+			test.want.Input = book.calls[0].Input
+		}
+		got := book.settled[0]
+		if got.InputTokens != test.want.Input || got.OutputTokens != test.want.Output && (test.want.Output >= 0 || got.OutputTokens < 20) || got.TotalTokens != got.InputTokens+got.OutputTokens || got.CostUSD <= 0 {
+			t.Errorf("%s: settled %+v, want %+v (-1: the most it may be)", name, got.Usage, test.want)
+		}
+	}
+}
+
 // mute answers without saying what it used.
 type mute struct{ model.Model }
 

@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"example.com/loop-mcp/internal/leaktest"
 	"example.com/loop-mcp/loops"
 	"example.com/loop-mcp/loops/loopstest"
 	"example.com/loop-mcp/loops/remote"
@@ -17,7 +18,7 @@ import (
 
 func TestMain(m *testing.M) {
 	ats.Register() // the server's clock, outside every bubble
-	os.Exit(m.Run())
+	os.Exit(leaktest.Run(m))
 }
 
 // world is a NATS server, an engine that looks for its handlers there, and

@@ -60,7 +60,9 @@ func (h *Handler) post(w http.ResponseWriter, r *http.Request) {
 func readAll(control *http.ResponseController, body io.Reader) ([]byte, error) {
 	_ = control.SetReadDeadline(time.Now().Add(bodyTimeout)) // a reader without deadlines has none
 	data, err := io.ReadAll(body)
-	_ = control.SetReadDeadline(time.Time{})
+	if err == nil { // else nobody waits any longer for the rest of it
+		_ = control.SetReadDeadline(time.Time{})
+	}
 	return data, err
 }
 

@@ -18,6 +18,8 @@ var (
 	loops  = flag.Int("loops", 40, "loops")
 	chains = flag.Int("chains", 1, "chains of kills during recovery")
 	all    = flag.Bool("all", false, "every operation at every fault point")
+	times  = flag.Int("times", 1, "how often at each fault point")
+	trees  = flag.Int("trees", 1, "trees of each shape")
 )
 
 // TestChaos is the suite in its short form; `make chaos` is the long one.
@@ -53,7 +55,9 @@ func run(t *testing.T, opts Options) {
 // reserve, run, commit, compact and recover; without -all at some of them.
 func TestEachFaultPoint(t *testing.T) {
 	program, body := pointed(t)
-	random := rand.New(rand.NewPCG(seeded(), 8))
+	start := seeded()
+	t.Logf("seed %d, which chooses the points without -all", start)
+	random := rand.New(rand.NewPCG(start, 8))
 	for n, p := range Points {
 		for m, op := range []string{OpKillAt, OpPanicAt, OpSleepAt, OpLoseAt} {
 			if (op == OpLoseAt) != (p.Name == "lostAnswer") && op == OpLoseAt {
@@ -62,13 +66,19 @@ func TestEachFaultPoint(t *testing.T) {
 			if !*all && (m != 0 || n%3 != random.IntN(3)) {
 				continue
 			}
-			t.Run(op+" "+p.Name, func(t *testing.T) {
-				points := []Point{p}
-				if p.Name == "beforeTidy" { // and again in the next process, which removes what was left
-					points = append(points, Point{Name: "duringTidy", Many: true, Skip: 1})
-				}
-				at(t, Options{Seed: 1, Program: program, Body: body}, op, points...)
-			})
+			for again := range *times {
+				t.Run(op+" "+p.Name, func(t *testing.T) {
+					p := p
+					if p.Skip > 0 { // it is passed in each iteration: in another one
+						p.Skip += again % 2
+					}
+					points := []Point{p}
+					if p.Name == "beforeTidy" { // and again in the next process, which removes what was left
+						points = append(points, Point{Name: "duringTidy", Many: true, Skip: 1})
+					}
+					at(t, Options{Seed: 1 + uint64(again), Program: program, Body: body}, op, points...)
+				})
+			}
 		}
 	}
 }
@@ -115,17 +125,13 @@ func TestKilledWhileItRecovers(t *testing.T) {
 // three loops below it and five below each of those, and on five loops of which
 // each stands below the one before.
 func TestATreeStaysWithinTheBudgetOfItsRoot(t *testing.T) {
-	trees := 1
-	if *all {
-		trees = 20
-	}
 	for shape, size := range map[string]int{"3,5": 19, "1,1,1,1": 5} {
-		for n := range uint64(trees) {
+		for n := range uint64(*trees) {
 			start := seeded() + n
 			t.Run(fmt.Sprint(shape, " seed ", start), func(t *testing.T) {
 				report, dir, err := Tree(t.Context(), Options{Seed: start, Kills: 8}, shape)
 				t.Logf("%d calls made; %v", report.Paid, report)
-				if err != nil || len(report.Anomalies) > 0 || report.Loops != size || report.Paid < 15 {
+				if err != nil || len(report.Anomalies) > 0 || report.Loops != size || report.Paid < 15 || report.Kills == 0 {
 					t.Fatalf("%v\nkept in %s", err, dir)
 				}
 				if err := os.RemoveAll(dir); err != nil {

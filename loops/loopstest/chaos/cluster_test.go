@@ -4,12 +4,13 @@ import (
 	"os"
 	"testing"
 
+	"example.com/loop-mcp/internal/leaktest"
 	"example.com/loop-mcp/kvstate/cluster/clustertest"
 )
 
 func TestMain(m *testing.M) {
 	clustertest.Main()
-	os.Exit(m.Run())
+	os.Exit(leaktest.Run(m))
 }
 
 // TestChaosOnACluster is the suite on three NATS servers in its short form, of

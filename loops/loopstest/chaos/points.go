@@ -38,6 +38,7 @@ var Points = []Point{
 	{Name: "beforeBody", Skip: 1}, {Name: "afterBody", Skip: 1},
 	{Name: "beforeCommit", Skip: 1}, {Name: "afterCommit", Skip: 1},
 	{Name: "beforeReserve", Paid: true, Skip: 1}, {Name: "afterReserve", Paid: true, Skip: 1},
+	{Name: "beforeRecord", Paid: true, Skip: 1}, {Name: "afterRecord", Paid: true, Skip: 1},
 	{Name: "beforePublish", Skip: 2}, {Name: "afterPublish", Skip: 2}, {Name: "lostAnswer", Skip: 3}, {Name: "afterObject", Skip: 1}, {Name: "beforeAlone", Skip: 2},
 	{Name: "beforeCompact"}, {Name: "afterCompact"},
 	{Name: "beforeTidy", Many: true, Skip: 2}, {Name: "duringTidy", Many: true, Skip: 1}, {Name: "afterTidy", Many: true},
@@ -137,6 +138,7 @@ func At(ctx context.Context, opts Options, op string, points ...Point) (audit.Re
 	if err := w.runAt(ctx, op, points); err != nil {
 		return audit.Report{}, w.dir, err
 	}
+	w.leftBehind(ctx)
 	report, err := audit.Folder(ctx, w.dir, audit.Options{})
 	if err == nil && opts.Many {
 		report, err = w.tidied(ctx, report)

@@ -153,20 +153,21 @@ func (u *user) ask(ctx context.Context, tool string, args map[string]any, t audi
 		}
 	} else {
 		t.Failed = err.Error()
-		u.gentle(ctx, err, tool)
+		u.gentle(ctx, err, tool, srv.pid())
 	}
 	u.w.history.add(t)
 	return err == nil
 }
 
 // gentle notes an error that a kill does not explain, and waits a little.
-func (u *user) gentle(ctx context.Context, err error, tool string) {
+func (u *user) gentle(ctx context.Context, err error, tool string, pid int) {
 	var refused *refusedError
 	switch {
 	case errors.As(err, &refused) && (strings.Contains(refused.text, "not found") || strings.Contains(refused.text, `no loop \"`)):
 		u.w.history.add(audit.Told{Op: audit.OpMissing, Loop: u.id, Failed: refused.text})
 	case errors.Is(err, context.DeadlineExceeded):
 		u.w.opts.Log("%s of %s: %v", tool, u.id, err)
+		u.w.history.add(audit.Told{Op: audit.OpSilent, Loop: u.id, PID: pid, Failed: tool + ": " + err.Error()})
 	}
 	pause(ctx, 20*time.Millisecond)
 }

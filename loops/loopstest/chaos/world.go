@@ -96,6 +96,7 @@ func Run(ctx context.Context, opts Options) (report audit.Report, dir string, er
 			srv.kill()
 		}
 	}
+	w.leftBehind(ctx)
 	report, auditErr := w.audited(ctx)
 	return report, w.dir, errors.Join(err, auditErr)
 }

@@ -240,6 +240,12 @@ func (a *auditor) read(effects []Effect, history []Told) {
 		case OpMissing:
 			a.wrong("%s was acknowledged and is missing: %s", t.Loop, t.Failed)
 			continue
+		case OpSilent:
+			a.wrong("process %d was asked about %q and gave neither an answer nor an error: %s", t.PID, t.Loop, t.Failed)
+			continue
+		case OpLeft:
+			a.wrong("process %d is there after the end of the run: %s", t.PID, t.Failed)
+			continue
 		}
 		if t.Loop == "" {
 			continue

@@ -82,6 +82,8 @@ const (
 	OpDamage      = "damage"      // a record of the loop was replaced by one that is damaged
 	OpQuarantined = "quarantined" // the loop was shown as damaged
 	OpMissing     = "missing"     // an acknowledged loop is not found, or not in a list
+	OpSilent      = "silent"      // a living process did not answer, or did not end, for far longer than it may take
+	OpLeft        = "left"        // a process of the run is there after its end
 )
 
 // readLines decodes a file of JSON lines. A last line without an end is what a

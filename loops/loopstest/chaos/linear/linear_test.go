@@ -13,6 +13,7 @@ import (
 
 	"github.com/anishathalye/porcupine"
 
+	"example.com/loop-mcp/internal/kepttest"
 	"example.com/loop-mcp/loops"
 )
 
@@ -55,7 +56,7 @@ type cluster struct {
 }
 
 func newCluster(t *testing.T, stale bool) *cluster {
-	c := &cluster{t: t, dir: t.TempDir()}
+	c := &cluster{t: t, dir: kepttest.Dir(t)}
 	c.fresh = sync.NewCond(&c.mu)
 	for i := range c.all {
 		c.all[i] = begin(t, c.dir, stale && i == 0)

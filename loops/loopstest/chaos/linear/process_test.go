@@ -16,6 +16,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"example.com/loop-mcp/internal/leaktest"
 	"example.com/loop-mcp/kvstate"
 	"example.com/loop-mcp/kvstate/embed"
 	"example.com/loop-mcp/loops"
@@ -31,7 +32,7 @@ const (
 func TestMain(m *testing.M) {
 	dir := os.Getenv(processDir)
 	if dir == "" {
-		os.Exit(m.Run())
+		os.Exit(leaktest.Run(m))
 	}
 	if err := serve(dir, os.Getenv(processStale) != ""); err != nil {
 		fmt.Fprintln(os.Stderr, err)

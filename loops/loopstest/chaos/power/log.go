@@ -125,9 +125,9 @@ func (l *Log) Made(suffix string) (n int) {
 	return n
 }
 
-// Syncs returns how often something was synced.
-func (l *Log) Syncs() (n int) {
-	for _, o := range l.all() {
+// Syncs returns how often something was synced between two places in the log.
+func (l *Log) Syncs(from, to int) (n int) {
+	for _, o := range l.all()[from:to] {
 		if o.kind == opSync {
 			n++
 		}

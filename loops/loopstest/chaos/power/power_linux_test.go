@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/loop-mcp/internal/leaktest"
 	"example.com/loop-mcp/kvstate/embed"
 	"example.com/loop-mcp/loops/loopstest/chaos/power"
 )
@@ -37,7 +38,7 @@ const (
 func TestMain(m *testing.M) {
 	dir := os.Getenv(childDir)
 	if dir == "" {
-		os.Exit(m.Run())
+		os.Exit(leaktest.Run(m))
 	}
 	var p plan
 	err := json.Unmarshal([]byte(os.Getenv(childPlan)), &p)
@@ -55,6 +56,8 @@ type plan struct {
 	Seed       uint64
 	Work       time.Duration
 	Pause      time.Duration
+	Loops      int // so many loops of Each iterations and nothing else; 0: everything at once
+	Each       int
 }
 
 // seeded returns the seed of this test and says how to use it again.
@@ -146,6 +149,36 @@ func losesNothing(t *testing.T, n uint64) {
 	}
 }
 
+// TestAnIterationTakesOneSync: of one loop exactly one, which each iteration waits
+// for, and of many side by side at most one. Beside them there are those of the
+// marks, one in 256 commits or a second.
+func TestAnIterationTakesOneSync(t *testing.T) {
+	const warm, iterations = 20, 250
+	for loops, least := range map[int]int{1: iterations - 1, 64: 1} {
+		t.Run(fmt.Sprint(loops, " loops"), func(t *testing.T) {
+			log := worked(t, plan{Durability: embed.Power, Seed: 1, Loops: loops, Each: (warm+iterations)/loops + 1})
+			var begun []int // where iterations began
+			for _, n := range readNotes(t, log) {
+				if n.What == "started" {
+					begun = append(begun, n.at)
+				}
+			}
+			if len(begun) < warm+iterations {
+				t.Fatalf("%d iterations", len(begun))
+			}
+			syncs, most := log.Syncs(begun[warm], begun[warm+iterations-1]), iterations-1+marks
+			t.Logf("%d iterations took %d syncs", iterations-1, syncs)
+			if syncs > most || syncs < least {
+				t.Errorf("%d iterations took %d syncs, want %d to %d", iterations-1, syncs, least, most)
+			}
+		})
+	}
+}
+
+// marks is how many syncs of marks there may be beside so few iterations, on a
+// machine on which they take half a minute.
+const marks = 30
+
 // TestPowerLossWithDurabilityProcess: what was acknowledged lately may be gone,
 // but no loop is set back behind the last sync of the marks without being
 // quarantined, so no cap is exceeded by more than the starts since then.
@@ -182,7 +215,7 @@ func losesWhatMarksTell(t *testing.T, n uint64) {
 func cutOften(t *testing.T, log *power.Log, seed uint64, look func(power.Cut, *audit)) (losing int) {
 	t.Helper()
 	t.Logf("%d entries: %d syncs, %d changes of names; %d blocks made, %d rewritten; %d notes",
-		log.Len(), log.Syncs(), len(log.Names()), log.Made(".blk"), log.Renamed(".blk"), len(log.Notes()))
+		log.Len(), log.Syncs(0, log.Len()), len(log.Names()), log.Made(".blk"), log.Renamed(".blk"), len(log.Notes()))
 	r := rand.New(rand.NewPCG(seed, 1))
 	for i, at := range moments(log, r, *cuts) {
 		c := power.Cut{At: at, Loss: power.Losses[i%len(power.Losses)], Strict: *strict, Seed: r.Uint64()}

@@ -58,7 +58,7 @@ func runChild(dir string, p plan) error {
 	if err != nil {
 		return err
 	}
-	store, err := kvstate.Open(ctx, js, &kvstate.Options{Runner: m.Runner(), Alive: m.Alive, Mark: filepath.Join(home, "marks")})
+	store, err := kvstate.Open(ctx, js, &kvstate.Options{Runner: m.Runner(), Alive: m.Alive, Mark: filepath.Join(home, "marks"), Group: p.Loops > 1})
 	if err != nil {
 		return err
 	}
@@ -82,6 +82,9 @@ func (c *child) over() bool { return time.Now().After(c.end) }
 
 // work does everything at once that a store is used for.
 func (c *child) work(ctx context.Context) error {
+	if c.plan.Loops > 0 {
+		return c.counted(ctx)
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var all sync.WaitGroup
@@ -205,6 +208,34 @@ func (c *child) engine(ctx context.Context, r *rand.Rand, _ int) error {
 	}
 	cancel()
 	return errors.Join(err, <-ended)
+}
+
+// counted has a number of loops worked on side by side, and nothing else.
+func (c *child) counted(ctx context.Context) error {
+	body := loops.BodyFunc(func(_ context.Context, t loops.Turn) (loops.Result, error) {
+		c.say(said{What: "started", ID: t.Loop, Iteration: t.Iteration, N: uint64(t.Ledger.Starts)})
+		return loops.Result{Output: fmt.Sprintf("%s did %d", t.Loop, t.Iteration)}, nil
+	})
+	e := loops.New(c.store, loops.Parts{Handlers: map[string]loops.Body{"count": body}}, &loops.Options{Workers: c.plan.Loops})
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- e.Run(ctx) }()
+	var all sync.WaitGroup
+	errs := make([]error, c.plan.Loops)
+	for n := range errs {
+		all.Go(func() {
+			spec := capped(fmt.Sprint("counted-", n))
+			spec.Limits.MaxIterations, spec.Stall = loops.Count(c.plan.Each), &loops.Stall{}
+			out, err := e.Start(ctx, loops.StartRequest{Spec: spec})
+			if err == nil {
+				_, _, err = e.Wait(ctx, out.ID, 0, loops.ForSettled, time.Minute, nil)
+			}
+			errs[n] = err
+		})
+	}
+	all.Wait()
+	cancel()
+	return errors.Join(append(errs, <-ended)...)
 }
 
 // capped is a loop that ends only at its cap.

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"testing"
+
+	"example.com/loop-mcp/internal/leaktest"
 )
 
 // TestMain has 300 cases played, about 9,000 steps, unless -rapid.checks says
@@ -14,5 +16,5 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(2)
 	}
-	os.Exit(m.Run())
+	os.Exit(leaktest.Run(m))
 }
