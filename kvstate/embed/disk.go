@@ -98,6 +98,7 @@ type folder struct {
 	mu     sync.Mutex
 	lock   os.FileInfo // of LOCK, which is never removed; nil: not seen yet
 	server os.FileInfo // of serverDir; nil: not seen yet
+	seen   time.Time   // when room found it the same; zero: it was not asked for since
 	last   space
 	at     time.Time // when last was asked for
 
@@ -110,10 +111,10 @@ type folder struct {
 func (f *folder) room(size int64, urgent bool) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if err := f.same(); err != nil {
+	now := time.Now()
+	if err := f.same(now); err != nil {
 		return err
 	}
-	now := time.Now()
 	if f.last.free < plenty || size > plenty/2 || now.Sub(f.at) > askEvery {
 		if err := f.look(); err != nil {
 			f.last = space{}
