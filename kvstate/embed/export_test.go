@@ -30,6 +30,9 @@ func On(o Options, kind string) Options {
 	return o
 }
 
+// Holds verifies that somebody's lock on a file keeps others out.
+func Holds(path string) error { return holds(path) }
+
 // OlderVersion is the order of releases.
 func OlderVersion(a, b string) bool { return olderVersion(a, b) }
 

@@ -234,6 +234,18 @@ func TestANetworkFileSystemIsRefused(t *testing.T) {
 	put(t, takePart(t, opts), "key", "value")
 }
 
+// TestLocksThatKeepNobodyOutAreNoticed: everybody gets them on some file systems.
+func TestLocksThatKeepNobodyOutAreNoticed(t *testing.T) {
+	dir := t.TempDir()
+	if err := embed.Holds(filepath.Join(dir, "LOCK")); err == nil || !strings.Contains(err.Error(), "locks do not work in "+dir) {
+		t.Errorf("a lock that a second one gets as well: %v", err)
+	}
+	takePart(t, embed.Options{Dir: dir})
+	if err := embed.Holds(filepath.Join(dir, "LOCK")); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestAReadOnlyFileSystemIsRefused at the start, with a sentence.
 func TestAReadOnlyFileSystemIsRefused(t *testing.T) {
 	disk := disktest.Small(t, 4<<20)

@@ -27,24 +27,38 @@ var (
 func (f *folder) there() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.same(time.Time{})
+	return f.same()
 }
 
-// same is there. A look at the server's folder that is younger than askEvery
-// counts, for who asks before each write and says when. The caller holds mu.
-func (f *folder) same(now time.Time) error {
+// fewFinds is how many writes of a millisecond look for the folder. When there are
+// more, looking would take a part of the processors that counts.
+const fewFinds = 4
+
+// still is there for a write. The caller holds mu.
+func (f *folder) still(now time.Time) error {
+	if now.Sub(f.millisecond) > time.Millisecond {
+		f.millisecond, f.finds = now, 0
+	}
+	if f.finds == fewFinds {
+		return nil
+	}
+	f.finds++
+	err := f.same()
+	if err != nil {
+		f.finds = 0 // the next one looks again
+	}
+	return err
+}
+
+// same is there. The caller holds mu.
+func (f *folder) same() error {
 	lock := f.sameFile(lockFile, &f.lock)
 	if lock != nil && f.server == nil {
 		return lock
 	}
-	if lock == nil && now.Sub(f.seen) < askEvery && now.After(f.seen) {
-		return nil
-	}
-	f.seen = time.Time{}
 	if err := f.sameFile(serverDir, &f.server); err != nil {
 		return err
 	}
-	f.seen = now
 	if isGone(lock) {
 		return &DiskError{Dir: f.path, Err: errUnlocked}
 	}
@@ -56,7 +70,7 @@ func (f *folder) same(now time.Time) error {
 func (f *folder) found() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if err := f.same(time.Time{}); err != nil || f.server != nil {
+	if err := f.same(); err != nil || f.server != nil {
 		return err
 	}
 	return &DiskError{Dir: f.path, Err: errRemoved}

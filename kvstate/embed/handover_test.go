@@ -43,6 +43,54 @@ func TestStepDown(t *testing.T) {
 	}
 }
 
+// TestOneConnectionOutlivesEveryChangeOfRole with its subscriptions: of who hosts,
+// who has hosted, and who never does.
+func TestOneConnectionOutlivesEveryChangeOfRole(t *testing.T) {
+	dir := t.TempDir()
+	all := []*embed.Member{join(t, embed.Options{Dir: dir}), join(t, embed.Options{Dir: dir}), join(t, embed.Options{Dir: dir})}
+	var conns []*nats.Conn
+	var subs []*nats.Subscription
+	for _, m := range all {
+		sub, err := m.Conn().SubscribeSync("news")
+		if err != nil {
+			t.Fatal(err)
+		}
+		conns, subs = append(conns, m.Conn()), append(subs, sub)
+	}
+	hear := func(change string, left int) {
+		t.Helper()
+		for n, m := range all[:left] {
+			if m.Conn() != conns[n] {
+				t.Errorf("%s: process %d has another connection", change, n)
+			}
+			eventually(t, func(ctx context.Context) error { // the server knows of a subscription a moment later
+				ctx, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
+				defer cancel()
+				_ = all[0].Conn().Publish("news", []byte(change)) // there is no host for a moment
+				for {
+					msg, err := subs[n].NextMsgWithContext(ctx)
+					if err != nil || string(msg.Data) == change {
+						return err
+					}
+				}
+			})
+		}
+	}
+	hear("at first", 3)
+	for n := range 3 { // each of them may be asked
+		if _, err := embed.StepDown(t.Context(), dir, "1.0.0"); err != nil {
+			t.Fatal(err)
+		}
+		hear(fmt.Sprint("after request ", n), 3)
+	}
+	for left := 2; left > 0; left-- {
+		if err := all[left].Close(); err != nil {
+			t.Fatal(err)
+		}
+		hear(fmt.Sprint("after the end of ", left), left)
+	}
+}
+
 // TestANewerVersionTakesOver when it comes, and an older one never does; other
 // older ones leave the store to it. None of them loses anything.
 func TestANewerVersionTakesOver(t *testing.T) {
