@@ -148,7 +148,7 @@ func (s *Store) backupBeside(ctx context.Context, out *packer) error {
 	err := s.besides(ctx, streamRecords, recordSubject(">"), func(m stored) error {
 		key := strings.TrimPrefix(m.subject, recordSubject(""))
 		o, err := s.side(ctx, key)
-		if err == nil && o.data != nil {
+		if err == nil && o.data != nil && key != restoreRecord {
 			records[key] = o.data
 		}
 		return err

@@ -380,3 +380,69 @@ func TestBackupLeavesOutWhatIsDamaged(t *testing.T) {
 		t.Errorf("restored are %+v", heads)
 	}
 }
+
+// TestARestoreThatWasCutOffGoesOn where it ended, with the same file and no other,
+// and sets nothing back that has moved on meanwhile.
+func TestARestoreThatWasCutOffGoesOn(t *testing.T) {
+	from, _ := fresh(t, nil)
+	blobs := everyStatus(t, from)
+	file := backupOf(t, from)
+	elsewhere, _ := fresh(t, nil)
+	must[loops.State](t)(elsewhere.Create(t.Context(), newLoop("other-aaaa")))
+	other := backupOf(t, elsewhere)
+	js := &faulty{JetStream: stream(t, host(t, t.TempDir(), embed.Process))}
+	to := open(t, js, nil)
+	ctx, cut := context.WithCancel(t.Context())
+	writes := 0
+	js.next = slices.Repeat([]func(func() (*jetstream.PubAck, error)) (*jetstream.PubAck, error){func(publish func() (*jetstream.PubAck, error)) (*jetstream.PubAck, error) {
+		if writes++; writes > 12 {
+			cut()
+			return nil, errLost
+		}
+		return publish()
+	}}, 1000)
+	_, err := to.Restore(ctx, bytes.NewReader(file), int64(len(file)))
+	if err == nil || !strings.Contains(err.Error(), "restore the same file again") {
+		t.Fatalf("a restore that is cut off: %v", err)
+	}
+	js.next = nil
+	heads := must[[]loops.Head](t)(to.List(t.Context()))
+	if len(heads) == 0 || len(heads) == len(blobs) {
+		t.Fatalf("%d of %d loops are there: the cut shows nothing", len(heads), len(blobs))
+	}
+	moved := must[loops.State](t)(to.Load(t.Context(), heads[0].ID))
+	moved = must[loops.State](t)(to.Commit(t.Context(), iterate(moved, "on")))
+	if err := to.Update(t.Context(), "day.2026", func([]byte) ([]byte, error) { return []byte("more"), nil }); err != nil {
+		t.Fatal(err)
+	}
+	if err := restore(t, to, other); !errors.Is(err, kvstate.ErrNotEmpty) {
+		t.Errorf("another file: %v", err)
+	}
+	if err := restore(t, to, file); err != nil {
+		t.Fatal(err)
+	}
+	if now := must[loops.State](t)(to.Load(t.Context(), moved.ID)); now.Rev != moved.Rev {
+		t.Errorf("%s was set back to revision %d", now.ID, now.Rev)
+	}
+	if err := to.Update(t.Context(), "day.2026", func(old []byte) ([]byte, error) {
+		if string(old) != "more" {
+			t.Errorf("the day was set back to %q", old)
+		}
+		return old, nil
+	}); err != nil {
+		t.Error(err)
+	}
+	delete(blobs, moved.ID)
+	for id := range blobs {
+		want, got := must[loops.Loop](t)(from.History(t.Context(), id)), must[loops.Loop](t)(to.History(t.Context(), id))
+		if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(loops.State{}, "Rev"), cmpopts.EquateEmpty()); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", id, diff)
+		}
+	}
+	if v := must[kvstate.Verification](t)(to.Verify(t.Context())); v.Damaged() != 0 {
+		t.Errorf("verified: %+v", v)
+	}
+	if err := restore(t, to, file); !errors.Is(err, kvstate.ErrNotEmpty) {
+		t.Errorf("once more: %v", err)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -223,6 +224,55 @@ func TestAFullDiskCanBeLookedAt(t *testing.T) {
 			a = must[loops.State](t)(s.Commit(t.Context(), running(must[loops.State](t)(s.Load(t.Context(), a.ID)), "more")))
 		}); err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+// TestTheMemoryForBatchesIsFull: somebody else fills the folder in memory in which
+// the server writes batches first. The disk of the store has room, so commits go
+// on, and all are there afterwards.
+func TestTheMemoryForBatchesIsFull(t *testing.T) {
+	memory := disktest.Over(t, "/dev/shm", 64<<20)
+	dir := t.TempDir()
+	opts := marksOf(dir)
+	h := host(t, dir, embed.Power)
+	opts.Disk, opts.Group = h, true
+	js := stream(t, h)
+	store := open(t, js, &opts)
+	const crowd = 40
+	states := make([]loops.State, crowd)
+	for n := range states {
+		states[n] = must[loops.State](t)(store.Create(t.Context(), newLoop(loops.ID(fmt.Sprintf("crowd-%d", n)))))
+	}
+	commit := func(what string, times int) {
+		began := time.Now()
+		var all sync.WaitGroup
+		for n := range states {
+			all.Go(func() {
+				for range times {
+					s, err := store.Commit(t.Context(), running(states[n], noiseOf(2000+n)))
+					if err != nil {
+						t.Errorf("%s: %v", what, err)
+						return
+					}
+					states[n] = s
+				}
+			})
+		}
+		all.Wait()
+		t.Logf("%s: %s, %d commits in batches", what, time.Since(began), inBatches(t, js))
+	}
+	commit("with room", 5)
+	if inBatches(t, js) == 0 {
+		t.Error("no commits go in batches: this shows nothing")
+	}
+	memory.Fill(0)
+	commit("without room", 5)
+	memory.Free()
+	commit("with room again", 5)
+	for _, s := range states {
+		if l := must[loops.Loop](t)(store.History(t.Context(), s.ID)); len(l.Iterations) != 15 {
+			t.Errorf("%s has %d iterations", s.ID, len(l.Iterations))
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/loop-mcp/internal/rush"
 	"example.com/loop-mcp/kvstate"
 	"example.com/loop-mcp/kvstate/embed"
 	"example.com/loop-mcp/loops"
@@ -37,7 +38,7 @@ func engineWith(b *testing.B, durability string, body loops.Body, js *jetstream.
 	if js != nil {
 		*js = stream
 	}
-	store, err := kvstate.Open(b.Context(), stream, &kvstate.Options{Group: durability == embed.Power, Disk: host, Mark: b.TempDir()})
+	store, err := kvstate.Open(b.Context(), stream, &kvstate.Options{Group: durability == embed.Power, Disk: host, Mark: b.TempDir(), Rush: rush.Begin})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -25,7 +25,7 @@ import (
 // it is, the longer reads and other commits wait for it.
 const (
 	worthGroup  = 16
-	worthSecond = 32 // beside another one
+	worthSecond = 64 // beside another one
 	maxGroup    = 128
 	maxGrouped  = 256 << 10 // bytes of a commit; larger ones go alone
 	groupBytes  = 4 << 20
@@ -144,6 +144,9 @@ func (q *posts) withdraw(p *post) (answered bool) {
 func (q *posts) next(s *Store) {
 	for q.underWay < q.most && len(q.waiting) > 0 {
 		if group := q.together(); group != nil {
+			if q.grouped > 0 {
+				s.rush.press()
+			}
 			q.underWay++
 			q.grouped++
 			q.number++
@@ -358,7 +361,7 @@ func (s *Store) allowGroups(ctx context.Context, heads *stream) {
 			return
 		}
 	}
-	s.posts.group, s.posts.send = true, s.sendBatch
+	s.posts.group, s.posts.send, s.rush.begin = true, s.sendBatch, s.opts.Rush
 	s.posts.prefix = strings.ToLower(rand.Text()[:10]) + "."
 	if disk, ok := s.opts.Disk.(stager); ok {
 		disk.Stage()

@@ -1,6 +1,7 @@
 package kvstate
 
 import (
+	"container/list"
 	"context"
 	"log/slog"
 	"slices"
@@ -31,6 +32,7 @@ const (
 type leftovers struct {
 	mu    sync.Mutex
 	all   map[loops.ID]leftover
+	order list.List     // of their ids: what is older is in front
 	bytes int64         // of all, and of what snapshots under way are about to leave
 	last  time.Time     // when a batch was sent or acknowledged
 	wake  chan struct{} // has room for one
@@ -41,6 +43,7 @@ type leftover struct {
 	before  uint64 // the revision of the snapshot
 	bytes   int64
 	objects []string // parts of it that are in the object store
+	place   *list.Element
 }
 
 // press notes that commits wait for each other.
@@ -98,14 +101,16 @@ func (l *leftovers) note(w *write, seq uint64, there bool) (gone []string) {
 	was := l.all[id]
 	objects := slices.Concat(was.objects, w.old)
 	if !there {
-		l.bytes -= was.bytes
-		delete(l.all, id)
+		l.forget(id, was)
 		return objects
 	}
 	if l.all == nil {
 		l.all = map[loops.ID]leftover{}
 	}
-	l.all[id] = leftover{seq, was.bytes + w.replaces, objects}
+	if was.place == nil {
+		was.place = l.order.PushBack(id)
+	}
+	l.all[id] = leftover{seq, was.bytes + w.replaces, objects, was.place}
 	select {
 	case l.wake <- struct{}{}:
 	default:
@@ -113,15 +118,35 @@ func (l *leftovers) note(w *write, seq uint64, there bool) (gone []string) {
 	return nil
 }
 
-// next returns a leftover and how long it has to be calm still before it is
-// removed. An empty id: there is none.
+// forget notes that a loop has nothing left over. The caller holds mu.
+func (l *leftovers) forget(id loops.ID, one leftover) {
+	if one.place != nil {
+		l.order.Remove(one.place)
+	}
+	l.bytes -= one.bytes
+	delete(l.all, id)
+}
+
+// next returns the oldest leftover and how long it has to be calm still before it is
+// removed. An empty id: there is none. The server reads whole files to remove
+// something from them, and keeps them in memory for a while: in this order a few.
 func (l *leftovers) next() (loops.ID, leftover, time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for id, one := range l.all {
-		return id, one, calm - time.Since(l.last)
+	if first := l.order.Front(); first != nil {
+		id := first.Value.(loops.ID)
+		return id, l.all[id], calm - time.Since(l.last)
 	}
 	return "", leftover{}, 0
+}
+
+// later puts off a leftover that could not be removed.
+func (l *leftovers) later(id loops.ID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if one, there := l.all[id]; there {
+		l.order.MoveToBack(one.place)
+	}
 }
 
 // removed notes that a loop's records before a revision are gone, and returns
@@ -133,8 +158,7 @@ func (l *leftovers) removed(id loops.ID, before uint64) (objects []string) {
 	if !there || one.before > before {
 		return nil
 	}
-	l.bytes -= one.bytes
-	delete(l.all, id)
+	l.forget(id, one)
 	return one.objects
 }
 
@@ -150,6 +174,7 @@ func (s *Store) tidy() {
 			sleep(s.ctx, nil, time.Now().Add(wait))
 		default:
 			if err := s.removeLeftover(s.ctx, id, one); err != nil {
+				s.leftovers.later(id)
 				s.log.Debug("records that were replaced stay for a while", slog.String("loop", string(id)), slog.Any("err", err))
 				sleep(s.ctx, nil, time.Now().Add(calm))
 			}

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -124,18 +125,6 @@ func (m *messy) records(id loops.ID) uint64 {
 		m.t.Fatal(err)
 	}
 	return info.State.Subjects[subject(id)]
-}
-
-// becomes waits until a loop has so many records.
-func (m *messy) becomes(id loops.ID, records uint64) {
-	m.t.Helper()
-	for ticker := time.NewTicker(20 * time.Millisecond); m.records(id) != records; { // ends with the test's deadline
-		select {
-		case <-m.t.Context().Done():
-			m.t.Fatalf("%s has %d records, want %d", id, m.records(id), records)
-		case <-ticker.C:
-		}
-	}
 }
 
 // check reads a loop in every way.
@@ -373,6 +362,29 @@ func TestWhatAProcessLeftOverIsRemoved(t *testing.T) {
 			m.wantNothing()
 			m.check(running)
 		})
+	}
+}
+
+// TestWhatIsOlderIsRemovedFirst, also when there is more of it by now; what could not
+// be removed is not in the way of others.
+func TestWhatIsOlderIsRemovedFirst(t *testing.T) {
+	l := leftovers{wake: make(chan struct{}, 1)}
+	for n, id := range []loops.ID{"c", "a", "b", "c", "d"} {
+		l.note(&write{header: header{Head: loops.Head{ID: id}}, replaces: 10}, uint64(n+1), true)
+		l.bytes += 10 // as reserve did
+	}
+	l.note(&write{header: header{Head: loops.Head{ID: "a"}}}, 9, false) // a rollup
+	if id, one, _ := l.next(); id != "c" || one.before != 4 || one.bytes != 20 {
+		t.Fatalf("first is %s: %+v", id, one)
+	}
+	l.later("c")
+	var order []loops.ID
+	for id, one, _ := l.next(); id != ""; id, one, _ = l.next() {
+		order = append(order, id)
+		l.removed(id, one.before)
+	}
+	if want := []loops.ID{"b", "d", "c"}; !slices.Equal(order, want) || l.bytes != 0 || l.order.Len() != 0 {
+		t.Errorf("removed were %v, want %v; %d bytes and %d places are left", order, want, l.bytes, l.order.Len())
 	}
 }
 

@@ -98,11 +98,11 @@ func (l *listener) next(ctx context.Context, sure bool) ([]byte, error) {
 		defer cancel()
 	}
 	m, err := l.lines.NextMsgWithContext(wait)
-	switch {
-	case err == nil:
+	if err == nil {
 		return m.Data, nil
-	case ctx.Err() == nil && wait.Err() != nil:
-		return nil, nil
+	}
+	if ctx.Err() == nil && wait.Err() != nil {
+		err = nil // nothing came
 	}
 	return nil, err
 }

@@ -23,9 +23,10 @@ const maxMember = 1 << 30
 
 // Restore puts the loops of a backup into the store, which must be empty. The
 // whole file is verified first, and a problem names the member that has it:
-// until then nothing is written. What fails later leaves the store with some of
-// the loops; it is to be removed before the next attempt. Loops that were being
-// worked on go on as after a crash. The retention of settled loops begins anew.
+// until then nothing is written. What is cut off later leaves the store with some
+// of the loops; Restore with the same file goes on where it ended, whatever became
+// of those meanwhile. Loops that were being worked on go on as after a crash. The
+// retention of settled loops begins anew.
 func (s *Store) Restore(ctx context.Context, file io.ReaderAt, size int64) (Manifest, error) {
 	b, err := openBackup(file, size)
 	if err != nil {
@@ -35,11 +36,13 @@ func (s *Store) Restore(ctx context.Context, file io.ReaderAt, size int64) (Mani
 		return b.manifest, fmt.Errorf("read the backup: %w", err)
 	}
 	heads, err := s.List(ctx)
-	if err == nil && len(heads) > 0 {
-		err = ErrNotEmpty
+	if err == nil {
+		err = s.beginRestore(ctx, b, len(heads) == 0)
 	}
 	if err == nil {
-		err = s.restore(ctx, b)
+		if err = s.restore(ctx, b, heads); err != nil {
+			err = fmt.Errorf("%w; it is cut off: restore the same file again, and it goes on there", err)
+		}
 	}
 	if err != nil {
 		return b.manifest, fmt.Errorf("restore: %w", err)
@@ -47,8 +50,24 @@ func (s *Store) Restore(ctx context.Context, file io.ReaderAt, size int64) (Mani
 	return b.manifest, nil
 }
 
+// restoreRecord names the record beside the loops that says which backup is being
+// restored; empty: none.
+const restoreRecord = "restore"
+
+// beginRestore notes which backup is restored. A store that has loops must have
+// them from a restore of the same one.
+func (s *Store) beginRestore(ctx context.Context, b *backup, empty bool) error {
+	return s.Update(ctx, restoreRecord, func(old []byte) ([]byte, error) {
+		if !empty && string(old) != b.sum {
+			return nil, ErrNotEmpty
+		}
+		return []byte(b.sum), nil
+	})
+}
+
 // backup is an open backup file.
 type backup struct {
+	sum      string // of all checksums
 	members  map[string]*zip.File
 	manifest Manifest
 	loops    []loops.ID
@@ -115,6 +134,7 @@ func (b *backup) check(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	b.sum = fmt.Sprintf("%x", sha256.Sum256(sums))
 	unseen := maps.Clone(b.members)
 	delete(unseen, sumsName)
 	for line := range strings.Lines(string(sums)) {
@@ -205,19 +225,26 @@ func (b *backup) loop(id loops.ID) (saved, *knownOrigin, error) {
 	return one, o, nil
 }
 
-func (s *Store) restore(ctx context.Context, b *backup) error {
+// restore writes the records before the loops, which spend as soon as they are
+// there. When an earlier restore was cut off, some loops are, and all records.
+func (s *Store) restore(ctx context.Context, b *backup, there []loops.Head) error {
+	if len(there) == 0 {
+		for _, key := range slices.Sorted(maps.Keys(b.records)) {
+			if err := s.Update(ctx, key, func([]byte) ([]byte, error) { return b.records[key], nil }); err != nil {
+				return err
+			}
+		}
+	}
 	restored := map[loops.ID]bool{} // the blobs of these
 	for _, id := range b.loops {
+		if slices.ContainsFunc(there, func(h loops.Head) bool { return h.ID == id }) {
+			continue
+		}
 		if err := s.restoreBlobs(ctx, b, id, restored); err != nil {
 			return err
 		}
 		if err := s.restoreLoop(ctx, b, id); err != nil {
 			return fmt.Errorf("loop %s: %w", id, err)
-		}
-	}
-	for _, key := range slices.Sorted(maps.Keys(b.records)) {
-		if err := s.Update(ctx, key, func([]byte) ([]byte, error) { return b.records[key], nil }); err != nil {
-			return err
 		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(b.requests)) {
@@ -228,7 +255,7 @@ func (s *Store) restore(ctx context.Context, b *backup) error {
 			return fmt.Errorf("the request of %s: %w", b.requests[key], err)
 		}
 	}
-	return nil
+	return s.Update(ctx, restoreRecord, func([]byte) ([]byte, error) { return nil, nil })
 }
 
 // restoreBlobs writes the blobs that a loop may refer to, unless they are there.

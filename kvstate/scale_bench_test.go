@@ -12,6 +12,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"example.com/loop-mcp/internal/rush"
 	"example.com/loop-mcp/kvstate"
 	"example.com/loop-mcp/kvstate/embed"
 	"example.com/loop-mcp/loops"
@@ -246,7 +247,7 @@ func BenchmarkFleet(b *testing.B) {
 	const turns, takes = 20, 100 * time.Millisecond
 	h := host(b, b.TempDir(), embed.Power)
 	body := &nap{Duration: takes, full: &full{slots: *fleetSlots, loops: *fleetLoops, turns: turns}}
-	f := newFleet(b, 1, *fleetSlots, kvstate.Options{Group: true, Disk: h, Mark: b.TempDir()}, body, func(int) jetstream.JetStream { return stream(b, h) })
+	f := newFleet(b, 1, *fleetSlots, kvstate.Options{Group: true, Disk: h, Mark: b.TempDir(), Rush: rush.Begin}, body, func(int) jetstream.JetStream { return stream(b, h) })
 	cpu, idle, began := processorTime(b), idleTime(), time.Now()
 	ids := f.start(b, *fleetLoops, turns)
 	started := time.Since(began)

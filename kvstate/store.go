@@ -48,6 +48,10 @@ type Options struct {
 	// which they are a part, and what it returns when they have been; nil: nothing is.
 	Loading func(messages uint64) (loaded func())
 
+	// Rush is called when many loops begin to commit at once, and what it returns
+	// when they no longer do; nil: nothing is. With Group alone.
+	Rush func() (over func())
+
 	// Lease says under which name this process may claim loops, and until when;
 	// nil: Runner, for ever. See [loops.Leased].
 	Lease func(context.Context) (owner string, held context.Context, err error)
@@ -76,6 +80,7 @@ type Store struct {
 	line      line
 	posts     posts
 	leftovers leftovers
+	rush      rush
 	swept     chan struct{} // closed when what earlier processes left behind has been removed
 	turns     chan struct{} // full while as many other messages are under way as there may be
 	boxes     chan *box     // those that are free; nil: the client library waits for answers
@@ -260,6 +265,7 @@ func (s *Store) Close() error {
 	s.calls.Wait()
 	s.posts.batches.Wait()
 	s.tasks.Wait()
+	s.rush.end()
 	s.closeBoxes()
 	return s.marks.Close()
 }

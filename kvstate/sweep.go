@@ -1,10 +1,12 @@
 package kvstate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -88,38 +90,43 @@ func (s *Store) sweepReplaced(ctx context.Context) error {
 		return fmt.Errorf("sweep replaced records: %w", err)
 	}
 	counts := s.projection.needed()
+	var replaced []loops.ID
 	for key, n := range info.State.Subjects {
 		id := loops.ID(strings.TrimPrefix(key, subject("")))
-		of := counts[id]
-		switch gone := s.marks.Ended(string(id)); {
-		case gone > 0:
-			err = s.removeBefore(ctx, stream, id, gone)
-		case of.records > 0 && n > of.records:
-			err = s.removeReplaced(ctx, stream, id, of.from)
+		if gone := s.marks.Ended(string(id)); gone > 0 {
+			counts[id] = need{from: gone}
+			replaced = append(replaced, id)
+		} else if of := counts[id]; of.records > 0 && n > of.records {
+			replaced = append(replaced, id)
 		}
-		if err != nil {
+	}
+	slices.SortFunc(replaced, func(a, b loops.ID) int { return cmp.Compare(counts[a].from, counts[b].from) }) // as next
+	for _, id := range replaced {
+		if err := s.removeReplaced(ctx, stream, id, counts[id]); err != nil {
 			return fmt.Errorf("sweep replaced records: %w", err)
 		}
 	}
 	return nil
 }
 
-// removeReplaced removes the records of a loop before a snapshot that verifies. One
-// that does not keeps everything.
-func (s *Store) removeReplaced(ctx context.Context, stream jetstream.Stream, id loops.ID, from uint64) error {
-	switch r, err := s.recordAt(ctx, id, from); {
-	case errors.Is(err, loops.ErrDamaged) || err == nil && r.Kind != snapshot:
-		return nil
-	case err != nil:
-		return err
+// removeReplaced removes the records of a loop that do not count. One whose last
+// snapshot does not verify keeps everything.
+func (s *Store) removeReplaced(ctx context.Context, stream jetstream.Stream, id loops.ID, of need) error {
+	if of.records > 0 {
+		switch r, err := s.recordAt(ctx, id, of.from); {
+		case errors.Is(err, loops.ErrDamaged) || err == nil && r.Kind != snapshot:
+			return nil
+		case err != nil:
+			return err
+		}
 	}
-	return s.removeBefore(ctx, stream, id, from)
+	return s.removeBefore(ctx, stream, id, of.from)
 }
 
 // need is which records of a loop count.
 type need struct {
-	from    uint64 // the last snapshot
-	records uint64 // from there on
+	from    uint64 // the last snapshot; of a loop that is gone the one it had
+	records uint64 // from there on; of a loop that is gone 0
 }
 
 // needed returns what counts of all loops that are not damaged.

@@ -118,20 +118,25 @@ func (a *app) act(ctx context.Context, id loops.ID, r loops.Request, detach, jso
 	if r.Action == "" && (s.Status.Settled() || s.Status == loops.Paused) {
 		return notMoved(s)
 	}
+	out := loops.Outcome{State: s}
 	if r.Action != "" {
-		out, err := h.Do(ctx, id, aimed(r, s))
-		if err != nil {
+		if out, err = h.Do(ctx, id, aimed(r, s)); err != nil {
 			return err
 		}
-		for _, w := range out.Warnings {
-			fmt.Fprintln(a.stderr, "warning:", plain(w))
-		}
-		s = out.State
 	}
-	if detach || s.Status.Settled() {
-		return a.printAfter(h, s)
+	return a.after(ctx, h, out, detach, jsonLines)
+}
+
+// after tells what a loop was warned of and works on it to its next stop, unless it
+// has come to one or another process does.
+func (a *app) after(ctx context.Context, h *host, out loops.Outcome, detach, jsonLines bool) error {
+	for _, w := range out.Warnings {
+		fmt.Fprintln(a.stderr, "warning:", plain(w))
 	}
-	return a.follow(ctx, h, id, jsonLines)
+	if detach || out.Status.Settled() {
+		return a.printAfter(h, out.State)
+	}
+	return a.follow(ctx, h, out.ID, jsonLines)
 }
 
 // aimed fills in what the loop owes now, where the request leaves it out.

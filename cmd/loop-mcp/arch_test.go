@@ -57,6 +57,7 @@ var importRules = []importRule{
 	{path: "mcpserver/tasks", others: []string{"github.com/mark3labs/mcp-go"}, why: "an extension of the protocol for any MCP server: what a task is, its backend decides"},
 	{path: "mcpserver/tasks/taskstest", ours: []string{"mcpserver/tasks"}, others: []string{"github.com/mark3labs/mcp-go"}, why: "tasks without loops: the layer is tested, and shown to the conformance suite, without an engine"},
 	{path: "internal/leaktest", why: "a look at what tests leave behind, for any package"},
+	{path: "internal/rush", why: "how the program treats the runtime while many loops commit, so that benchmarks can do the same"},
 	{path: "internal/kepttest", why: "a folder that outlives a failed test of any package"},
 	{path: "internal/disktest", others: []string{"golang.org/x/sys"}, why: "a small disk for tests of any package"},
 	{path: "mcpserver/stdio", ours: []string{"mcpserver/internal/rpc"}, others: []string{"github.com/mark3labs/mcp-go"}, why: "a transport serves any MCP server"},

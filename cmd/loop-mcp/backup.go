@@ -34,8 +34,9 @@ func (a *app) restoreCommand() *cobra.Command {
 		Use:   "restore FILE",
 		Short: "Put the loops of a backup into an empty store",
 		Long: "Put the loops of a backup into an empty store. The whole file is verified before anything is\n" +
-			"written. Loops that were being worked on go on as after a crash, at the next command that works on\n" +
-			"loops. Do not let the store that the backup was made of go on as well: its loops would run twice.",
+			"written; one that is cut off after that goes on with the same file. Loops that were being worked on go\n" +
+			"on as after a crash, at the next command that works on loops. Do not let the store that the\n" +
+			"backup was made of go on as well: its loops would run twice.",
 		Example: "  loop-mcp restore loops.zip\n  LOOP_MCP_HOME=/srv/loops loop-mcp restore loops.zip",
 		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, files []string) error {

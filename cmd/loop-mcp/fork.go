@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 
 	"example.com/loop-mcp/loops"
 	"github.com/spf13/cobra"
@@ -84,11 +83,5 @@ func (a *app) fork(ctx context.Context, r loops.ForkRequest, detach, jsonLines b
 	if err != nil {
 		return unknown(r.Loop, err)
 	}
-	for _, w := range out.Warnings {
-		fmt.Fprintln(a.stderr, "warning:", plain(w))
-	}
-	if detach || out.Status.Settled() {
-		return a.printAfter(h, out.State)
-	}
-	return a.follow(ctx, h, out.ID, jsonLines)
+	return a.after(ctx, h, out, detach, jsonLines)
 }

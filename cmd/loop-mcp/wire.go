@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"example.com/loop-mcp/internal/rush"
 	"example.com/loop-mcp/judge"
 	"example.com/loop-mcp/kvstate"
 	"example.com/loop-mcp/kvstate/cluster"
@@ -138,7 +139,7 @@ func (s settings) join(ctx context.Context, o engineOptions) (backend, kvstate.O
 	if err != nil {
 		return nil, kvstate.Options{}, err
 	}
-	return m, kvstate.Options{Mark: filepath.Join(s.data, "marks"), Group: s.Durability != durabilityProcess, Disk: m}, nil
+	return m, kvstate.Options{Mark: filepath.Join(s.data, "marks"), Group: s.Durability != durabilityProcess, Disk: m, Rush: rush.Begin}, nil
 }
 
 // open opens the store and shares it with the other processes that have it open.

@@ -20,7 +20,22 @@ const inside = "LOOP_MCP_TEST_NAMESPACES"
 // Small returns a disk of so many bytes. A test calls it first.
 func Small(t testing.TB, size int) *Disk {
 	t.Helper()
-	d := &Disk{Dir: t.TempDir(), t: t}
+	return mount(t, t.TempDir(), size)
+}
+
+// Over puts a disk of so many bytes over a folder of the system, for this test
+// alone, which runs in namespaces of its own. A test calls it first.
+func Over(t testing.TB, dir string, size int) *Disk {
+	t.Helper()
+	if os.Getenv(inside) == "" {
+		again(t)
+	}
+	return mount(t, dir, size)
+}
+
+func mount(t testing.TB, dir string, size int) *Disk {
+	t.Helper()
+	d := &Disk{Dir: dir, t: t}
 	err := unix.Mount("tmpfs", d.Dir, "tmpfs", 0, fmt.Sprintf("size=%d,mode=700", size))
 	switch {
 	case errors.Is(err, unix.EPERM) && os.Getenv(inside) == "":

@@ -17,5 +17,12 @@ func Small(t testing.TB, _ int) *Disk {
 	return nil
 }
 
+// Over puts a disk of so many bytes over a folder of the system.
+func Over(t testing.TB, _ string, _ int) *Disk {
+	t.Helper()
+	missing(t, errSystem)
+	return nil
+}
+
 // ReadOnly mounts the disk anew.
 func (d *Disk) ReadOnly(bool) { missing(d.t, errSystem) }

@@ -18,7 +18,7 @@ func Dir(t testing.TB) string {
 		}
 		return '-'
 	}, t.Name())
-	dir, err := os.MkdirTemp("", name[:min(len(name), 40)]+"-") // sockets need short paths
+	dir, err := os.MkdirTemp("", name[:min(len(name), 40)]+"-") //nolint:usetesting // it stays when the test fails, and sockets need short paths
 	if err != nil {
 		t.Fatal(err)
 	}

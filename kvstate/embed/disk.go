@@ -95,11 +95,13 @@ func (s space) reserve() int64 { return min(mostReserve, max(leastReserve, s.tot
 type folder struct {
 	path string
 
-	mu     sync.Mutex
-	lock   os.FileInfo // of LOCK, which is never removed; nil: not seen yet
-	server os.FileInfo // of serverDir; nil: not seen yet
-	last   space
-	at     time.Time // when last was asked for
+	mu          sync.Mutex
+	lock        os.FileInfo // of LOCK, which is never removed; nil: not seen yet
+	server      os.FileInfo // of serverDir; nil: not seen yet
+	last        space
+	at          time.Time // when last was asked for
+	millisecond time.Time // when the one began in which it was looked for last
+	finds       int       // how often in it
 
 	trying sync.Mutex
 	since  time.Time // guarded by mu: when the test write under way began; zero: none is
@@ -110,10 +112,10 @@ type folder struct {
 func (f *folder) room(size int64, urgent bool) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if err := f.same(); err != nil {
+	now := time.Now()
+	if err := f.still(now); err != nil {
 		return err
 	}
-	now := time.Now()
 	if f.last.free < plenty || size > plenty/2 || now.Sub(f.at) > askEvery {
 		if err := f.look(); err != nil {
 			f.last = space{}

@@ -35,6 +35,7 @@ type Options struct {
 
 	protocol int                     // Protocol, but for tests
 	away     time.Duration           // awayFor, but for tests
+	look     time.Duration           // lookEvery, but for tests
 	network  func(dir string) string // networkFS, but for tests
 
 	// AllowNetwork takes a directory on a network file system, where another
@@ -58,6 +59,9 @@ func (o Options) check() (Options, error) {
 	}
 	if o.away <= 0 {
 		o.away = awayFor
+	}
+	if o.look <= 0 {
+		o.look = lookEvery
 	}
 	if o.network == nil {
 		o.network = networkFS

@@ -36,8 +36,9 @@ func Holds(path string) error { return holds(path) }
 // OlderVersion is the order of releases.
 func OlderVersion(a, b string) bool { return olderVersion(a, b) }
 
-// WithAway gives up a store whose folder was away for so long.
-func WithAway(o Options, away time.Duration) Options {
-	o.away = away
+// WithAway looks for the folder of the store that often, and gives up one that was
+// away for so long.
+func WithAway(o Options, look, away time.Duration) Options {
+	o.look, o.away = look, away
 	return o
 }

@@ -92,8 +92,7 @@ func saysGone(t *testing.T, what string, err error, words string) {
 }
 
 // TestTheFolderIsRemovedWhileItIsInUse, or what the server has in it: nothing is
-// written into nowhere, also by whoever comes then, all say so, and go on when it
-// is back.
+// written into nowhere, all say so, and go on when it is back.
 func TestTheFolderIsRemovedWhileItIsInUse(t *testing.T) {
 	for _, below := range []string{".", "store"} {
 		dir := filepath.Join(t.TempDir(), "data")
@@ -106,13 +105,6 @@ func TestTheFolderIsRemovedWhileItIsInUse(t *testing.T) {
 		for name, m := range map[string]*embed.Member{"the host": host, "the other": other} {
 			saysGone(t, name, m.Room(1, true), "was removed")
 			saysGone(t, name, m.There(), "was removed")
-		}
-		if below == "store" {
-			m, err := embed.Join(t.Context(), embed.Options{Dir: dir})
-			if err == nil {
-				err = errors.Join(m.Room(1, true), m.Close())
-			}
-			saysGone(t, "who comes", err, "was removed")
 		}
 		eventually(t, func(context.Context) error {
 			if host.Hosts() || other.Hosts() || host.Trouble() == nil || other.Trouble() == nil {
@@ -162,7 +154,7 @@ func TestTheFolderIsReplacedWhileItIsInUse(t *testing.T) {
 // TestAFolderThatStaysAwayIsGivenUp, and nobody waits for it for ever.
 func TestAFolderThatStaysAwayIsGivenUp(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
-	host := takePart(t, embed.WithAway(embed.Options{Dir: dir}, time.Millisecond))
+	host := takePart(t, embed.WithAway(embed.Options{Dir: dir}, 5*time.Millisecond, time.Millisecond))
 	put(t, host, "key", "value")
 	away(t, dir)
 	<-host.Replaced()
@@ -170,6 +162,16 @@ func TestAFolderThatStaysAwayIsGivenUp(t *testing.T) {
 	if _, err := os.Stat(dir); err == nil {
 		t.Error("it has made the folder again")
 	}
+}
+
+// TestWhoComesToAStoreThatIsGoneIsToldSo, while its host has not noticed yet.
+func TestWhoComesToAStoreThatIsGoneIsToldSo(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	host := takePart(t, embed.WithAway(embed.Options{Dir: dir}, time.Hour, 0))
+	put(t, host, "key", "value")
+	away(t, filepath.Join(dir, "store"))
+	_, err := embed.Join(t.Context(), embed.Options{Dir: dir})
+	saysGone(t, "who comes", err, "was removed")
 }
 
 // tree returns the files below a folder, with the time at which each was written.

@@ -53,14 +53,6 @@ type Member struct {
 	trouble trouble
 }
 
-// trouble is why there is no connection.
-type trouble struct {
-	mu     sync.Mutex
-	err    error
-	since  time.Time
-	logged string
-}
-
 // Join takes part in the store in a directory, with whatever other processes
 // there are: it becomes the host, or uses the one that is there. The connection
 // outlives every change of the host; requests that are under way meanwhile fail
@@ -318,33 +310,6 @@ func (m *Member) notYet(cause error) *notYetError {
 	found := inUse(m.opts.Dir)
 	found.Silent, found.Suspended = true, found.PID != 0 && suspended(found.PID)
 	return &notYetError{inUse: found, cause: cause}
-}
-
-// note remembers why there is no connection, and tells the log when that lasts.
-func (t *trouble) note(log *logger, err error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.err == nil {
-		t.since = time.Now()
-	}
-	t.err = err
-	if text := err.Error(); time.Since(t.since) > quietFor && text != t.logged {
-		t.logged = text
-		log.Warnf("the store can't be reached: %v", err)
-	}
-}
-
-func (t *trouble) over() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.err, t.logged = nil, ""
-}
-
-// Trouble returns why there is no connection to the store; nil when there is one.
-func (m *Member) Trouble() error {
-	m.trouble.mu.Lock()
-	defer m.trouble.mu.Unlock()
-	return m.trouble.err
 }
 
 // Room returns a [*DiskError] when size bytes can't be written to the store now,

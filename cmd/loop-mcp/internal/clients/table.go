@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+
+	"example.com/loop-mcp/cmd/loop-mcp/internal/fields"
 )
 
 // The scopes of an entry.
@@ -22,10 +24,7 @@ const (
 )
 
 // Field is a key of an entry with its value.
-type Field = struct {
-	Key   string
-	Value any
-}
+type Field = fields.Field
 
 // Client is a program that MCP servers are configured in.
 type Client struct {

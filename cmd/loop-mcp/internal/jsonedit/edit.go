@@ -4,14 +4,13 @@ import (
 	"bytes"
 	"encoding/json"
 	"strings"
+
+	"example.com/loop-mcp/cmd/loop-mcp/internal/fields"
 )
 
 // Field is a key of an entry and its value: text, a list of texts or a truth
 // value.
-type Field = struct {
-	Key   string
-	Value any
-}
+type Field = fields.Field
 
 // Set returns the file with an entry, as a new one or in place of the one with
 // its name. The file itself is not changed.
@@ -220,23 +219,7 @@ func (s style) entry(indent string, fields []Field, spread bool) string {
 	return "{" + strings.Join(texts, ", ") + "}"
 }
 
-func written(value any) string {
-	switch v := value.(type) {
-	case string:
-		return quote(v)
-	case []string:
-		texts := make([]string, len(v))
-		for i, text := range v {
-			texts[i] = quote(text)
-		}
-		return "[" + strings.Join(texts, ", ") + "]"
-	case bool:
-		if v {
-			return "true"
-		}
-	}
-	return "false"
-}
+func written(value any) string { return fields.Written(value, quote) }
 
 // quote writes a text, with <, > and & as they are.
 func quote(text string) string {

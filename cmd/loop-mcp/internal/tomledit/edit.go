@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+
+	"example.com/loop-mcp/cmd/loop-mcp/internal/fields"
 )
 
 // ShapeError says that an entry is written in a way that is not changed here.
@@ -18,10 +20,7 @@ func (e *ShapeError) Error() string { return fmt.Sprintf("line %d: %s", e.Line, 
 
 // Field is a key of an entry and its value: text, a list of texts or a truth
 // value.
-type Field = struct {
-	Key   string
-	Value any
-}
+type Field = fields.Field
 
 // Entry returns what an entry holds, however it is written; ok is false when
 // there is none.
@@ -264,23 +263,7 @@ func quoteKey(key string) string {
 	return quote(key)
 }
 
-func written(value any) string {
-	switch v := value.(type) {
-	case string:
-		return quote(v)
-	case []string:
-		texts := make([]string, len(v))
-		for i, text := range v {
-			texts[i] = quote(text)
-		}
-		return "[" + strings.Join(texts, ", ") + "]"
-	case bool:
-		if v {
-			return "true"
-		}
-	}
-	return "false"
-}
+func written(value any) string { return fields.Written(value, quote) }
 
 // quote writes a text: in single quotes when it has backslashes, as paths of
 // Windows do.
