@@ -153,7 +153,6 @@ func TestALoopBelowALoopOnNATSServers(t *testing.T) {
 		ls   *box
 	}{
 		"flag":     {b, []string{"--nats", url}, there},
-		"variable": {there, nil, there},
 		"file":     {b, []string{"--config", "nats.yaml"}, there},
 		"relative": {relative, nil, relative},
 	}

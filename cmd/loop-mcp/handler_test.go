@@ -122,10 +122,9 @@ func TestHandlerServesALoopOfAnMCPClient(t *testing.T) {
 	if r := h.wait(); r.code != 0 {
 		t.Errorf("exit code %d: %s", r.code, r.stderr)
 	}
-	id = c.handled(nil)
 	b.env = append(b.env, "LOOP_HELPER=handler", "LOOP_MCP_PASS_ENV=LOOP_HELPER")
 	b.start("handler", "work", "--exec", "sh", "--", "-c", "exec \"$0\"", helper).until("serving work")
-	c.until(id, "completed")
+	c.until(c.handled(nil), "completed")
 }
 
 // TestHandlerKilledInTheMiddle: what its program still does is ended, and its

@@ -35,7 +35,8 @@
 // # When the folder is another one
 //
 // Each process compares the lock and the server's own folder with what they were,
-// before each write and twice a second ([Member.There]). On Linux the server works
+// twice a second and before each write, in a rush of writes a few times a
+// millisecond ([Member.There]). On Linux the server works
 // at /proc/self/fd/N, which means the folder that was opened, whatever has its name:
 // it can neither read nor change what has taken its place. Elsewhere it has up to a
 // second in which it may. Its end then writes an index that the other server finds

@@ -103,8 +103,8 @@ func TestTheFolderIsRemovedWhileItIsInUse(t *testing.T) {
 		}
 		back := away(t, filepath.Join(dir, below))
 		for name, m := range map[string]*embed.Member{"the host": host, "the other": other} {
-			saysGone(t, name, m.Room(1, true), "was removed")
 			saysGone(t, name, m.There(), "was removed")
+			saysGone(t, name, m.Room(1, true), "was removed")
 		}
 		eventually(t, func(context.Context) error {
 			if host.Hosts() || other.Hosts() || host.Trouble() == nil || other.Trouble() == nil {
