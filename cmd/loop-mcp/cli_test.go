@@ -221,7 +221,7 @@ func TestDetachLeavesItToTheNext(t *testing.T) {
 	b.want(0, []string{"start", b.loop("good", "count", scoreThree)}, "queued", "loop-mcp continue")
 	id := b.only("good")
 	b.want(0, []string{"pause", id, "--reason", "lunch"}, "paused")
-	b.want(0, []string{"continue", id, "--resume", "--detach"}, "a process that has the store open")
+	b.want(0, []string{"continue", id, "--resume", "--detach"}, "a process that works on loops")
 	b.want(0, []string{"continue", id}, "completed")
 }
 
