@@ -32,6 +32,11 @@ const (
 	maxRounds   = 3 // batches that refuse a commit for the sake of others
 )
 
+// groupPause is how long commits go alone after the server has refused a batch for
+// the sake of none of them, say because it has no room to write batches first.
+// nats-server 2.15 keeps a goroutine of each such batch for good.
+const groupPause = time.Second
+
 // posts are the commits of this process on their way to the server. Up to
 // maxUnderWay go at once, each on its own; the others wait. When the server syncs
 // every message, and many wait, they go together as one atomic batch, which costs
@@ -41,13 +46,15 @@ const (
 //
 // The commits of a batch have nothing to do with each other: when the server
 // refuses the batch, the one that is to blame hears of it and the others go again.
+// When none is to blame, all go alone, and so do those that come within groupPause.
 type posts struct {
 	mu       sync.Mutex
 	waiting  []*post
 	underWay int
-	most     int  // under way at once
-	group    bool // many go together
-	grouped  int  // batches among them
+	most     int       // under way at once
+	group    bool      // many go together
+	grouped  int       // batches among them
+	apart    time.Time // until then all go alone
 
 	batches sync.WaitGroup
 	send    func(ctx context.Context, id string, group []*post) (last uint64, err error)
@@ -171,7 +178,7 @@ func (q *posts) together() []*post {
 	if q.grouped > 0 {
 		worth = worthSecond
 	}
-	if !q.group || len(q.waiting) < worth || q.waiting[0].alone {
+	if !q.group || len(q.waiting) < worth || q.waiting[0].alone || time.Now().Before(q.apart) {
 		return nil
 	}
 	group, size, ids, first := make([]*post, 0, min(len(q.waiting), maxGroup)), 0, make(map[loops.ID]bool, maxGroup), q.firsts()
@@ -238,7 +245,9 @@ func (s *Store) sendGroup(id string, group []*post) {
 		return
 	default:
 		guilty := s.guilty(ctx, api, group)
-		if guilty != nil {
+		if guilty == nil {
+			s.posts.part()
+		} else {
 			again = slices.DeleteFunc(group, func(p *post) bool { return p == guilty })
 			guilty.turn <- posted{err: err}
 		}
@@ -248,6 +257,13 @@ func (s *Store) sendGroup(id string, group []*post) {
 		}
 	}
 	s.posts.endGroup(s, again)
+}
+
+// part has all commits go alone for groupPause.
+func (q *posts) part() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.apart = time.Now().Add(groupPause)
 }
 
 // endGroup ends a batch and puts back in the line what has to go again.

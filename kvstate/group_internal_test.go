@@ -368,6 +368,50 @@ func TestBatchWithoutAnswer(t *testing.T) {
 	}
 }
 
+// TestAServerWithoutRoomForBatchesIsNotSentOneAfterTheOther: it has refused one for
+// the sake of none of its commits.
+func TestAServerWithoutRoomForBatchesIsNotSentOneAfterTheOther(t *testing.T) {
+	var c *crowd
+	full := true
+	c = newCrowd(t, 40, func(ctx context.Context, id string, group []*post) (uint64, error) {
+		if full {
+			return 0, &jetstream.APIError{Code: 400, ErrorCode: 10176, Description: "atomic publish batch is incomplete"}
+		}
+		return c.sendBatch(ctx, id, group)
+	})
+	var set time.Time // until when commits go alone
+	for _, step := range []struct {
+		when    string
+		full    bool
+		batches int           // so far
+		parts   bool          // the server refuses one
+		until   time.Duration // for what comes next, from now
+	}{
+		{"no room", true, 1, true, time.Hour},
+		{"soon after", true, 1, false, -time.Millisecond},
+		{"a second later", true, 2, true, time.Hour},
+		{"there is room, which nobody knows yet", false, 2, false, -time.Millisecond},
+		{"there is room", false, 3, false, -time.Millisecond},
+		{"still", false, 4, false, 0},
+	} {
+		full = step.full
+		if err := errors.Join(c.commitAll(t.Context(), nil)...); err != nil {
+			t.Fatalf("%s: %v", step.when, err)
+		}
+		c.check(t)
+		if len(c.sizes) != step.batches {
+			t.Errorf("%s: %d batches were sent, want %d", step.when, len(c.sizes), step.batches)
+		}
+		c.posts.mu.Lock()
+		if parted := !c.posts.apart.Equal(set); parted != step.parts {
+			t.Errorf("%s: a refusal changed until when commits go alone: %t, want %t", step.when, parted, step.parts)
+		}
+		set = time.Now().Add(step.until)
+		c.posts.apart = set
+		c.posts.mu.Unlock()
+	}
+}
+
 // TestLargeCommitsGoAlone has commits in the crowd that are too large for a batch.
 func TestLargeCommitsGoAlone(t *testing.T) {
 	c := newCrowd(t, 40, nil)
