@@ -40,7 +40,7 @@ func (e *Engine) List(ctx context.Context, f Filter) (heads []Head, next string,
 	limit := min(cmp.Or(f.Limit, 20), 100)
 	heads, more, err := f.page(ctx, e.store, after, limit)
 	if err != nil {
-		return nil, "", fmt.Errorf("list loops: %w", err)
+		return nil, "", err
 	}
 	if more {
 		next = encodePage(RankOf(&heads[limit-1]))
@@ -86,10 +86,7 @@ func (f Filter) page(ctx context.Context, store Store, after Rank, limit int) (h
 // sort and copy, for those who look at all. each neither keeps nor changes the
 // head and does not call the engine.
 func (e *Engine) Scan(ctx context.Context, each func(*Head)) error {
-	if err := scan(ctx, e.store, each); err != nil {
-		return fmt.Errorf("look at all loops: %w", err)
-	}
-	return nil
+	return scan(ctx, e.store, each)
 }
 
 // insert puts a copy of h where it belongs, or none behind the limit's place.

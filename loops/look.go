@@ -19,7 +19,7 @@ func (e *Engine) load(ctx context.Context, id ID) (State, error) {
 		return quarantined(id, err), nil
 	}
 	if err != nil {
-		return State{}, fmt.Errorf("loop %s: %w", id, err)
+		return State{}, err
 	}
 	return s, nil
 }
@@ -75,7 +75,7 @@ func (e *Engine) History(ctx context.Context, id ID) (Loop, error) {
 		return Loop{State: quarantined(id, err)}, nil
 	}
 	if err != nil {
-		return Loop{}, fmt.Errorf("history of %s: %w", id, err)
+		return Loop{}, err
 	}
 	if l.Rev == s.Rev {
 		l.Why = s.Why

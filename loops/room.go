@@ -70,7 +70,7 @@ func (e *Engine) enter(ctx context.Context) error {
 		over := e.entry.over()
 		live, err := countLive(ctx, e.store, roughly)
 		if err != nil {
-			return fmt.Errorf("count live loops: %w", err)
+			return err
 		}
 		in, again := e.entry.let(live, over, e.opts.LiveLoops)
 		switch {

@@ -282,7 +282,7 @@ func (r *run) write(ctx context.Context, patient bool, change func(*State) error
 		}
 		full := errors.Is(err, ErrUnwritable) // whoever is to pay for it waits until there is room
 		if !errors.Is(err, ErrConflict) && (!patient && !full || errors.Is(err, ErrClosed)) {
-			return was, fmt.Errorf("commit %s: %w", r.claimed, err)
+			return was, err
 		}
 		if full {
 			wait = min(wait, fullWait)
@@ -293,7 +293,7 @@ func (r *run) write(ctx context.Context, patient bool, change func(*State) error
 			}
 			said = full
 			if !sleep(ctx, wait) {
-				return was, fmt.Errorf("commit %s: %w", r.claimed, err)
+				return was, err
 			}
 		}
 		if landed, err := r.again(ctx, made); landed || err != nil {

@@ -72,7 +72,7 @@ func (e *Engine) found(ctx context.Context, origin Origin, newID func(string) ID
 			id = newID(origin.Spec.Name)
 			continue
 		case err != nil:
-			return Outcome{}, fmt.Errorf("create loop %s: %w", id, err)
+			return Outcome{}, err
 		}
 		// gofail: var afterCreate struct{}
 		return Outcome{State: s, Warnings: origin.Warnings}, e.draw(ctx, s) // the parent knows its child

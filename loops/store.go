@@ -10,7 +10,8 @@ import (
 )
 
 // Store keeps loops. All methods are safe for concurrent use. After a method
-// returned without an error, what it did survives a crash of the process.
+// returned without an error, what it did survives a crash of the process. An error
+// says what was attempted, and with which loop or key: [Engine] does not say it again.
 //
 // Package loopstest holds the suite that every implementation passes.
 type Store interface {

@@ -3,7 +3,6 @@ package loops
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"time"
 )
@@ -49,7 +48,7 @@ func (e *Engine) Run(ctx context.Context) error {
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("wait for work: %w", err)
+			return err
 		}
 		workers.Go(func() {
 			defer func() { <-slots }()

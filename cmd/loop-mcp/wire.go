@@ -160,7 +160,7 @@ func (s settings) open(ctx context.Context, o engineOptions) (*host, error) {
 		h.store, err = kvstate.Open(ctx, js, &kept)
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open the store in %s: %w", s.where(), err), server.Close())
+		return nil, errors.Join(fmt.Errorf("%s: %w", s.where(), err), server.Close())
 	}
 	o.accept, o.live, o.runsWhile, o.trouble = h.accept, h.store, h.runsWhile, h.store.Trouble
 	o.tools, o.nats = h.tools, server
