@@ -64,7 +64,8 @@ func (s *server) begin() error {
 	return nil
 }
 
-// connect starts a server and says hello.
+// connect starts a server and says hello. With an error there is a server all the
+// same when it did not answer.
 func connect(ctx context.Context, cmd *exec.Cmd) (*server, error) {
 	s := &server{cmd: cmd, gone: make(chan struct{}), waiting: map[int]chan reply{}}
 	err := s.begin()

@@ -183,10 +183,17 @@ func (w *world) live(ctx context.Context) {
 }
 
 func (w *world) runAt(ctx context.Context, op string, points []Point) error {
+	ctx, cancel := context.WithCancel(ctx)
 	s := &slot{w: w}
 	w.slots = []*slot{s}
-	lived := make(chan struct{})
-	live := sync.OnceFunc(func() { defer close(lived); w.live(ctx) })
+	live := sync.OnceFunc(func() { w.live(ctx) })
+	defer func() { // of a run that could not go on there is something left
+		cancel()
+		if srv := s.take(); srv != nil {
+			srv.kill()
+		}
+		live() // until the users have gone, who write into the history
+	}()
 	if points[0].Recover { // there must be something to recover
 		if err := s.start(ctx); err != nil {
 			return err
@@ -211,15 +218,19 @@ func (w *world) runAt(ctx context.Context, op string, points []Point) error {
 			return err
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, answerTime)
-	defer cancel()
+	late, cancelLate := context.WithTimeout(ctx, answerTime)
+	defer cancelLate()
 	close(w.done)
-	<-lived
-	return errors.Join(w.settleAll(ctx), s.end())
+	live() // to their end
+	return errors.Join(w.settleAll(late), s.end())
 }
 
-// pass lets a process come to the point, where op happens to it.
+// pass lets a process come to the point, where op happens to it. One that outlived
+// the point before has ended then.
 func (w *world) pass(ctx context.Context, s *slot, op string, p Point, up func()) error {
+	if err := s.end(); err != nil {
+		return err
+	}
 	port, err := freePort(ctx)
 	if err != nil {
 		return err

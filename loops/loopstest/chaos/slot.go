@@ -38,6 +38,9 @@ func (s *slot) start(ctx context.Context, env ...string) error {
 	srv, err := connect(ctx, cmd)
 	closeLog(cmd)
 	if err != nil {
+		if srv != nil {
+			srv.kill()
+		}
 		return fmt.Errorf("start a server: %w", err)
 	}
 	s.w.history.add(audit.Told{Op: audit.OpUp, PID: srv.pid()})
