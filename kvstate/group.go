@@ -30,6 +30,7 @@ const (
 	maxGrouped  = 256 << 10 // bytes of a commit; larger ones go alone
 	groupBytes  = 4 << 20
 	maxRounds   = 3 // batches that refuse a commit for the sake of others
+	perStart    = 3 // other commits for each start, when so many wait
 )
 
 // groupPause is how long commits go alone after the server has refused a batch for
@@ -55,6 +56,7 @@ type posts struct {
 	group    bool      // many go together
 	grouped  int       // batches among them
 	apart    time.Time // until then all go alone
+	owed     int       // commits that go before the next start
 
 	batches sync.WaitGroup
 	send    func(ctx context.Context, id string, group []*post) (last uint64, err error)
@@ -71,6 +73,7 @@ type post struct {
 	rounds  int       // refused batches that it was in
 	alone   bool      // it goes on its own
 	first   bool      // it goes before those that are not: it begins, ends or pauses a loop
+	start   bool      // it begins one
 	taken   bool      // it waits no more
 	left    bool      // its caller waits no more
 
@@ -161,12 +164,21 @@ func (q *posts) next(s *Store) {
 			q.batches.Go(func() { s.sendGroup(id, group) })
 			continue
 		}
-		p := q.waiting[0]
+		at := q.pick()
+		p := q.waiting[at]
 		if q.grouped > 0 && !p.alone {
 			return
 		}
+		q.owed = max(0, q.owed-1)
+		if p.start {
+			q.owed = perStart
+		}
+		if !q.group && len(q.waiting) >= worthGroup && !s.replicated {
+			s.leftovers.press()
+			s.rush.press()
+		}
 		q.underWay++
-		q.waiting = q.waiting[1:]
+		q.waiting = slices.Delete(q.waiting, at, at+1)
 		p.taken = true
 		p.turn <- posted{mine: true}
 	}
@@ -181,13 +193,13 @@ func (q *posts) together() []*post {
 	if !q.group || len(q.waiting) < worth || q.waiting[0].alone || time.Now().Before(q.apart) {
 		return nil
 	}
-	group, size, ids, first := make([]*post, 0, min(len(q.waiting), maxGroup)), 0, make(map[loops.ID]bool, maxGroup), q.firsts()
+	group, size, ids, starts := make([]*post, 0, min(len(q.waiting), maxGroup)), 0, make(map[loops.ID]bool, maxGroup), q.starts()
 	for _, p := range q.waiting {
-		if p.alone || ids[p.id] || p.size() > groupBytes-size || p.first && first == 0 {
+		if p.alone || ids[p.id] || p.size() > groupBytes-size || p.start && starts == 0 {
 			continue
 		}
-		if p.first {
-			first--
+		if p.start {
+			starts--
 		}
 		if ids[p.id] = true; len(ids) > maxGroup {
 			break
@@ -205,17 +217,28 @@ func (q *posts) together() []*post {
 	return group
 }
 
-// firsts returns how many of those that go before the others one batch takes: all,
-// but for half of it that the others have when there are so many. A flood of
-// starts does not keep loops that run from going on.
-func (q *posts) firsts() int {
+// pick returns the place of the post that goes alone next: the first, unless that is
+// one start after another and others wait. A flood of starts does not keep loops
+// that run from going on.
+func (q *posts) pick() int {
+	if q.owed > 0 && q.waiting[0].start {
+		if other := slices.IndexFunc(q.waiting, func(p *post) bool { return !p.start }); other > 0 {
+			return other
+		}
+	}
+	return 0
+}
+
+// starts returns how many of them one batch takes: all, but for the part of it that
+// others have when there are so many.
+func (q *posts) starts() int {
 	others := 0
 	for _, p := range q.waiting {
-		if !p.first && !p.alone {
+		if !p.start && !p.alone {
 			others++
 		}
 	}
-	return maxGroup - min(others, maxGroup/2)
+	return maxGroup - min(others, maxGroup-maxGroup/(1+perStart))
 }
 
 // sendGroup sends a batch and says to each of its posts what became of it.
@@ -377,7 +400,7 @@ func (s *Store) allowGroups(ctx context.Context, heads *stream) {
 			return
 		}
 	}
-	s.posts.group, s.posts.send, s.rush.begin = true, s.sendBatch, s.opts.Rush
+	s.posts.group, s.posts.send = true, s.sendBatch
 	s.posts.prefix = strings.ToLower(rand.Text()[:10]) + "."
 	if disk, ok := s.opts.Disk.(stager); ok {
 		disk.Stage()

@@ -101,24 +101,42 @@ func TestWhatBeginsOrEndsALoopGoesFirst(t *testing.T) {
 	}
 }
 
-// TestAFloodOfStartsLeavesRoomForLoopsThatRun: half of each batch, if they want it.
+// TestAFloodOfStartsLeavesRoomForLoopsThatRun: three quarters, if they want it, of
+// each batch and of the commits that go alone.
 func TestAFloodOfStartsLeavesRoomForLoopsThatRun(t *testing.T) {
 	for _, many := range []struct{ starts, others, want int }{
-		{2 * maxGroup, 2 * maxGroup, maxGroup / 2}, {2 * maxGroup, 3, 3}, {2 * maxGroup, 0, 0}, {10, 2 * maxGroup, maxGroup - 10},
+		{2 * maxGroup, 2 * maxGroup, maxGroup * 3 / 4}, {2 * maxGroup, 3, 3}, {2 * maxGroup, 0, 0}, {10, 2 * maxGroup, maxGroup - 10},
 	} {
 		q := &posts{group: true}
 		for n := range many.starts + many.others {
-			q.waiting = append(q.waiting, &post{m: &nats.Msg{}, id: loops.ID(fmt.Sprint("flood-", n)), first: n < many.starts})
+			q.waiting = append(q.waiting, &post{m: &nats.Msg{}, id: loops.ID(fmt.Sprint("flood-", n)), first: n < many.starts, start: n < many.starts})
 		}
 		group, others := q.together(), 0
 		for _, p := range group {
-			if !p.first {
+			if !p.start {
 				others++
 			}
 		}
 		if len(group) != maxGroup || others != many.want {
 			t.Errorf("%d starts and %d others: a batch of %d with %d others, want %d with %d", many.starts, many.others, len(group), others, maxGroup, many.want)
 		}
+	}
+	q, order := &posts{most: 1}, ""
+	for n := range 12 {
+		q.waiting = append(q.waiting, &post{m: &nats.Msg{}, first: n < 6, start: n < 6, turn: make(chan posted, 1)})
+	}
+	for range 12 {
+		all := slices.Clone(q.waiting)
+		q.underWay = 0
+		q.next(&Store{})
+		for _, p := range all {
+			if p.taken {
+				order += map[bool]string{true: "s", false: "o"}[p.start]
+			}
+		}
+	}
+	if want := "sooosooossss"; order != want {
+		t.Errorf("in the order %s, want %s: s is a start", order, want)
 	}
 }
 

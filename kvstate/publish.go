@@ -41,7 +41,7 @@ func (s *Store) store(ctx context.Context, w *write, rev uint64) (uint64, error)
 	e := &entry{header: w.header}
 	s.projection.expect(text, e)
 	// gofail: var beforePublish struct{}
-	seq, err := s.publish(ctx, &post{m: m, id: id, expires: w.Expires, first: rev == 0}, w.Nonce, rev)
+	seq, err := s.publish(ctx, &post{m: m, id: id, expires: w.Expires, first: rev == 0, start: rev == 0}, w.Nonce, rev)
 	if err != nil {
 		s.projection.given(e)
 		if stays { // should it be stored after all, they go with the next snapshot or sweep

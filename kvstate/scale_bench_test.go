@@ -244,10 +244,16 @@ func BenchmarkThree(b *testing.B) {
 // from the first start to the last settlement; %ideal-full of the time in which
 // all slots could be taken; s/starts is how long it took until all were started.
 func BenchmarkFleet(b *testing.B) {
+	for _, durability := range []string{embed.Power, embed.Process} {
+		b.Run("durability="+durability, func(b *testing.B) { benchmarkFleet(b, durability) })
+	}
+}
+
+func benchmarkFleet(b *testing.B, durability string) {
 	const turns, takes = 20, 100 * time.Millisecond
-	h := host(b, b.TempDir(), embed.Power)
+	h := host(b, b.TempDir(), durability)
 	body := &nap{Duration: takes, full: &full{slots: *fleetSlots, loops: *fleetLoops, turns: turns}}
-	f := newFleet(b, 1, *fleetSlots, kvstate.Options{Group: true, Disk: h, Mark: b.TempDir(), Rush: rush.Begin}, body, func(int) jetstream.JetStream { return stream(b, h) })
+	f := newFleet(b, 1, *fleetSlots, kvstate.Options{Group: durability == embed.Power, Disk: h, Mark: b.TempDir(), Rush: rush.Begin}, body, func(int) jetstream.JetStream { return stream(b, h) })
 	cpu, began := processorTime(b), time.Now()
 	ids := f.start(b, *fleetLoops, turns)
 	started := time.Since(began)

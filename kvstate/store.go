@@ -49,7 +49,7 @@ type Options struct {
 	Loading func(messages uint64) (loaded func())
 
 	// Rush is called when many loops begin to commit at once, and what it returns
-	// when they no longer do; nil: nothing is. With Group alone.
+	// when they no longer do; nil: nothing is.
 	Rush func() (over func())
 
 	// Lease says under which name this process may claim loops, and until when;
@@ -136,6 +136,7 @@ func Open(ctx context.Context, js jetstream.JetStream, opts *Options) (*Store, e
 	s.turns = make(chan struct{}, s.posts.most)
 	s.latest.turn = make(chan struct{}, 1)
 	s.line.renew()
+	s.rush.begin = s.opts.Rush
 	s.leftovers.wake, s.swept = make(chan struct{}, 1), make(chan struct{})
 	heads := stream{js: js, config: s.loopsConfig()}
 	for _, one := range []*stream{&s.request, &s.records, &s.kept, &s.blobs.stream, &heads} {
