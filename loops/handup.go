@@ -22,9 +22,14 @@ import (
 //     leaves a loop whose worker is gone; whoever takes it next hands it up.
 //   - A change that settles a loop goes up before: nobody takes that loop again.
 //
+// Before goes for each level: the total of a loop above grows when it is known to
+// all that are above that one.
+//
 // A change that went up and was never stored is forgotten when the loop below
 // changes otherwise: [Engine.mend] sees to that. What it had spent stays, and the
-// loop below learns of it when it is taken next.
+// loop below learns of it when it is taken next. Until then it still has set aside
+// there what a loop above knows as spent. That counts once: set aside above is
+// only what is beyond, so what is stored below never makes a total above larger.
 
 // sums is what s has spent and set aside, those below it included.
 func (s *State) sums() Drawn {
@@ -35,7 +40,7 @@ func (s *State) sums() Drawn {
 // covers both, because nobody knows yet which one it will be.
 func (s State) intends(next State) Drawn {
 	was, d := s.sums(), next.sums()
-	d.Aside = d.Aside.atLeast(was.Spent.Plus(was.Aside).beyond(d.Spent))
+	d.Aside = d.Aside.atLeast(was.total().beyond(d.Spent))
 	d.At++
 	return d
 }
@@ -91,7 +96,7 @@ func (e *Engine) ahead(ctx context.Context, before, next State) error {
 	case !was.Aside.covers(will.Aside):
 		return e.raise(ctx, before, next)
 	case next.Status.Settled():
-	case was.Spent.Plus(was.Aside).covers(will.Spent.Plus(will.Aside)):
+	case was.total().covers(will.total()):
 		return nil
 	}
 	p, err := e.drawOne(ctx, next, will, true)
@@ -120,7 +125,7 @@ func (e *Engine) raise(ctx context.Context, before, next State) error {
 				return err
 			}
 			continue
-		case old.At == total.At && old.Aside.covers(total.Aside):
+		case old.At == total.At && old.total().covers(total.total()):
 			return nil
 		}
 		above := p.drawn(next.ID, total)
@@ -173,6 +178,7 @@ func drawing(p State, err error) error {
 }
 
 // drawOne notes the total d of s in the loop right above it, which it returns.
+// What makes that one's own total larger goes up before.
 func (e *Engine) drawOne(ctx context.Context, s State, d Drawn, mend bool) (State, error) {
 	for {
 		p, err := e.store.Load(ctx, s.Origin.Parent)
@@ -180,8 +186,9 @@ func (e *Engine) drawOne(ctx context.Context, s State, d Drawn, mend bool) (Stat
 			return p, fmt.Errorf("the loop above %s: %w", s.ID, err)
 		}
 		old, known := p.Children[s.ID]
+		told := old.replaced(d)
 		switch {
-		case known && old.Aside == d.Aside && old.Spent == old.Spent.atLeast(d.Spent):
+		case known && told.Spent == old.Spent && told.Aside == old.Aside:
 			return p, nil
 		case known && old.At >= d.At && !mend:
 			return p, nil
@@ -192,12 +199,27 @@ func (e *Engine) drawOne(ctx context.Context, s State, d Drawn, mend bool) (Stat
 			d = s.sums()
 			continue
 		}
-		got, err := e.commit(ctx, p.drawn(s.ID, d))
+		next := p.drawn(s.ID, d)
+		if err := e.foretell(ctx, p, next); err != nil {
+			return p, err
+		}
+		got, err := e.commit(ctx, next)
 		if errors.Is(err, ErrConflict) {
 			continue // the parent moved: its newest record is asked
 		}
 		return got, drawing(p, err)
 	}
+}
+
+// foretell hands up a change of p to next that nobody can refuse any more, as far
+// as it makes the total of p larger.
+func (e *Engine) foretell(ctx context.Context, p, next State) error {
+	was, will := p.sums(), p.intends(next)
+	if p.Origin.Parent == "" || was.total().covers(will.total()) {
+		return nil
+	}
+	_, err := e.drawOne(ctx, next, will, true)
+	return lacking(err)
 }
 
 // outdate returns loop id at a later change than the one that a total in the

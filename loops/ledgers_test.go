@@ -228,7 +228,7 @@ func (tr *tree) check(store loops.Store, root loops.ID, exact bool) {
 func (tr *tree) covers(store loops.Store, s loops.State) {
 	check := func(p, s loops.State) {
 		there, known := p.Children[s.ID], total(s)
-		if has := there.Spent.Plus(there.Aside); has.ToolCalls < known.ToolCalls || has.CostUSD < known.CostUSD {
+		if has := there.Spent.Plus(there.Aside); has.ToolCalls < known.ToolCalls || has.CostUSD < known.CostUSD || has.TotalTokens < known.TotalTokens {
 			tr.t.Errorf("%s knows of %+v of %s, which has %+v", p.ID, there, s.ID, known)
 		}
 	}

@@ -100,8 +100,8 @@ type ModelUsage struct {
 
 // Drawn is what a child loop has taken from its parent's ledger.
 type Drawn struct {
-	Spent Usage `json:"spent"` // part of the parent's ledger; never falls
-	Aside Usage `json:"aside,omitzero"`
+	Spent Usage `json:"spent"`          // part of the parent's ledger; never falls
+	Aside Usage `json:"aside,omitzero"` // what the child may come to beyond that
 	// At says which change of the child this is: twice its State.Changes, and one
 	// more for a change that was about to be stored.
 	At uint64 `json:"at,omitempty"`
@@ -338,22 +338,31 @@ const maxUsageRows = 100
 // nobody knows which one will be.
 func (s State) drawn(child ID, d Drawn) State {
 	before, known := s.Children[child]
-	if known && d.At < before.At {
+	switch {
+	case known && d.At < before.At:
 		return s
-	}
-	if known && d.At == before.At {
-		d.Aside = d.Aside.atLeast(before.Aside)
+	case known && d.At == before.At:
+		d.Aside = d.Aside.atLeast(before.total().beyond(d.Spent))
 	}
 	grown := d.Spent.beyond(before.Spent)
-	d.Spent = before.Spent.Plus(grown)
 	s.Children = maps.Clone(s.Children)
 	if s.Children == nil {
 		s.Children = map[ID]Drawn{}
 	}
-	s.Children[child] = d
+	s.Children[child] = before.replaced(d)
 	if grown != (Usage{}) {
 		s.spend(RoleChild, string(child), grown)
 		s.Metered = s.Metered.Plus(grown)
 	}
 	return s
+}
+
+// total is what is spent and set aside.
+func (d Drawn) total() Usage { return d.Spent.Plus(d.Aside) }
+
+// replaced is the total after d, of a later change. What was spent stays, also when
+// the child does not know of it yet and has it still set aside: that counts once.
+func (d Drawn) replaced(by Drawn) Drawn {
+	spent := d.Spent.Plus(by.Spent.beyond(d.Spent))
+	return Drawn{Spent: spent, Aside: by.total().beyond(spent), At: by.At}
 }
