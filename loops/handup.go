@@ -22,8 +22,10 @@ import (
 //     leaves a loop whose worker is gone; whoever takes it next hands it up.
 //   - A change that settles a loop goes up before: nobody takes that loop again.
 //
-// Before goes for each level: the total of a loop above grows when it is known to
-// all that are above that one.
+// Before goes for each level: what makes the total of a loop above larger is noted
+// there when all above that one count it as set aside. And it is noted under the
+// number of the change that relies on it, even if there was room: what belongs to
+// an earlier change may be taken back.
 //
 // A change that went up and was never stored is forgotten when the loop below
 // changes otherwise: [Engine.mend] sees to that. What it had spent stays, and the
@@ -95,11 +97,12 @@ func (e *Engine) ahead(ctx context.Context, before, next State) error {
 	switch {
 	case !was.Aside.covers(will.Aside):
 		return e.raise(ctx, before, next)
-	case next.Status.Settled():
-	case was.total().covers(will.total()):
+	case !was.total().covers(will.total()):
+		return e.promise(ctx, next, will)
+	case !next.Status.Settled():
 		return nil
 	}
-	p, err := e.drawOne(ctx, next, will, true)
+	p, err := e.drawOne(ctx, next, will, mended)
 	if err != nil {
 		return lacking(err)
 	}
@@ -144,15 +147,24 @@ func (e *Engine) raise(ctx context.Context, before, next State) error {
 }
 
 // draw hands up what is stored of s, through every loop above it.
-func (e *Engine) draw(ctx context.Context, s State) error { return e.handUp(ctx, s, false) }
+func (e *Engine) draw(ctx context.Context, s State) error { return e.handUp(ctx, s, later) }
 
 // mend is draw that also takes back what went up of changes that were never
 // stored. Whoever is about to store one has to hand it up again.
-func (e *Engine) mend(ctx context.Context, s State) error { return e.handUp(ctx, s, true) }
+func (e *Engine) mend(ctx context.Context, s State) error { return e.handUp(ctx, s, mended) }
 
-func (e *Engine) handUp(ctx context.Context, s State, mend bool) error {
+// passing is how a total goes up.
+type passing int
+
+const (
+	later    passing = iota // unless something newer has gone up
+	mended                  // also against what went up and was never stored
+	promised                // as mended, and under its own number: what is stored relies on it
+)
+
+func (e *Engine) handUp(ctx context.Context, s State, how passing) error {
 	for s.Origin.Parent != "" {
-		p, err := e.drawOne(ctx, s, s.sums(), mend)
+		p, err := e.drawOne(ctx, s, s.sums(), how)
 		if err != nil {
 			return lacking(err)
 		}
@@ -179,7 +191,7 @@ func drawing(p State, err error) error {
 
 // drawOne notes the total d of s in the loop right above it, which it returns.
 // What makes that one's own total larger goes up before.
-func (e *Engine) drawOne(ctx context.Context, s State, d Drawn, mend bool) (State, error) {
+func (e *Engine) drawOne(ctx context.Context, s State, d Drawn, how passing) (State, error) {
 	for {
 		p, err := e.store.Load(ctx, s.Origin.Parent)
 		if err != nil {
@@ -188,9 +200,9 @@ func (e *Engine) drawOne(ctx context.Context, s State, d Drawn, mend bool) (Stat
 		old, known := p.Children[s.ID]
 		told := old.replaced(d)
 		switch {
-		case known && told.Spent == old.Spent && told.Aside == old.Aside:
+		case known && told.Spent == old.Spent && told.Aside == old.Aside && (how != promised || old.At >= d.At):
 			return p, nil
-		case known && old.At >= d.At && !mend:
+		case known && old.At >= d.At && how == later:
 			return p, nil
 		case known && old.At >= d.At:
 			if s, err = e.outdate(ctx, s.ID, old); err != nil {
@@ -211,14 +223,23 @@ func (e *Engine) drawOne(ctx context.Context, s State, d Drawn, mend bool) (Stat
 	}
 }
 
-// foretell hands up a change of p to next that nobody can refuse any more, as far
-// as it makes the total of p larger.
+// promise hands up a total of s that nobody can refuse any more.
+func (e *Engine) promise(ctx context.Context, s State, d Drawn) error {
+	p, err := e.drawOne(ctx, s, d, promised)
+	if err != nil {
+		return lacking(err)
+	}
+	return e.mend(ctx, p)
+}
+
+// foretell promises what a change of p to next makes the total of p larger. Above
+// that counts as set aside until next is stored: it may never be.
 func (e *Engine) foretell(ctx context.Context, p, next State) error {
 	was, will := p.sums(), p.intends(next)
 	if p.Origin.Parent == "" || was.total().covers(will.total()) {
 		return nil
 	}
-	_, err := e.drawOne(ctx, next, will, true)
+	_, err := e.drawOne(ctx, next, Drawn{Spent: was.Spent, Aside: will.total().beyond(was.Spent), At: will.At}, promised)
 	return lacking(err)
 }
 

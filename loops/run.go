@@ -142,7 +142,11 @@ func (r *run) took(ctx context.Context, rev uint64, refusal error) (bool, error)
 
 // taken hands up what the loop has spent, also what a dead worker may have.
 func (r *run) taken(ctx context.Context, died bool) {
-	if err := r.e.handUp(ctx, r.next, died); err != nil {
+	how := later
+	if died {
+		how = mended
+	}
+	if err := r.e.handUp(ctx, r.next, how); err != nil {
 		r.e.opts.Logger.Error("what a dead worker may have spent was not handed up", "loop", r.claimed, "cause", err)
 	}
 }
