@@ -1,6 +1,7 @@
 package kvstate
 
 import (
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -8,12 +9,12 @@ import (
 
 func TestARushLastsUntilItIsCalm(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		began, over := 0, 0
-		r := rush{begin: func() func() { began++; return func() { over++ } }}
-		want := func(when string, begins, ends int) {
+		var began, over atomic.Int32
+		r := rush{begin: func() func() { began.Add(1); return func() { over.Add(1) } }}
+		want := func(when string, begins, ends int32) {
 			t.Helper()
-			if synctest.Wait(); began != begins || over != ends {
-				t.Errorf("%s: began %d times and was over %d times, want %d and %d", when, began, over, begins, ends)
+			if synctest.Wait(); began.Load() != begins || over.Load() != ends {
+				t.Errorf("%s: began %d times and was over %d times, want %d and %d", when, began.Load(), over.Load(), begins, ends)
 			}
 		}
 		for range 5 {
@@ -34,20 +35,23 @@ func TestARushLastsUntilItIsCalm(t *testing.T) {
 
 // TestTwoBatchesSideBySideAreARush, and one is not.
 func TestTwoBatchesSideBySideAreARush(t *testing.T) {
-	for _, many := range []struct{ commits, want int }{{worthGroup, 0}, {maxGroup + worthSecond, 1}} {
+	for _, many := range []struct {
+		commits int
+		want    int32
+	}{{worthGroup, 0}, {maxGroup + worthSecond, 1}} {
 		c := newCrowd(t, many.commits, nil)
-		began, over := 0, 0
-		c.rush.begin = func() func() { began++; return func() { over++ } }
+		var began, over atomic.Int32
+		c.rush.begin = func() func() { began.Add(1); return func() { over.Add(1) } }
 		for _, err := range c.commitAll(t.Context(), nil) {
 			if err != nil {
 				t.Fatal(err)
 			}
 		}
-		if c.check(t); began != many.want {
-			t.Errorf("%d commits began %d rushes, want %d", many.commits, began, many.want)
+		if c.check(t); began.Load() != many.want {
+			t.Errorf("%d commits began %d rushes, want %d", many.commits, began.Load(), many.want)
 		}
-		if err := c.Close(); err != nil || over != began {
-			t.Errorf("%d of %d rushes are over at the end: %v", over, began, err)
+		if err := c.Close(); err != nil || over.Load() != began.Load() {
+			t.Errorf("%d of %d rushes are over at the end: %v", over.Load(), began.Load(), err)
 		}
 	}
 }
