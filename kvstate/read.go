@@ -64,6 +64,11 @@ func (s *Store) reading(ctx context.Context, id loops.ID, read func() error) err
 	}
 	for seen := uint64(0); ; {
 		err := read()
+		if errors.Is(err, loops.ErrNotFound) { // it may be in the folder that has the place now
+			if gone := s.there(); gone != nil {
+				return gone
+			}
+		}
 		var damage *damageError
 		if !errors.As(err, &damage) {
 			return err
