@@ -62,7 +62,7 @@ func (w *world) treeWorker(ctx context.Context, n uint64, program string, args .
 		ended := make(chan error, 1)
 		go func() { ended <- cmd.Wait() }()
 		last := int(w.kills.Load()) >= w.opts.Kills
-		life := time.NewTimer(time.Duration(300+random.IntN(700)) * time.Millisecond)
+		life := time.NewTimer(time.Duration(100+random.IntN(400)) * time.Millisecond)
 		select {
 		case err := <-ended:
 			return err
