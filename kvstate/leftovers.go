@@ -21,7 +21,7 @@ import (
 // for each other, snapshots are therefore published without a rollup, and what they
 // replace is removed when it is calm again.
 const (
-	calm         = time.Second    // without a batch
+	calm         = time.Second    // without a batch, and without commits that wait where there are none
 	maxLeftovers = 512 << 20      // bytes; beyond, snapshots are rollups again
 	longEnough   = 24 * time.Hour // of retention: leftovers are gone long before
 	recordCost   = 1 << 10        // of a record beside its parts
@@ -34,7 +34,7 @@ type leftovers struct {
 	all   map[loops.ID]leftover
 	order list.List     // of their ids: what is older is in front
 	bytes int64         // of all, and of what snapshots under way are about to leave
-	last  time.Time     // when a batch was sent or acknowledged
+	last  time.Time     // when commits waited for each other
 	wake  chan struct{} // has room for one
 }
 

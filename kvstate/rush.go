@@ -6,7 +6,8 @@ import (
 )
 
 // rush is the time in which many loops commit at once: from a batch that goes
-// beside another one until none has gone for as long as it takes to be calm.
+// beside another one, or from worthGroup commits that wait where there are none, until
+// that has not been for as long as it takes to be calm.
 type rush struct {
 	begin func() (over func()) // nil: nobody wants to know
 
@@ -16,7 +17,7 @@ type rush struct {
 	ended bool        // there will be none any more
 }
 
-// press notes a batch that goes beside another one.
+// press notes that many loops commit at once.
 func (r *rush) press() {
 	if r.begin == nil {
 		return

@@ -33,13 +33,17 @@ func TestARushLastsUntilItIsCalm(t *testing.T) {
 	})
 }
 
-// TestTwoBatchesSideBySideAreARush, and one is not.
+// TestTwoBatchesSideBySideAreARush, and one is not; nor are few commits that go
+// alone, but many are, and what snapshots replace stays then.
 func TestTwoBatchesSideBySideAreARush(t *testing.T) {
 	for _, many := range []struct {
 		commits int
+		alone   bool
 		want    int32
-	}{{worthGroup, 0}, {maxGroup + worthSecond, 1}} {
+	}{{worthGroup, false, 0}, {maxGroup + worthSecond, false, 1}, {worthGroup - 1, true, 0}, {worthGroup, true, 1}} {
 		c := newCrowd(t, many.commits, nil)
+		c.posts.group = !many.alone
+		c.leftovers.last = time.Time{}
 		var began, over atomic.Int32
 		c.rush.begin = func() func() { began.Add(1); return func() { over.Add(1) } }
 		for _, err := range c.commitAll(t.Context(), nil) {
@@ -49,6 +53,9 @@ func TestTwoBatchesSideBySideAreARush(t *testing.T) {
 		}
 		if c.check(t); began.Load() != many.want {
 			t.Errorf("%d commits began %d rushes, want %d", many.commits, began.Load(), many.want)
+		}
+		if many.alone && c.leftovers.last.IsZero() == (many.want > 0) {
+			t.Errorf("%d commits that go alone were last in each other's way at %v", many.commits, c.leftovers.last)
 		}
 		if err := c.Close(); err != nil || over.Load() != began.Load() {
 			t.Errorf("%d of %d rushes are over at the end: %v", over.Load(), began.Load(), err)
