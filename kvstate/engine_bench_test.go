@@ -180,7 +180,7 @@ func BenchmarkSideBySide(b *testing.B) {
 		b.Run("raw/durability="+durability, func(b *testing.B) {
 			raw := must[*os.File](b)(os.Create(filepath.Join(b.TempDir(), "raw")))
 			defer raw.Close()
-			g := &gauge{raw: raw, sync: durability == embed.Power, record: make([]byte, 2200)}
+			g := &gauge{raw: raw, sync: durability == embed.Power, record: make([]byte, 1400)} // about what recordSize says
 			var one sync.Mutex
 			besides(b, func() {
 				for range b.N {

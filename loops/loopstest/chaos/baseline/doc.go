@@ -4,7 +4,8 @@
 //
 //	go test ./baseline -run '^$' -bench . -benchtime 2000x
 //
-// Every writer makes as many records of the same size as a loop has iterations,
-// and each is on the disk before the next begins: b.N records for one loop, b.N/20
-// (at least one) for each of many.
+// Every writer makes as many records as a loop has iterations, of the size that
+// those have in a store (B/record, measured at the beginning), and each is on the
+// disk before the next begins: b.N records for one loop, b.N/20 (at least one) for
+// each of many.
 package baseline

@@ -10,6 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"example.com/loop-mcp/internal/rush"
 	"example.com/loop-mcp/kvstate"
 	"example.com/loop-mcp/kvstate/embed"
 	"example.com/loop-mcp/loops"
@@ -26,37 +27,9 @@ func BenchmarkEngine(b *testing.B) {
 }
 
 func benchmarkEngine(b *testing.B, durability string, many int) {
-	h, err := embed.Start(b.Context(), embed.Options{Dir: filepath.Join(b.TempDir(), "state"), Durability: durability})
-	if err != nil {
-		b.Fatal(err)
-	}
-	js, err := jetstream.New(h.Conn())
-	if err != nil {
-		b.Fatal(err)
-	}
-	store, err := kvstate.Open(b.Context(), js, &kvstate.Options{Group: durability == embed.Power, Mark: filepath.Join(b.TempDir(), "marks")})
-	if err != nil {
-		b.Fatal(err)
-	}
-	body := loops.BodyFunc(func(context.Context, loops.Turn) (loops.Result, error) {
-		return loops.Result{Output: "nothing to do"}, nil
-	})
-	e := loops.New(store, loops.Parts{Handlers: map[string]loops.Body{"none": body}}, &loops.Options{Workers: many, LiveLoops: 2 * many})
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- e.Run(ctx) }()
-	b.Cleanup(func() {
-		cancel()
-		for _, err := range []error{<-done, store.Close(), h.Close()} {
-			if err != nil {
-				b.Error(err)
-			}
-		}
-	})
-	each := min(b.N, 10_000)
-	if many > 1 {
-		each = max(1, b.N/20)
-	}
+	e, heads, end := engine(b, durability, many, nothing)
+	defer end()
+	each := share(b, many)
 	var all sync.WaitGroup
 	b.ResetTimer()
 	began := time.Now()
@@ -65,11 +38,65 @@ func benchmarkEngine(b *testing.B, durability string, many int) {
 	}
 	all.Wait()
 	report(b, many*each, time.Since(began))
-	info, err := js.Stream(b.Context(), "KV_LOOPS")
+	b.ReportMetric(float64(heads().LastSeq)/float64(many*each), "records/iteration")
+}
+
+// nothing is a body that does nothing.
+func nothing(context.Context, loops.Turn) (loops.Result, error) {
+	return loops.Result{Output: "nothing to do"}, nil
+}
+
+// engine runs an engine as the program does, with a store in a fresh folder. heads
+// asks for the state of the stream that has its records.
+func engine(b *testing.B, durability string, workers int, body loops.BodyFunc) (e *loops.Engine, heads func() jetstream.StreamState, end func()) {
+	b.Helper()
+	h, err := embed.Start(b.Context(), embed.Options{Dir: filepath.Join(b.TempDir(), "state"), Durability: durability})
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.ReportMetric(float64(info.CachedInfo().State.LastSeq)/float64(many*each), "records/iteration")
+	js, err := jetstream.New(h.Conn())
+	if err != nil {
+		b.Fatal(err)
+	}
+	store, err := kvstate.Open(b.Context(), js, &kvstate.Options{Group: durability == embed.Power, Disk: h, Mark: filepath.Join(b.TempDir(), "marks"), Rush: rush.Begin})
+	if err != nil {
+		b.Fatal(err)
+	}
+	e = loops.New(store, loops.Parts{Handlers: map[string]loops.Body{"none": body}}, &loops.Options{Workers: workers, LiveLoops: 2 * workers})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- e.Run(ctx) }()
+	heads = func() jetstream.StreamState {
+		stream, err := js.Stream(b.Context(), "KV_LOOPS")
+		if err != nil {
+			b.Fatal(err)
+		}
+		return stream.CachedInfo().State
+	}
+	return e, heads, func() {
+		cancel()
+		for _, err := range []error{<-done, store.Close(), h.Close()} {
+			if err != nil {
+				b.Error(err)
+			}
+		}
+	}
+}
+
+// recordSize is how many bytes the server has for a record of the loops of
+// [BenchmarkEngine]: the mean of the first twenty of one of them.
+func recordSize(b *testing.B) (bytes uint64) {
+	b.Helper()
+	var heads func() jetstream.StreamState
+	e, heads, end := engine(b, embed.Process, 1, func(ctx context.Context, t loops.Turn) (loops.Result, error) {
+		if t.Iteration == 20 { // when it settles, one record replaces all
+			bytes = heads().Bytes / heads().Msgs
+		}
+		return nothing(ctx, t)
+	})
+	defer end()
+	runLoop(b, e, 20)
+	return bytes
 }
 
 // runLoop runs one loop of n iterations to its end.

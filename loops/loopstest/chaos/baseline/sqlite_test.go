@@ -15,7 +15,7 @@ func openSQLite(b *testing.B) writer {
 	}
 	b.Cleanup(func() { db.Close() })
 	db.SetMaxOpenConns(1) // there is one writer anyway
-	if _, err := db.Exec("CREATE TABLE iterations (loop INTEGER, iteration INTEGER, record BLOB, PRIMARY KEY (loop, iteration)) WITHOUT ROWID"); err != nil {
+	if _, err := db.Exec("CREATE TABLE iterations (loop INTEGER, iteration INTEGER, record BLOB)"); err != nil {
 		b.Fatal(err)
 	}
 	insert, err := db.Prepare("INSERT INTO iterations VALUES (?, ?, ?)")
