@@ -21,11 +21,16 @@ import (
 // for each other, snapshots are therefore published without a rollup, and what they
 // replace is removed when it is calm again.
 const (
-	calm         = time.Second    // without a batch, and without commits that wait where there are none
-	maxLeftovers = 512 << 20      // bytes; beyond, snapshots are rollups again
-	longEnough   = 24 * time.Hour // of retention: leftovers are gone long before
-	recordCost   = 1 << 10        // of a record beside its parts
+	calm       = time.Second    // without a batch, and without commits that wait where there are none
+	longEnough = 24 * time.Hour // of retention: leftovers are gone long before
+	recordCost = 1 << 10        // of a record beside its parts
 )
+
+// MaxLeftovers is how many bytes of records that snapshots have replaced wait for
+// their removal at most. When there are as many, or the disk of the store has less
+// room than that, a snapshot removes at once what it replaces, and many loops that
+// come to their end together go several times slower.
+const MaxLeftovers = 512 << 20
 
 // leftovers are records that snapshots of this process have replaced and that are
 // still there. A process that ends leaves them to the sweep of the next one.
@@ -64,7 +69,7 @@ func (s *Store) mayStay(w *write) bool {
 	if !s.leftovers.reserve(w.replaces) {
 		return false
 	}
-	if s.room(context.Background(), maxLeftovers) != nil {
+	if s.room(context.Background(), MaxLeftovers) != nil {
 		s.leftovers.release(w.replaces)
 		return false
 	}
@@ -76,7 +81,7 @@ func (s *Store) mayStay(w *write) bool {
 func (l *leftovers) reserve(bytes int64) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if time.Since(l.last) >= calm || l.bytes+bytes > maxLeftovers {
+	if time.Since(l.last) >= calm || l.bytes+bytes > MaxLeftovers {
 		return false
 	}
 	l.bytes += bytes

@@ -194,12 +194,12 @@ func TestWhatBatchesLeaveIsCountedAndRemovedByTheNextProcess(t *testing.T) {
 	m.states = slices.DeleteFunc(m.states, func(s loops.State) bool { return s.Status.Settled() })
 	const room = 200 << 10 // for the first of them
 	m.hurry()
-	m.leftovers.reserve(maxLeftovers - room)
+	m.leftovers.reserve(MaxLeftovers - room)
 	m.together(func(_ int, s *loops.State) {
 		s.Status, s.Stop = loops.Completed, &loops.Stop{Reason: loops.GoalClaimed}
 	})
 	n, counted, sum := m.left()
-	if n == 0 || n == len(m.states) || counted != sum+maxLeftovers-room || counted > maxLeftovers {
+	if n == 0 || n == len(m.states) || counted != sum+MaxLeftovers-room || counted > MaxLeftovers {
 		t.Errorf("%d of %d loops left something, %d bytes of it are counted, they left %d of %d", n, len(m.states), counted, sum, room)
 	}
 	m.compare()

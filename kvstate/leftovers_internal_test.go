@@ -82,7 +82,7 @@ func objectsOf(m *messy, id loops.ID) []string {
 type fullDisk struct{}
 
 func (fullDisk) Room(size int64, _ bool) error {
-	if size > maxLeftovers/2 {
+	if size > MaxLeftovers/2 {
 		return errors.New("the disk is nearly full")
 	}
 	return nil
@@ -106,7 +106,7 @@ func TestASnapshotReplacesAtOnceWhenNothingMayStay(t *testing.T) {
 		{"the disk has no room", func(t *testing.T) Options { return Options{Mark: marks(t), Disk: fullDisk{}} }, nil},
 		{"enough is left over", func(t *testing.T) Options { return Options{Mark: marks(t)} }, func(m *messy) {
 			m.leftovers.press()
-			m.leftovers.reserve(maxLeftovers - recordCost)
+			m.leftovers.reserve(MaxLeftovers - recordCost)
 		}},
 	}
 	for _, test := range tests {

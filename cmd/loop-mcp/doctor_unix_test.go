@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/loop-mcp/internal/disktest"
 	"example.com/loop-mcp/kvstate/embed"
 	"example.com/loop-mcp/loops"
 )
@@ -183,6 +184,18 @@ func linked(b *box) string {
 		b.t.Fatal(err)
 	}
 	return path
+}
+
+// TestDoctorSaysThatTheDiskIsSmall before it is full.
+func TestDoctorSaysThatTheDiskIsSmall(t *testing.T) {
+	disk := disktest.Small(t, 4<<20)
+	b := newDesk(t)
+	b.env = append(b.env, "LOOP_MCP_HOME="+filepath.Join(disk.Dir, "data"))
+	d, _ := b.diagnose(0)
+	d.has(t, "disk", levelNote, "has 4 MiB left; with less than 512 MiB, hundreds of loops that come to their end together go several times slower", "make room")
+	disk.Fill(0)
+	d, _ = b.diagnose(1)
+	d.has(t, "disk", levelBroken, "is full: 0 KiB free", "make room")
 }
 
 // TestDoctorLooksAtLoops: those that wait for somebody, one that nobody can run,

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"example.com/loop-mcp/kvstate"
 	"example.com/loop-mcp/kvstate/cluster"
 	"example.com/loop-mcp/kvstate/embed"
 	"example.com/loop-mcp/loops"
@@ -47,9 +48,12 @@ func (d *doctor) disk(_ context.Context, e *examination) {
 		e.add(l, "set LOOP_MCP_HOME to a folder on a local disk", "%s is on a network file system (%s): locks and synced writes may not hold there", dir, f.Network)
 	}
 	const little = 1 << 30
+	quick := f.Need + kvstate.MaxLeftovers
 	switch {
 	case f.Need > 0 && f.Free < f.Need:
 		e.add(levelBroken, "make room on that disk; loops go on by themselves then", "the disk of %s is full: %d KiB free, loops begin nothing below %d KiB", dir, f.Free>>10, f.Need>>10)
+	case f.Need > 0 && f.Free < quick:
+		e.add(levelNote, "make room on that disk", "the disk of %s has %d MiB left; with less than %d MiB, hundreds of loops that come to their end together go several times slower", dir, f.Free>>20, quick>>20)
 	case f.Need > 0 && f.Free < little:
 		e.add(levelNote, "make room on that disk", "the disk of %s has %d MiB left", dir, f.Free>>20)
 	}
