@@ -16,6 +16,8 @@ import (
 	"sync"
 	"time"
 
+	"example.com/loop-mcp/kvstate"
+	"example.com/loop-mcp/kvstate/embed"
 	"example.com/loop-mcp/loops/loopstest/chaos/audit"
 )
 
@@ -231,6 +233,9 @@ func (w *world) pass(ctx context.Context, s *slot, op string, p Point, up func()
 	if err := s.end(); err != nil {
 		return err
 	}
+	if err := w.reachable(p); err != nil {
+		return err
+	}
 	port, err := freePort(ctx)
 	if err != nil {
 		return err
@@ -271,6 +276,26 @@ func (w *world) pass(ctx context.Context, s *slot, op string, p Point, up func()
 	}
 	return nil
 }
+
+// reachable says why no process can come to a point: what the points of many are
+// about does not happen where the disk has little room.
+func (w *world) reachable(p Point) error {
+	if !p.Many {
+		return nil
+	}
+	dir := filepath.Join(w.dir, audit.DataFolder)
+	f, err := embed.Inspect(dir)
+	if err != nil {
+		return err
+	}
+	if need := f.Need + kvstate.MaxLeftovers + margin; f.Need > 0 && f.Free < need {
+		return fmt.Errorf("no process can come there: the disk of %s has %d MiB free, and with less than %d MiB a snapshot removes at once what it replaces: make room, or set TMPDIR to a folder on a larger disk", dir, f.Free>>20, need>>20)
+	}
+	return nil
+}
+
+// margin is what the run itself writes at most, amply.
+const margin = 64 << 20
 
 // died notes a process that ended by a panic.
 func (s *slot) died() error {
