@@ -26,6 +26,7 @@ type projection struct {
 	ready   queue
 	watch   watchers
 	order   order
+	bodies  int // bytes of those that entries have
 }
 
 // entry is one loop.
@@ -35,6 +36,7 @@ type entry struct {
 	values values // at rev, if they are known
 	gone   time.Time
 	damage bool
+	body   []byte // of the record, if this process wrote it and a worker is to take the loop up; else nil
 }
 
 // sent is a record of this process that is on its way to the server.
@@ -181,6 +183,7 @@ func (p *projection) put(e *entry) {
 	if e.Expires != 0 {
 		e.gone = time.Unix(e.Expires, 0)
 	}
+	p.swapBody(p.entries[id], e)
 	p.moving += e.live() - p.entries[id].live()
 	p.order.replace(p.entries[id], e)
 	p.entries[id] = e
@@ -232,6 +235,7 @@ func (p *projection) removed(id loops.ID, rev uint64) {
 }
 
 func (p *projection) forget(id loops.ID) {
+	p.swapBody(p.entries[id], nil)
 	p.moving -= p.entries[id].live()
 	p.order.replace(p.entries[id], nil)
 	delete(p.entries, id)
