@@ -33,10 +33,10 @@ func (s *Store) hurry() (over func()) {
 	if s.opts.Rush == nil {
 		return func() { s.projection.hurry(false) }
 	}
-	over = s.opts.Rush()
+	end := s.opts.Rush()
 	return func() {
 		s.projection.hurry(false)
-		over()
+		end()
 	}
 }
 
