@@ -15,8 +15,8 @@ import (
 	"example.com/loop-mcp/loops"
 )
 
-// soloist is a store that is in a rush, in virtual time: it commits to a loop of its
-// own every few milliseconds.
+// soloist is a store that commits to a loop of its own every few milliseconds, of
+// virtual time, as one of many that do.
 type soloist struct {
 	*messy
 	busy context.CancelFunc // ends the commits
@@ -28,16 +28,18 @@ type soloist struct {
 func newSoloist(t *testing.T, opts *Options) *soloist {
 	t.Helper()
 	s := &soloist{messy: newMessy(t, opts)}
-	s.projection.hurry(true)
-	s.begin(s.loop("busy-aaaa", 0, 0))
+	s.begin(s.loop("busy-aaaa", 0, 0), true)
 	return s
 }
 
-func (s *soloist) begin(l loops.State) {
+func (s *soloist) begin(l loops.State, rush bool) {
 	ctx, cancel := context.WithCancel(s.t.Context())
 	s.busy, s.over = cancel, make(chan loops.State, 1)
 	go func() {
 		for ; ctx.Err() == nil; sleep(ctx, nil, time.Now().Add(soloPace/4)) {
+			if rush {
+				s.rush.press()
+			}
 			l = s.commit(l)
 		}
 		s.over <- l
@@ -92,7 +94,8 @@ func (s *soloist) another() *Store {
 // TestARushReadsNothingOfItsOwn, lists it all the same, and reads again when it is over.
 func TestARushReadsNothingOfItsOwn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newSoloist(t, nil)
+		rushes := 0
+		s := newSoloist(t, &Options{Rush: func() func() { rushes++; return func() { rushes = -rushes } }})
 		s.wants("in a rush", true)
 		watched, stop := context.WithCancel(t.Context())
 		defer stop()
@@ -119,11 +122,15 @@ func TestARushReadsNothingOfItsOwn(t *testing.T) {
 
 		last := s.pause()
 		s.wants("when nothing is committed", false)
-		s.begin(last)
+		s.begin(last, true)
 		s.wants("when it goes on", true)
-		s.projection.hurry(false)
+		s.begin(s.pause(), false)
+		time.Sleep(calm)
 		s.wants("when the rush is over", false)
 		s.pause()
+		if rushes != -1 {
+			t.Errorf("the program was told of %d rushes, want one that is over", rushes)
+		}
 	})
 }
 
@@ -182,7 +189,7 @@ func TestARushSeesThatALoopIsGone(t *testing.T) {
 		busy := s.pause()
 		s.settle(s.loop("gone-aaaa", 1, 100))
 		time.Sleep(time.Minute - time.Second)
-		s.begin(busy)
+		s.begin(busy, true)
 		s.wants("in a rush", true)
 		time.Sleep(goneGrace / 2)
 		if rev := s.projection.rev("gone-aaaa"); rev != 0 {
@@ -203,9 +210,8 @@ func TestARushFindsACommitOfWhichNobodyHeard(t *testing.T) {
 			_, err := c.sendBatch(ctx, id, group)
 			return 0, errors.Join(err, errors.New("the acknowledgement is lost"))
 		})
-		c.projection.hurry(true)
 		s := &soloist{messy: &messy{Store: c.Store, t: t}}
-		s.begin(s.loop("busy-aaaa", 0, 0))
+		s.begin(s.loop("busy-aaaa", 0, 0), true)
 		s.wants("in a rush", true)
 		for n, err := range c.commitAll(ctx, nil) {
 			if !errors.Is(err, context.Canceled) {
@@ -246,7 +252,7 @@ func TestARushBeginsAnewWithAServerThatLostTheEnd(t *testing.T) {
 					t.Fatal(err)
 				}
 				time.Sleep(calm)
-				s.begin(busy)
+				s.begin(busy, true)
 				if heads, err := s.List(t.Context()); err != nil || len(heads) != 2 || s.projection.rev(kept.ID) != kept.Rev {
 					t.Errorf("listed are %v, %v; want revision %d", heads, err, kept.Rev)
 				}
