@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -278,6 +279,10 @@ func TestAStoreThatIsClosedInARushLeavesNoConsumer(t *testing.T) {
 		if n := consumers(t, s.js); n != 0 {
 			t.Errorf("%d consumers are left", n)
 		}
+		s.projection.solo.on = true // by what the consumer read last
+		if err := s.consumeOn(s.ctx, 0); err == nil || !s.projection.reads(math.MaxUint64) {
+			t.Errorf("the next consumer would read nothing: %v", err)
+		}
 	})
 }
 
@@ -327,18 +332,38 @@ func TestSoloGoesOnOverWhatIsKnownAlone(t *testing.T) {
 		t.Errorf("the consumer goes on after %d, want 11", at)
 	}
 	begins(true, 11)
+	passed := p.behind(12)
+	acknowledge(12, 12)
+	select {
+	case <-passed:
+	default:
+		t.Error("who waits for 12 is not woken")
+	}
+
+	send(13, 14, 15)
 	p.doubt()
-	acknowledge(11, 12) // of a server that has ended
-	p.trust(p.line-1, 11)
-	if p.behind(11) == nil {
+	send(13)
+	acknowledge(12, 13, 14) // nobody knows of which server
+	p.trust(p.line-1, 12)
+	if p.behind(12) == nil {
 		t.Error("an answer before the doubt ends the doubt")
 	}
 	p.trust(p.line, 12)
-	send(13)
-	acknowledge(11, 13)
-	begins(true, 12)
-	acknowledge(13)
 	p.endSolo()
-	p.received("b", 14, "somebody else's", time.Time{})
-	begins(false, 14)
+	begins(true, 14)
+	acknowledge(14, 15) // of a server that has ended
+	send(15)
+	earlier := entries[15]
+	send(15) // to the same loop at once
+	p.committed(earlier, values{}, 15)
+	acknowledge(14)
+	p.endSolo()
+	p.solo.foreign = time.Time{}
+	begins(true, 15)
+	p.endSolo()
+	p.removed("a-1", 16)
+	begins(false, 16)
+	p.solo.foreign = time.Time{}
+	p.received("b", 17, "somebody else's", time.Time{})
+	begins(false, 17)
 }
