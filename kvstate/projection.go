@@ -18,7 +18,7 @@ type projection struct {
 	entries map[loops.ID]*entry
 	sent    map[loops.ID]sent
 	moving  int    // of them, those of live loops
-	seen    uint64 // the consumer has passed this sequence
+	seen    uint64 // the consumer has passed this sequence, or what it would have read is known (solo)
 	newest  uint64 // the newest one that the server has given, as far as is known
 	failed  error  // why the consumer reads nothing now
 	doubted bool   // whether the stream still has what was seen is to be asked
@@ -242,8 +242,8 @@ func (p *projection) restart(last uint64, marked bool) {
 	}
 }
 
-// behind returns a channel that closes at the next step of the consumer, or nil
-// when it has passed seq.
+// behind returns a channel that closes at the next step, or nil when everything up to
+// seq has been seen.
 func (p *projection) behind(seq uint64) <-chan struct{} {
 	p.mu.Lock()
 	defer p.mu.Unlock()
