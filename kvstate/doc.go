@@ -112,7 +112,7 @@
 // consumer has passed the last message of the stream, so what any process
 // acknowledged before is there. Watch and Ready are woken by the same changes.
 //
-// While batches of this process go side by side, nearly all that its consumer would
+// While very many loops of this process commit at once, nearly all that its consumer would
 // read is its own. Then there is none, as long as the process knows every record that
 // follows the last one by an acknowledgement of its own. When it has not come further
 // for 20 ms, because the next record is somebody else's, or because there is none, a
