@@ -249,9 +249,8 @@ func TestARushBeginsAnewWithAServerThatLostTheEnd(t *testing.T) {
 						t.Errorf("solo it is at %d, want %d", at, gone.Rev)
 					}
 				}
-				if err := s.nc.ForceReconnect(); err != nil {
-					t.Fatal(err)
-				}
+				s.projection.doubt() // as when the connection breaks
+				s.line.renew()
 				time.Sleep(calm)
 				s.begin(busy, true)
 				if heads, err := s.List(t.Context()); err != nil || len(heads) != 2 || s.projection.rev(kept.ID) != kept.Rev {
