@@ -164,6 +164,9 @@ func Open(ctx context.Context, js jetstream.JetStream, opts *Options) (*Store, e
 	if s.replicated = heads.found.Replicas > 1; s.replicated {
 		s.blobs.doubt = triesOften / 2
 	}
+	if !s.replicated {
+		s.rush.begin = s.hurry
+	}
 	s.allowGroups(ctx, &heads)
 	if err := errors.Join(s.makeAll(ctx), s.openBoxes()); err != nil {
 		s.closeBoxes()
