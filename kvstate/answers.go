@@ -31,10 +31,10 @@ const lateAnswers = 16
 // A js that the caller has made something of sends its messages itself.
 func (s *Store) openBoxes() error {
 	plain, err := jetstream.New(s.nc)
-	if err != nil || reflect.TypeOf(plain) != reflect.TypeOf(s.js) || s.posts.most > maxUnderWay {
+	if err != nil || reflect.TypeOf(plain) != reflect.TypeOf(s.js) || s.posts.most > maxUnderWayUnsynced {
 		return err
 	}
-	s.boxes = make(chan *box, 2*maxUnderWay) // of commits and of messages beside them
+	s.boxes = make(chan *box, s.posts.most+cap(s.turns)) // of commits and of messages beside them
 	for range cap(s.boxes) {
 		b := &box{inbox: s.nc.NewInbox() + ".", answers: make(chan *nats.Msg, lateAnswers)}
 		if b.sub, err = s.nc.ChanSubscribe(b.inbox+"*", b.answers); err != nil {

@@ -112,6 +112,13 @@
 // consumer has passed the last message of the stream, so what any process
 // acknowledged before is there. Watch and Ready are woken by the same changes.
 //
+// While very many loops of this process commit at once, nearly all that its consumer would
+// read is its own. Then there is none, as long as the process knows every record that
+// follows the last one by an acknowledgement of its own. When it has not come further
+// for 20 ms, because the next record is somebody else's, or because there is none, a
+// consumer reads from there on, and goes on for at least a second after what this
+// process did not write. Not in a cluster.
+//
 // The first page of a list sorts the loops; from then on their order is kept as they
 // change, until so much has changed without a list that sorting again costs less.
 // While a store is opened, one goroutine receives headers and another verifies and

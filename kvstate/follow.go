@@ -51,11 +51,12 @@ func (p *projection) position() uint64 {
 	return p.seen
 }
 
-// known returns the newest sequence that the server has given, as far as is known.
-func (p *projection) known() uint64 {
+// known returns the newest sequence that the server has given, as far as is known,
+// and which line to it that is.
+func (p *projection) known() (newest, line uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.newest
+	return p.newest, p.line
 }
 
 // consume reads headers from after sequence seen on, until the connection breaks:
@@ -73,28 +74,34 @@ func (s *Store) consume(ctx context.Context, seen uint64) error {
 // consumeOn reads the newest header of each loop first, then all that comes. Those
 // are two consumers: for one that has begun with the last of each subject the server
 // counts its subjects anew whenever a snapshot takes records away, and one without a
-// filter is counted by blocks.
+// filter is counted by blocks. It goes on until something is wrong: also with the
+// next consumer, when this process has followed [solo] for a while.
 func (s *Store) consumeOn(ctx context.Context, seen uint64) error {
-	seen, last, err := s.takeUp(ctx, seen)
-	if err != nil {
-		return err
-	}
-	if seen == 0 && last > 0 {
-		err := s.read(ctx, last, jetstream.OrderedConsumerConfig{
-			HeadersOnly: true, FilterSubjects: []string{subject(">")}, DeliverPolicy: jetstream.DeliverLastPerSubjectPolicy,
-		})
+	defer s.projection.endSolo()
+	for {
+		from, last, err := s.takeUp(ctx, seen)
+		if err == nil && from == 0 && last > 0 {
+			err = s.read(ctx, last, jetstream.OrderedConsumerConfig{
+				HeadersOnly: true, FilterSubjects: []string{subject(">")}, DeliverPolicy: jetstream.DeliverLastPerSubjectPolicy,
+			})
+			from = s.projection.position()
+		}
+		if err == nil {
+			err = s.read(ctx, math.MaxUint64, jetstream.OrderedConsumerConfig{
+				HeadersOnly: true, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: from + 1,
+			})
+		}
+		if err == nil {
+			seen, err = s.followSolo(ctx)
+		}
 		if err != nil {
 			return err
 		}
-		seen = s.projection.position()
 	}
-	return s.read(ctx, math.MaxUint64, jetstream.OrderedConsumerConfig{
-		HeadersOnly: true, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: seen + 1,
-	})
 }
 
-// read takes headers over until the consumer has passed the sequence until, or
-// something is wrong.
+// read takes headers over until the consumer has passed the sequence until, this
+// process is to follow [solo], or something is wrong.
 func (s *Store) read(ctx context.Context, until uint64, config jetstream.OrderedConsumerConfig) error {
 	consumer, err := s.js.OrderedConsumer(ctx, streamLoops, config)
 	if err != nil {
@@ -109,7 +116,7 @@ func (s *Store) read(ctx context.Context, until uint64, config jetstream.Ordered
 	r := reader{receive: s.receive, pass: s.projection.pass}
 	defer r.end()
 	next := jetstream.NextContext(ctx)
-	for s.projection.position() < until {
+	for s.projection.reads(until) {
 		m, err := messages.Next(next)
 		if err == nil {
 			err = r.read(m)
@@ -125,7 +132,7 @@ func (s *Store) read(ctx context.Context, until uint64, config jetstream.Ordered
 // stream: from the beginning when the stream ends before it, because the server
 // gives the sequences of what it lost again.
 func (s *Store) takeUp(ctx context.Context, seen uint64) (from, last uint64, err error) {
-	known := s.projection.known() // more than seen, when own commits have not been read yet
+	known, line := s.projection.known() // more than seen, when own commits have not been read yet
 	last, err = s.lastSequence(ctx)
 	if err != nil {
 		return 0, 0, fmt.Errorf("start to read the loops' heads: %w", inWords(err))
@@ -133,9 +140,10 @@ func (s *Store) takeUp(ctx context.Context, seen uint64) (from, last uint64, err
 	if last < known {
 		s.log.Error("the store has lost the end of what it acknowledged; all loops are read anew", slog.Uint64("stored", last), slog.Uint64("seen", known))
 		s.projection.restart(last, s.marks != nil)
+		line++
 		seen = 0
 	}
-	s.projection.trust()
+	s.projection.trust(line, last)
 	return seen, last, nil
 }
 

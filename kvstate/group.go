@@ -38,8 +38,8 @@ const (
 // nats-server 2.15 keeps a goroutine of each such batch for good.
 const groupPause = time.Second
 
-// posts are the commits of this process on their way to the server. Up to
-// maxUnderWay go at once, each on its own; the others wait. When the server syncs
+// posts are the commits of this process on their way to the server. As many as
+// [Options.underWay] says go at once, each on its own; the others wait. When the server syncs
 // every message, and many wait, they go together as one atomic batch, which costs
 // as many syncs as a few commits. A second batch goes when the first is under way,
 // so that the server has something to do while the callers of the first hear of it
@@ -173,7 +173,7 @@ func (q *posts) next(s *Store) {
 		if p.start {
 			q.owed = perStart
 		}
-		if !q.group && len(q.waiting) >= worthGroup && !s.replicated {
+		if !q.group && q.underWay+len(q.waiting) >= worthGroup && !s.replicated {
 			s.leftovers.press()
 			s.rush.press()
 		}

@@ -17,15 +17,18 @@ type projection struct {
 	mu      sync.Mutex
 	entries map[loops.ID]*entry
 	sent    map[loops.ID]sent
-	moving  int           // of them, those of live loops
-	seen    uint64        // the consumer has passed this sequence
-	newest  uint64        // the newest one that the server has given, as far as is known
-	failed  error         // why the consumer reads nothing now
-	doubted bool          // whether the stream still has what was seen is to be asked
+	moving  int    // of them, those of live loops
+	seen    uint64 // the consumer has passed this sequence, or what it would have read is known (solo)
+	newest  uint64 // the newest one that the server has given, as far as is known
+	failed  error  // why the consumer reads nothing now
+	doubted bool   // whether the stream still has what was seen is to be asked
+	line    uint64 // grows whenever the server may be one that knows less
+	solo    solo
 	passed  chan struct{} // closes when seen or doubted changes; nil while nobody waits
 	ready   queue
 	watch   watchers
 	order   order
+	bodies  int // bytes of those that entries have
 }
 
 // entry is one loop.
@@ -35,80 +38,7 @@ type entry struct {
 	values values // at rev, if they are known
 	gone   time.Time
 	damage bool
-}
-
-// sent is a record of this process that is on its way to the server.
-type sent struct {
-	text string // its header
-	*entry
-}
-
-// expect notes a record that is about to be sent. The caller ends it with
-// committed or given.
-func (p *projection) expect(text string, e *entry) {
-	e.Head = copyHead(e.Head) // its labels are the caller's
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.sent == nil {
-		p.sent = map[loops.ID]sent{}
-	}
-	p.sent[e.Head.ID] = sent{text, e}
-}
-
-// given notes that nobody waits for the record any more.
-func (p *projection) given(e *entry) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.arrived(e)
-}
-
-// arrived forgets what was sent. The caller holds mu.
-func (p *projection) arrived(e *entry) {
-	if p.sent[e.Head.ID].entry == e {
-		delete(p.sent, e.Head.ID)
-	}
-}
-
-// committed takes over a record that this process wrote: it is at revision rev and
-// has the values v.
-func (p *projection) committed(e *entry, v values, rev uint64) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.arrived(e)
-	p.newest = max(p.newest, rev)
-	was := p.entries[e.Head.ID]
-	if was != nil && was.rev == rev && !was.damage {
-		was.values = v.at(rev) // the consumer was faster, but it has seen the header alone
-		return
-	}
-	if was == e { // it was at another revision, of which the server knows nothing
-		again := *e
-		e = &again
-	}
-	e.values = v.at(rev)
-	p.put(e.at(rev))
-}
-
-// at gives a record that was sent the revision that it has now.
-func (e *entry) at(rev uint64) *entry {
-	e.rev, e.Head.Rev = rev, rev
-	if e.Kind == snapshot {
-		e.Base = rev
-	}
-	return e
-}
-
-// read verifies the header of a record that the consumer read. What this process
-// has sent itself, it knows by every byte.
-func (p *projection) read(text string, id loops.ID, rev uint64) (*entry, error) {
-	if own := p.sent[id]; own.entry != nil && own.text == text && own.rev == 0 {
-		if err := own.fits(id, rev); err != nil {
-			return own.entry, err
-		}
-		return own.at(rev), nil
-	}
-	h, err := decodeHeader(text, id, rev)
-	return &entry{header: h, rev: rev}, err
+	body   []byte // of the record, if this process wrote it and a worker is to take the loop up; else nil
 }
 
 // remember keeps the values of a record that was read, if it is the newest.
@@ -181,6 +111,7 @@ func (p *projection) put(e *entry) {
 	if e.Expires != 0 {
 		e.gone = time.Unix(e.Expires, 0)
 	}
+	p.swapBody(p.entries[id], e)
 	p.moving += e.live() - p.entries[id].live()
 	p.order.replace(p.entries[id], e)
 	p.entries[id] = e
@@ -226,12 +157,14 @@ func (p *projection) liveAtMost(newest uint64) (many int, ok bool) {
 func (p *projection) removed(id loops.ID, rev uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.solo.foreign = time.Now()
 	if e := p.entries[id]; e != nil && e.rev < rev {
 		p.forget(id)
 	}
 }
 
 func (p *projection) forget(id loops.ID) {
+	p.swapBody(p.entries[id], nil)
 	p.moving -= p.entries[id].live()
 	p.order.replace(p.entries[id], nil)
 	delete(p.entries, id)
@@ -257,6 +190,8 @@ func (p *projection) pass(seq uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.seen, p.newest, p.failed = max(p.seen, seq), max(p.newest, seq), nil
+	p.advance()
+	p.trySolo()
 	p.moved()
 }
 
@@ -274,24 +209,27 @@ func (p *projection) doubt() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.doubted = true
+	p.line++
 }
 
-// trust ends the doubt.
-func (p *projection) trust() {
+// trust ends the doubt, unless there is a new one: that line is another one. The
+// stream ends at last.
+func (p *projection) trust(line, last uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.doubted, p.failed = false, nil
+	p.doubted, p.failed, p.solo.until = p.doubted && line != p.line, nil, last
 	p.moved()
 }
 
 // restart begins anew with a stream that ends at last, before what was seen. The
 // loops whose records are gone are quarantined when marks say that they were
 // acknowledged, which Load does as well, and else forgotten, to be read as they
-// are stored now.
+// are stored now. The line is the next one.
 func (p *projection) restart(last uint64, marked bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.seen, p.newest = 0, last
+	p.line++
 	for id, e := range p.entries {
 		switch {
 		case e.rev <= last:
@@ -308,8 +246,8 @@ func (p *projection) restart(last uint64, marked bool) {
 	}
 }
 
-// behind returns a channel that closes at the next step of the consumer, or nil
-// when it has passed seq.
+// behind returns a channel that closes at the next step, or nil when everything up to
+// seq has been seen.
 func (p *projection) behind(seq uint64) <-chan struct{} {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -39,6 +39,7 @@ func (s *Store) store(ctx context.Context, w *write, rev uint64) (uint64, error)
 		m.Header["Nats-TTL"] = []string{strconv.Itoa(max(1, int(s.opts.Retention/time.Second)))}
 	}
 	e := &entry{header: w.header}
+	e.recall(body)
 	s.projection.expect(text, e)
 	// gofail: var beforePublish struct{}
 	seq, err := s.publish(ctx, &post{m: m, id: id, expires: w.Expires, first: rev == 0, start: rev == 0}, w.Nonce, rev)

@@ -19,10 +19,11 @@ import (
 )
 
 var (
-	_ loops.Store   = (*Store)(nil)
-	_ loops.Leased  = (*Store)(nil)
-	_ loops.Counter = (*Store)(nil)
-	_ loops.Ordered = (*Store)(nil)
+	_ loops.Store    = (*Store)(nil)
+	_ loops.Leased   = (*Store)(nil)
+	_ loops.Counter  = (*Store)(nil)
+	_ loops.Ordered  = (*Store)(nil)
+	_ loops.Recaller = (*Store)(nil)
 )
 
 // DefaultRetention is how long a settled loop is kept unless Options say
@@ -39,7 +40,7 @@ type Options struct {
 	Retention time.Duration           // how long settled loops are kept; at least a minute; 0: DefaultRetention; negative: for ever
 	Sweep     time.Duration           // how often what gone loops left behind is removed; 0: hourly
 	Replicas  int                     // copies of each record in a cluster; 0: 1
-	Group     bool                    // commits that wait are sent together: for one server that syncs each message before it acknowledges it
+	Group     bool                    // commits that wait are sent together: for one server that syncs each message before it acknowledges it; else many go at once, each on its own
 	Mark      string                  // folder beside the store for its high-water mark; for a store of this machine alone; empty: none
 	ReadOnly  bool                    // for looking only: nothing that gone loops left behind is removed, no mark is begun
 	Logger    *slog.Logger            // nil: discards
@@ -98,14 +99,27 @@ type Store struct {
 	closed bool
 }
 
-// maxUnderWay bounds the commits that wait for one server at once. The server
-// acknowledges what it took together when the last of it is synced, so that
-// loops side by side would all wait for each other, over and over again. Several
-// servers together sync what they take at once in one go.
+// How many commits wait for the server at once. One that syncs acknowledges what it
+// took together when the last of it is synced, so that loops side by side would all
+// wait for each other, over and over again. One that does not sync takes what comes
+// together with fewer changes between goroutines. Several servers together sync what
+// they take at once in one go.
 const (
-	maxUnderWay        = 2
-	maxUnderWayCluster = 512
+	maxUnderWay         = 2
+	maxUnderWayUnsynced = 64
+	maxUnderWayCluster  = 512
 )
+
+// underWay returns how many commits go at once, and how many other messages.
+func (o *Options) underWay() (commits, others int) {
+	switch {
+	case o.Replicas > 1:
+		return maxUnderWayCluster, maxUnderWayCluster
+	case o.Group:
+		return maxUnderWay, maxUnderWay
+	}
+	return maxUnderWayUnsynced, maxUnderWay
+}
 
 // Open opens the store on js, creates what is missing there and reads the heads
 // of all loops. ctx bounds Open alone. opts may be nil. A damaged loop does not
@@ -129,11 +143,8 @@ func Open(ctx context.Context, js jetstream.JetStream, opts *Options) (*Store, e
 		},
 		watch: watchers{all: map[*watcher]bool{}, one: map[loops.ID]map[*watcher]bool{}},
 	}
-	s.posts.most = maxUnderWay
-	if s.opts.Replicas > 1 {
-		s.posts.most = maxUnderWayCluster
-	}
-	s.turns = make(chan struct{}, s.posts.most)
+	most, others := s.opts.underWay()
+	s.posts.most, s.turns = most, make(chan struct{}, others)
 	s.latest.turn = make(chan struct{}, 1)
 	s.line.renew()
 	s.rush.begin = s.opts.Rush
@@ -152,6 +163,9 @@ func Open(ctx context.Context, js jetstream.JetStream, opts *Options) (*Store, e
 	}
 	if s.replicated = heads.found.Replicas > 1; s.replicated {
 		s.blobs.doubt = triesOften / 2
+	}
+	if !s.replicated {
+		s.rush.begin = s.hurry
 	}
 	s.allowGroups(ctx, &heads)
 	if err := errors.Join(s.makeAll(ctx), s.openBoxes()); err != nil {

@@ -26,6 +26,7 @@ type run struct {
 	ctx     context.Context // ends earlier when the loop is cancelled or lost
 	ended   context.CancelCauseFunc
 	unhook  func() bool // from the lease under which the loop is claimed
+	seat    *seat       // used by the goroutine of the run alone; nil: it works on nothing
 
 	history    []past // of the committed iterations, newest last, once hasHistory
 	hasHistory bool
@@ -159,6 +160,7 @@ func (r *run) loop(ctx context.Context) error {
 		if !held {
 			return nil
 		}
+		r.seat.back(ctx)
 		var err error
 		if owed {
 			err = r.judge(ctx)

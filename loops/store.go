@@ -145,6 +145,23 @@ func countLive(ctx context.Context, s Store, roughly bool) (live int, err error)
 	return live, err
 }
 
+// Recaller is what a [Store] has besides when it need not ask for a loop that this
+// process has written last.
+type Recaller interface {
+	// LoadAt is Load where the state at revision rev is as good as the current one:
+	// for whoever does nothing but commit to it. It returns that state or, like Load,
+	// the current one.
+	LoadAt(ctx context.Context, id ID, rev uint64) (State, error)
+}
+
+// loadAt is [Recaller.LoadAt] of any store.
+func loadAt(ctx context.Context, s Store, id ID, rev uint64) (State, error) {
+	if s, ok := s.(Recaller); ok {
+		return s.LoadAt(ctx, id, rev)
+	}
+	return s.Load(ctx, id)
+}
+
 // MaxRecord is how many bytes a record of [Store.Update] may have.
 const MaxRecord = 64 << 10
 

@@ -251,11 +251,21 @@ func (r *run) finish(ctx context.Context, o outcome, whole string) error {
 		if s.Owed != nil && (quick || s.Intent.Pause != nil) {
 			s.ended(quick, &found, now)
 		}
+		r.makeRoom(s)
 	})
 	if err == nil && o.it.OK {
 		r.remember(iteration, whole)
 	}
 	return err
+}
+
+// makeRoom leaves the place of a loop that is about to rest, so that the next one is
+// claimed while this commit is on its way. What a loop below another one has spent is
+// handed up first. next may turn out not to be the next state, and the loop to go on.
+func (r *run) makeRoom(next *State) {
+	if !r.holds(next) && !r.nested {
+		r.seat.leave()
+	}
 }
 
 // askQuick asks the conditions of the pass that o ends, when all of them are

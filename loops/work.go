@@ -51,8 +51,9 @@ func (e *Engine) Run(ctx context.Context) error {
 			return err
 		}
 		workers.Go(func() {
-			defer func() { <-slots }()
-			if err := e.work(process, id, rev); err != nil {
+			seat := &seat{all: slots, taken: true}
+			defer seat.leave()
+			if err := e.work(process, seat, id, rev); err != nil {
 				skipped.add(id)
 				e.opts.Logger.Debug("left a loop", "loop", id, "cause", err)
 			}
@@ -130,25 +131,49 @@ func (e *Engine) signal(h Head) {
 	}
 }
 
+// seat is the place of a loop among those that are worked on at once. Its users take
+// turns.
+type seat struct {
+	all   chan struct{}
+	taken bool
+}
+
+// leave makes room for another loop.
+func (s *seat) leave() {
+	if s.taken {
+		s.taken = false
+		<-s.all
+	}
+}
+
+// back takes a place again that was left, unless ctx ends before.
+func (s *seat) back(ctx context.Context) {
+	if s.taken {
+		return
+	}
+	select {
+	case s.all <- struct{}{}:
+		s.taken = true
+	case <-ctx.Done():
+	}
+}
+
 // work claims a loop and works on it until it rests. rev is the revision of
 // which the store said that its claim is free. An error means that the loop
 // could not be taken or kept and should be offered again later.
-func (e *Engine) work(p *process, id ID, rev uint64) error {
+func (e *Engine) work(p *process, seat *seat, id ID, rev uint64) error {
 	r, err := e.look(p, id, rev)
 	if err != nil || r == nil {
 		return err
 	}
+	r.seat = seat
 	ctx := r.ctx
 	defer r.ended(nil)
 	defer r.unhook()
 	e.mu.Lock()
 	e.running[id] = r // before the claim, so that no request written after it is missed
 	e.mu.Unlock()
-	defer func() {
-		e.mu.Lock()
-		delete(e.running, id)
-		e.mu.Unlock()
-	}()
+	defer e.forget(r)
 	r.endLeftovers()
 	if took, err := r.take(); err != nil || !took {
 		return err
@@ -156,11 +181,20 @@ func (e *Engine) work(p *process, id ID, rev uint64) error {
 	return r.loop(ctx)
 }
 
+// forget ends that requests reach r. Its loop may be worked on again by now.
+func (e *Engine) forget(r *run) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.running[r.claimed] == r {
+		delete(e.running, r.claimed)
+	}
+}
+
 // look returns a run of the loop, nil when nothing is to be done there.
 //
 //go:noinline
 func (e *Engine) look(p *process, id ID, rev uint64) (*run, error) {
-	s, err := e.store.Load(p.ctx, id)
+	s, err := loadAt(p.ctx, e.store, id, rev)
 	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrDamaged) {
 		return nil, nil
 	}
