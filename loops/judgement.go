@@ -47,16 +47,22 @@ func (r *run) judge(ctx context.Context) error {
 		})
 	}
 	return r.commit(func(s State) State {
-		now := time.Now()
-		if found.cut != nil {
-			return cutOff(s.learn(found.asked), found.cut, outcome{active: found.active, elapsed: found.elapsed}, now)
-		}
-		s.Elapsed = max(s.Elapsed, found.elapsed)
-		if found.fault != nil {
-			return unjudged(s, found.asked, *found.fault, found.active, now)
-		}
-		return conclude(s, found.asked, found.tampered, found.active, now)
+		s = s.judged(found, time.Now())
+		r.makeRoom(&s)
+		return s
 	})
+}
+
+// judged is the rule for what the conditions of a judgement came to.
+func (s State) judged(found findings, now time.Time) State {
+	if found.cut != nil {
+		return cutOff(s.learn(found.asked), found.cut, outcome{active: found.active, elapsed: found.elapsed}, now)
+	}
+	s.Elapsed = max(s.Elapsed, found.elapsed)
+	if found.fault != nil {
+		return unjudged(s, found.asked, *found.fault, found.active, now)
+	}
+	return conclude(s, found.asked, found.tampered, found.active, now)
 }
 
 // ask evaluates conditions, the cheapest first, until the pass is decided, only

@@ -38,17 +38,17 @@ func (e *Engine) Run(ctx context.Context) error {
 	})
 	slots := make(chan struct{}, e.opts.Workers)
 	for {
-		select {
-		case slots <- struct{}{}:
-		case <-ctx.Done():
-			return nil
-		}
 		id, rev, err := e.store.Ready(ctx)
 		if ctx.Err() != nil || errors.Is(err, ErrClosed) {
 			return nil
 		}
 		if err != nil {
 			return err
+		}
+		select { // not before: a place that waits for a loop would be missed by one that goes on
+		case slots <- struct{}{}:
+		case <-ctx.Done():
+			return nil
 		}
 		workers.Go(func() {
 			seat := &seat{all: slots, taken: true}

@@ -1,0 +1,111 @@
+package loops_test
+
+import (
+	"context"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"example.com/loop-mcp/loops"
+	"example.com/loop-mcp/loops/loopstest"
+)
+
+// endStore takes its time over the last commit of a loop.
+type endStore struct {
+	*loopstest.Memory
+	first func() // called before the first of them; nil: nothing is
+	ended *atomic.Int32
+}
+
+func (s endStore) Commit(ctx context.Context, next loops.State) (loops.State, error) {
+	if next.Status.Settled() {
+		if s.ended.Add(1) == 1 && s.first != nil {
+			s.first()
+		}
+		time.Sleep(3 * time.Second)
+	}
+	return s.Memory.Commit(ctx, next)
+}
+
+// TestTheNextLoopDoesNotWaitForTheLastCommitOfTheOneBefore, which has nothing to do
+// any more.
+func TestTheNextLoopDoesNotWaitForTheLastCommitOfTheOneBefore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		body := loopstest.Script(loopstest.Step{Takes: time.Second, Result: loops.Result{Output: "ok", Done: true}})
+		w := live(t, endStore{Memory: loopstest.NewMemory(), ended: new(atomic.Int32)}, body, &loops.Options{Workers: 1})
+		began := time.Now()
+		ids := []loops.ID{w.start(nil), w.start(nil)}
+		for _, id := range ids {
+			w.settled(id, loops.Completed, loops.GoalPredicate)
+		}
+		if took := time.Since(began); took != 5*time.Second {
+			t.Errorf("two loops of 1 s, whose last commits take 3 s, took %s with one worker", took)
+		}
+	})
+}
+
+// TestALoopThatGoesOnAfterAllWaitsForItsPlace: a request was faster than its last
+// commit, and another loop is worked on by now.
+func TestALoopThatGoesOnAfterAllWaitsForItsPlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var running, most, starts atomic.Int32
+		body := loops.BodyFunc(func(context.Context, loops.Turn) (loops.Result, error) {
+			most.Store(max(most.Load(), running.Add(1)))
+			defer running.Add(-1)
+			starts.Add(1)
+			time.Sleep(30 * time.Second)
+			return loops.Result{Output: "not yet"}, nil
+		})
+		var w *world
+		var id loops.ID
+		store := endStore{Memory: loopstest.NewMemory(), ended: new(atomic.Int32)}
+		store.first = func() { w.do(id, loops.Request{Action: loops.SetLimits, Limits: loops.Limits{MaxIterations: 2}}) }
+		w = live(t, store, body, &loops.Options{Workers: 1})
+		once := func(s *loops.Spec) { s.Limits.MaxIterations = 1 }
+		id = w.start(once)
+		other := w.start(once)
+		for _, id := range []loops.ID{id, other} {
+			w.settled(id, loops.Capped, loops.CapIterations)
+		}
+		if most.Load() != 1 || starts.Load() != 3 {
+			t.Errorf("%d starts, %d of them at once, with one worker; want 3, one after the other", starts.Load(), most.Load())
+		}
+	})
+}
+
+// restingBody is slow to let go of a loop for the first time.
+type restingBody struct {
+	loops.BodyFunc
+	rests *atomic.Int32
+}
+
+func (b restingBody) Rest(loops.ID, loops.Status) {
+	if b.rests.Add(1) == 1 {
+		time.Sleep(10 * time.Second)
+	}
+}
+
+// TestACancelReachesALoopThatWasTakenUpAgainAtOnce, while the run before it still
+// lets go of it.
+func TestACancelReachesALoopThatWasTakenUpAgainAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var starts atomic.Int32
+		body := restingBody{rests: new(atomic.Int32), BodyFunc: func(ctx context.Context, _ loops.Turn) (loops.Result, error) {
+			if starts.Add(1) == 1 {
+				return loops.Result{Output: "not yet"}, nil
+			}
+			select {
+			case <-ctx.Done():
+				return loops.Result{}, context.Cause(ctx)
+			case <-time.After(time.Hour):
+				return loops.Result{Output: "ok", Done: true}, nil
+			}
+		}}
+		w := live(t, loopstest.NewMemory(), body, &loops.Options{Workers: 2})
+		id := w.start(func(s *loops.Spec) { s.Delay = loops.Duration(time.Second) })
+		time.Sleep(time.Minute) // the first run has let go, the second one works
+		w.do(id, loops.Request{Action: loops.CancelIt})
+		w.settled(id, loops.Cancelled, loops.CancelClient)
+	})
+}
