@@ -93,7 +93,7 @@ func TestACancelReachesALoopThatWasTakenUpAgainAtOnce(t *testing.T) {
 		var starts atomic.Int32
 		body := restingBody{rests: new(atomic.Int32), BodyFunc: func(ctx context.Context, _ loops.Turn) (loops.Result, error) {
 			if starts.Add(1) == 1 {
-				return loops.Result{Output: "not yet"}, nil
+				return loops.Result{Output: "not yet", Done: true}, nil
 			}
 			select {
 			case <-ctx.Done():
@@ -105,7 +105,14 @@ func TestACancelReachesALoopThatWasTakenUpAgainAtOnce(t *testing.T) {
 		w := live(t, loopstest.NewMemory(), body, &loops.Options{Workers: 2})
 		id := w.start(func(s *loops.Spec) { s.Delay = loops.Duration(time.Second) })
 		time.Sleep(time.Minute) // the first run has let go, the second one works
+		if starts.Load() != 2 || body.rests.Load() != 1 {
+			t.Fatalf("%d starts and %d runs that rest, want 2 and 1", starts.Load(), body.rests.Load())
+		}
+		asked := time.Now()
 		w.do(id, loops.Request{Action: loops.CancelIt})
 		w.settled(id, loops.Cancelled, loops.CancelClient)
+		if waited := time.Since(asked); waited > 0 {
+			t.Errorf("the cancel reached the body after %s", waited)
+		}
 	})
 }
