@@ -98,9 +98,8 @@ func (s *Store) hashBytes(b []byte) uint64 {
 // trim takes out of st what the iteration of the same commit or an older record
 // has, and returns where each value is. In the values returned, revision 0
 // stands for the record that is being written.
-func (s *Store) trim(st loops.State, known values) (loops.State, origins, values) {
-	var from origins
-	now := values{output: value{hash: s.hashText(st.Output)}, memory: value{hash: s.hashBytes(st.Memory)}, notes: value{hash: s.hashNotes(st.Notes)}}
+func (s *Store) trim(st *loops.State, known values) (from origins, now values) {
+	now = s.valuesOf(st)
 	it := st.New.Iteration
 	if from.Output = place(&now.output, known.output, it != nil && it.Output == st.Output); from.Output != 0 {
 		st.Output = loops.Text{}
@@ -112,14 +111,22 @@ func (s *Store) trim(st loops.State, known values) (loops.State, origins, values
 		st.Notes = nil
 	}
 	if st.Best != nil {
-		now.best.hash = s.hashText(st.Best.Output)
 		if from.Best = place(&now.best, known.best, it != nil && it.Output == st.Best.Output); from.Best != 0 {
 			best := *st.Best
 			best.Output = loops.Text{}
 			st.Best = &best
 		}
 	}
-	return st, from, now
+	return from, now
+}
+
+// valuesOf returns the values of st, all in the record that is being written.
+func (s *Store) valuesOf(st *loops.State) values {
+	now := values{output: value{hash: s.hashText(st.Output)}, memory: value{hash: s.hashBytes(st.Memory)}, notes: value{hash: s.hashNotes(st.Notes)}}
+	if st.Best != nil {
+		now.best.hash = s.hashText(st.Best.Output)
+	}
+	return now
 }
 
 // place says where a value is taken from and remembers it.

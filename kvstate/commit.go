@@ -84,7 +84,7 @@ func (s *Store) create(ctx context.Context, st loops.State) (loops.State, error)
 	}
 	var j journal
 	j.add(d)
-	w, err := s.snapshot(&st, j, header{}, o)
+	w, err := s.snapshot(&st, j, &header{}, o)
 	if err != nil {
 		return st, err
 	}
@@ -112,21 +112,28 @@ func (s *Store) create(ctx context.Context, st loops.State) (loops.State, error)
 
 // Commit implements [loops.Store].
 func (s *Store) Commit(ctx context.Context, st loops.State) (loops.State, error) {
+	if err := s.CommitIn(ctx, &st); err != nil {
+		return loops.State{}, err
+	}
+	return st, nil
+}
+
+// CommitIn implements [loops.Committer].
+func (s *Store) CommitIn(ctx context.Context, st *loops.State) error {
 	end, err := s.begin(ctx)
 	if err == nil {
 		defer end()
-		err = s.commit(ctx, &st)
+		err = s.commit(ctx, st)
 	}
 	if damage, ok := errors.AsType[*damageError](err); ok {
 		s.quarantine(st.ID, st.Rev, damage)
 	}
 	if err != nil {
-		return loops.State{}, fmt.Errorf("commit %s at revision %d: %w", st.ID, st.Rev, err)
+		return fmt.Errorf("commit %s at revision %d: %w", st.ID, st.Rev, err)
 	}
-	return st, nil
+	return nil
 }
 
-// commit is Commit in place: a state is large, and many wait here at a time.
 func (s *Store) commit(ctx context.Context, st *loops.State) error {
 	w, err := s.prepare(ctx, st)
 	if err != nil {
@@ -153,7 +160,9 @@ func (s *Store) prepare(ctx context.Context, st *loops.State) (*write, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := follows(prev, st.Rev, header{Prev: st.Rev, Base: prev.Base, Head: loops.Head{Iteration: st.Iteration}}, st.New.Iteration != nil); err != nil {
+	next := header{Prev: st.Rev, Base: prev.Base}
+	next.Head.Iteration = st.Iteration
+	if err := follows(prev, st.Rev, &next, st.New.Iteration != nil); err != nil {
 		return nil, fmt.Errorf("the state does not continue the stored one: %w", err)
 	}
 	if it := st.New.Iteration; it != nil && it.Iteration != st.Iteration {
@@ -165,29 +174,30 @@ func (s *Store) prepare(ctx context.Context, st *loops.State) (*write, error) {
 	return s.compose(ctx, st, prev, known)
 }
 
-// predecessor returns the header of the record at rev if that is the newest.
-func (s *Store) predecessor(ctx context.Context, id loops.ID, rev uint64) (header, values, error) {
+// predecessor returns the header of the record at rev if that is the newest. It is
+// for reading.
+func (s *Store) predecessor(ctx context.Context, id loops.ID, rev uint64) (*header, values, error) {
 	if h, v, ok := s.projection.at(id, rev); ok {
 		return h, v, nil
 	}
 	r, err := s.last(ctx, id)
 	switch {
 	case err != nil:
-		return header{}, values{}, err
+		return nil, values{}, err
 	case r.seq != rev:
-		return header{}, values{}, fmt.Errorf("stored is revision %d: %w", r.seq, loops.ErrConflict)
+		return nil, values{}, fmt.Errorf("stored is revision %d: %w", r.seq, loops.ErrConflict)
 	}
-	return r.header, values{}, nil
+	return &r.header, values{}, nil
 }
 
 // compose makes the record that follows prev.
-func (s *Store) compose(ctx context.Context, st *loops.State, prev header, known values) (*write, error) {
-	w := &write{header: header{
-		Kind: delta, Base: prev.Base, Floor: prev.Floor, BaseSize: prev.BaseSize, Count: prev.Count + 1,
-	}}
+func (s *Store) compose(ctx context.Context, st *loops.State, prev *header, known values) (*write, error) {
+	w := new(write)
+	w.Kind, w.Base, w.Floor, w.BaseSize, w.Count = delta, prev.Base, prev.Floor, prev.BaseSize, prev.Count+1
 	var c checkpoint
 	var err error
-	c.State, c.From, w.values = s.trim(*st, known)
+	c.State = *st
+	c.From, w.values = s.trim(&c.State, known)
 	if w.delta, w.parts[partJournal], err = encodeDelta(&st.New); err != nil {
 		return nil, fmt.Errorf("encode the journal: %w", err)
 	}
@@ -197,7 +207,7 @@ func (s *Store) compose(ctx context.Context, st *loops.State, prev header, known
 	w.Since = prev.Since + int64(len(w.parts[0])+len(w.parts[1]))
 	// A time to live may stand only on a record that is alone.
 	if st.Status.Settled() || prev.Expires != 0 || w.Since > max(minGrowth, growth*prev.BaseSize) || w.Count > maxDeltas {
-		return s.compact(ctx, *st, prev, w.delta)
+		return s.compact(ctx, st, prev, w.delta)
 	}
 	s.identify(w, st, prev)
 	return w, nil
@@ -205,7 +215,7 @@ func (s *Store) compose(ctx context.Context, st *loops.State, prev header, known
 
 // compact makes a snapshot of all records of a loop, of st and of d, which st
 // adds to the journal.
-func (s *Store) compact(ctx context.Context, st loops.State, prev header, d rawDelta) (*write, error) {
+func (s *Store) compact(ctx context.Context, st *loops.State, prev *header, d rawDelta) (*write, error) {
 	// gofail: var beforeCompact struct{}
 	j, old, known := s.journals.get(st.ID, st.Rev, prev.Nonce)
 	o := s.origins.get(st.ID, prev.Origin)
@@ -224,8 +234,7 @@ func (s *Store) compact(ctx context.Context, st loops.State, prev header, d rawD
 	}
 	j.add(d)
 	j.bound()
-	st.New = loops.Delta{}
-	w, err := s.snapshot(&st, j, prev, o)
+	w, err := s.snapshot(st, j, prev, o)
 	if err == nil {
 		w.old, w.delta = old, d
 		if prev.Expires == 0 { // else what it replaces goes at once, and is not left to expire
@@ -236,10 +245,9 @@ func (s *Store) compact(ctx context.Context, st loops.State, prev header, d rawD
 }
 
 // snapshot makes a record that stands alone, with the journal j.
-func (s *Store) snapshot(st *loops.State, j journal, prev header, o *knownOrigin) (*write, error) {
-	_, _, v := s.trim(*st, values{})
-	w := &write{rollup: prev.Nonce != "", values: v, journal: j, header: header{Kind: snapshot, Floor: st.Rev}}
-	w.header.Origin = o.sum
+func (s *Store) snapshot(st *loops.State, j journal, prev *header, o *knownOrigin) (*write, error) {
+	w := &write{rollup: prev.Nonce != "", values: s.valuesOf(st), journal: j}
+	w.Kind, w.Floor, w.header.Origin = snapshot, st.Rev, o.sum
 	w.parts[partJournal] = j.encode()
 	var err error
 	if w.parts[partCheckpoint], err = (&checkpoint{Origin: o.raw, State: *st}).encode(); err != nil {
@@ -255,7 +263,7 @@ func (s *Store) snapshot(st *loops.State, j journal, prev header, o *knownOrigin
 
 // identify fills in what ties a record to its loop and its predecessor. What
 // comes from the Origin stays as it was.
-func (s *Store) identify(w *write, st *loops.State, prev header) {
+func (s *Store) identify(w *write, st *loops.State, prev *header) {
 	w.Version = Format
 	w.Nonce, w.PrevNonce = rand.Text()[:16], prev.Nonce
 	w.Prev = st.Rev

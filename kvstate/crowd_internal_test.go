@@ -8,9 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
-
-	"example.com/loop-mcp/kvstate/embed"
 	"example.com/loop-mcp/loops"
 )
 
@@ -25,16 +22,9 @@ type crowd struct {
 // newCrowd opens a store whose batches go through send, which may be nil.
 func newCrowd(t testing.TB, many int, send func(ctx context.Context, id string, group []*post) (uint64, error)) *crowd {
 	t.Helper()
-	h, err := embed.Start(t.Context(), embed.Options{Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { h.Close() })
-	js, err := jetstream.New(h.Conn())
-	if err != nil {
-		t.Fatal(err)
-	}
+	h, js := hosted(t, t.TempDir())
 	c := &crowd{}
+	var err error
 	if c.Store, err = Open(t.Context(), js, &Options{Group: true, Disk: h}); err != nil {
 		t.Fatal(err)
 	}

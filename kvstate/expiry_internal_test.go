@@ -59,7 +59,7 @@ func TestALoopThatLeftRecordsIsGoneAfterItsRetention(t *testing.T) {
 	}
 }
 
-func hosted(t *testing.T, dir string) (*embed.Host, jetstream.JetStream) {
+func hosted(t testing.TB, dir string) (*embed.Host, jetstream.JetStream) {
 	t.Helper()
 	h, err := embed.Start(t.Context(), embed.Options{Dir: dir})
 	if err != nil {

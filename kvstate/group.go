@@ -2,14 +2,9 @@ package kvstate
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/json"
 	"errors"
-	"fmt"
-	"maps"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -76,6 +71,7 @@ type post struct {
 	start   bool      // it begins one
 	taken   bool      // it waits no more
 	left    bool      // its caller waits no more
+	noted   bool      // its mark
 
 	turn chan posted // has room for one
 }
@@ -305,104 +301,11 @@ func (q *posts) endGroup(s *Store, again []*post) {
 
 // noteGroup notes the marks of a batch whose first record is at revision first.
 func (s *Store) noteGroup(group []*post, first uint64) {
-	marks := make(map[string]mark.Mark, len(group))
-	for i, p := range group {
-		marks[string(p.id)] = mark.Mark{Rev: first + uint64(i), Expires: p.expires}
-	}
-	s.marks.NoteAll(marks)
-}
-
-// The headers of a batch: ADR-50 of NATS.
-const (
-	batchID     = "Nats-Batch-Id"
-	batchSeq    = "Nats-Batch-Sequence"
-	batchCommit = "Nats-Batch-Commit"
-)
-
-// sendBatch publishes group as one atomic batch and returns the sequence of its
-// last record. Its records have sequences without a gap.
-func (s *Store) sendBatch(ctx context.Context, id string, group []*post) (uint64, error) {
-	for i, p := range group {
-		m := &nats.Msg{Subject: p.m.Subject, Data: p.m.Data, Header: maps.Clone(p.m.Header)}
-		m.Header[batchID], m.Header[batchSeq] = []string{id}, []string{strconv.Itoa(i + 1)}
-		if i < len(group)-1 {
-			if err := s.nc.PublishMsg(m); err != nil {
-				return 0, err
+	s.marks.NoteAll(func(yield func(string, mark.Mark) bool) {
+		for i, p := range group {
+			if p.noted = true; !yield(string(p.id), mark.Mark{Rev: first + uint64(i), Expires: p.expires}) {
+				return
 			}
-			continue
 		}
-		m.Header[batchCommit] = []string{"1"}
-		answer, err := s.nc.RequestMsgWithContext(ctx, m)
-		if err != nil {
-			return 0, err
-		}
-		return readBatchAck(answer.Data, id, len(group))
-	}
-	return 0, nil
-}
-
-func readBatchAck(data []byte, id string, count int) (uint64, error) {
-	var ack struct {
-		Error *jetstream.APIError `json:"error"`
-		Seq   uint64              `json:"seq"`
-		Batch string              `json:"batch"`
-		Count int                 `json:"count"`
-	}
-	if err := json.Unmarshal(data, &ack); err != nil {
-		return 0, fmt.Errorf("the server's answer cannot be read: %w", err)
-	}
-	if ack.Error != nil {
-		return 0, ack.Error
-	}
-	if ack.Batch != id || ack.Count != count || ack.Seq < uint64(count) {
-		return 0, fmt.Errorf("the server's answer is not about the batch of %d commits: %s", count, data)
-	}
-	return ack.Seq, nil
-}
-
-// wrongLast begins the description of the refusal that names the sequence which
-// the server has in the place of the expected one.
-const wrongLast = "wrong last sequence: "
-
-// guilty returns the post because of which the server refused a batch, nil if
-// that is not known.
-func (s *Store) guilty(ctx context.Context, refusal *jetstream.APIError, group []*post) *post {
-	found, named := strings.CutPrefix(refusal.Description, wrongLast)
-	seq, err := strconv.ParseUint(found, 10, 64)
-	if refusal.ErrorCode != 10071 || !named || err != nil || seq == 0 {
-		return nil
-	}
-	m, err := s.leader(ctx, streamLoops, getRequest{Seq: seq})
-	if err != nil {
-		return nil
-	}
-	if i := slices.IndexFunc(group, func(p *post) bool { return p.m.Subject == m.subject }); i >= 0 {
-		return group[i]
-	}
-	return nil
-}
-
-// stager is a [Disk] that makes batches cheaper, now that their stream is there.
-type stager interface{ Stage() }
-
-// allowGroups makes sure that the server takes batches, if many commits are to go
-// together. Without them each goes alone.
-func (s *Store) allowGroups(ctx context.Context, heads *stream) {
-	if !s.opts.Group || s.opts.ReadOnly {
-		return
-	}
-	if config := heads.found; !config.AllowAtomicPublish { // an older version made it
-		config.AllowAtomicPublish = true
-		ctx, cancel := context.WithTimeout(ctx, tryTimeout)
-		defer cancel()
-		if _, err := s.js.UpdateStream(ctx, config); err != nil {
-			s.log.Info("commits are synced one by one: the stream takes no batches and can't be changed", "cause", err)
-			return
-		}
-	}
-	s.posts.group, s.posts.send = true, s.sendBatch
-	s.posts.prefix = strings.ToLower(rand.Text()[:10]) + "."
-	if disk, ok := s.opts.Disk.(stager); ok {
-		disk.Stage()
-	}
+	})
 }

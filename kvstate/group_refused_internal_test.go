@@ -95,7 +95,9 @@ func TestBatchWithoutAnswer(t *testing.T) {
 			}
 			c.check(t)
 			for _, s := range c.states {
-				if h, _, ok := c.projection.at(s.ID, s.Rev); !ok || h.Count != 1 {
+				if h, _, ok := c.projection.at(s.ID, s.Rev); !ok {
+					t.Errorf("%s is not at revision %d", s.ID, s.Rev)
+				} else if h.Count != 1 {
 					t.Errorf("%s was written %d times", s.ID, h.Count)
 				}
 			}

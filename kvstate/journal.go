@@ -148,7 +148,7 @@ func (c *chain) add(ctx context.Context, r record) error {
 	if err != nil {
 		return err
 	}
-	if err := follows(c.last.header, c.last.seq, r.header, d.Iteration != nil); err != nil {
+	if err := follows(&c.last.header, c.last.seq, &r.header, d.Iteration != nil); err != nil {
 		return damaged(r.Head.ID, r.seq, err)
 	}
 	c.journal.add(d)
@@ -157,7 +157,7 @@ func (c *chain) add(ctx context.Context, r record) error {
 }
 
 // follows reports why a delta cannot come after the record prev at revision rev.
-func follows(prev header, rev uint64, next header, iterated bool) error {
+func follows(prev *header, rev uint64, next *header, iterated bool) error {
 	want := prev.Head.Iteration
 	if iterated {
 		want++

@@ -153,7 +153,7 @@ func TestARefusedSnapshotLeavesNothingCounted(t *testing.T) {
 	m.iterate(s, 1, 100)
 	m.leftovers.press()
 	s.Status = loops.Completed
-	w, err := m.compact(t.Context(), s, header{Nonce: "other", Prev: 1}, rawDelta{})
+	w, err := m.compact(t.Context(), &s, &header{Nonce: "other", Prev: 1}, rawDelta{})
 	if err == nil {
 		_, err = m.store(t.Context(), w, s.Rev)
 	}

@@ -9,7 +9,6 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"example.com/loop-mcp/kvstate/embed"
 	"example.com/loop-mcp/loops"
 )
 
@@ -23,15 +22,7 @@ type messy struct {
 // newMessy opens a store; opts may be nil.
 func newMessy(t *testing.T, opts *Options) *messy {
 	t.Helper()
-	h, err := embed.Start(t.Context(), embed.Options{Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { h.Close() })
-	js, err := jetstream.New(h.Conn())
-	if err != nil {
-		t.Fatal(err)
-	}
+	_, js := hosted(t, t.TempDir())
 	if opts == nil {
 		opts = &Options{Mark: filepath.Join(t.TempDir(), "marks")}
 	}

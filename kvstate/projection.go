@@ -260,15 +260,16 @@ func (p *projection) behind(seq uint64) <-chan struct{} {
 	return p.passed
 }
 
-// at returns what is known of a loop if its newest record is at rev.
-func (p *projection) at(id loops.ID, rev uint64) (header, values, bool) {
+// at returns what is known of a loop if its newest record is at rev. The header is
+// for reading: nobody changes that of an entry.
+func (p *projection) at(id loops.ID, rev uint64) (*header, values, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	e := p.entries[id]
 	if e == nil || e.rev != rev || e.damage {
-		return header{}, values{}, false
+		return nil, values{}, false
 	}
-	return e.header, e.values, true
+	return &e.header, e.values, true
 }
 
 // rev returns the newest revision of a loop that this process has seen.

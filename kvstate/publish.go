@@ -42,7 +42,8 @@ func (s *Store) store(ctx context.Context, w *write, rev uint64) (uint64, error)
 	e.recall(body)
 	s.projection.expect(text, e)
 	// gofail: var beforePublish struct{}
-	seq, err := s.publish(ctx, &post{m: m, id: id, expires: w.Expires, first: rev == 0, start: rev == 0}, w.Nonce, rev)
+	p := &post{m: m, id: id, expires: w.Expires, first: rev == 0, start: rev == 0}
+	seq, err := s.publish(ctx, p, w.Nonce, rev)
 	if err != nil {
 		s.projection.given(e)
 		if stays { // should it be stored after all, they go with the next snapshot or sweep
@@ -51,7 +52,9 @@ func (s *Store) store(ctx context.Context, w *write, rev uint64) (uint64, error)
 		return 0, err
 	}
 	// gofail: var afterPublish struct{}
-	s.marks.Note(string(id), mark.Mark{Rev: seq, Expires: w.Expires})
+	if !p.noted {
+		s.marks.Note(string(id), mark.Mark{Rev: seq, Expires: w.Expires})
+	}
 	if w.Kind == snapshot {
 		// gofail: var afterCompact struct{}
 		s.journals.replace(w, seq)

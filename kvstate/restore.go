@@ -298,7 +298,7 @@ func (s *Store) restoreLoop(ctx context.Context, b *backup, id loops.ID) error {
 	if err := s.checkMemory(&st, values{}); err != nil {
 		return err
 	}
-	w, err := s.snapshot(&st, one.Journal, header{}, o)
+	w, err := s.snapshot(&st, one.Journal, &header{}, o)
 	if err == nil {
 		_, err = s.store(ctx, w, 0)
 	}

@@ -32,7 +32,7 @@ type Engine struct {
 
 // Options of an engine. The zero value is useful.
 type Options struct {
-	Workers   int                  // loops worked on at once; 0: 16
+	Workers   int                  // loops worked on at once, but for those of which only the last commit is on its way; 0: 16
 	Defaults  Limits               // for what a spec leaves out; zero fields: DefaultLimits
 	Ceilings  Limits               // that no spec exceeds; zero fields: DefaultCeilings
 	LiveLoops int                  // live loops at once in the store, see [Engine.Start]; 0: 1000
@@ -112,7 +112,7 @@ func (e *Engine) RunsWhile(s State) string {
 // [Options].Accept refuses. Nil: it can.
 func (e *Engine) Serves(s State) error { return e.canServe(s) }
 
-// Workers is how many loops this engine works on at once.
+// Workers is how many loops this engine works on at once, see [Options].
 func (e *Engine) Workers() int { return e.opts.Workers }
 
 // Do carries out a request on a loop. What the loop's status does not allow

@@ -40,7 +40,7 @@ type Head struct {
 const maxSummary = 240
 
 // Head returns the head of s.
-func (s State) Head() Head {
+func (s *State) Head() Head {
 	h := Head{
 		ID: s.ID, Name: s.Origin.Spec.Name, Status: s.Status, Phase: s.Phase,
 		Summary: clipJSON(s.summary(), 2*maxSummary), Labels: s.Origin.Labels, Owner: s.Origin.Owner, Parent: s.Origin.Parent, Pins: s.Origin.Pins,

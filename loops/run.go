@@ -62,10 +62,16 @@ func newRun(process *process, e *Engine, s State) (*run, error) {
 	return r, nil
 }
 
-func (r *run) state() State {
+func (r *run) state() (s State) {
+	r.copyTo(&s)
+	return s
+}
+
+// copyTo is state without a second copy on the stack of a caller that waits for long.
+func (r *run) copyTo(s *State) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.s
+	*s = r.s
 }
 
 func (r *run) adopt(s State) {

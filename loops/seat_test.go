@@ -74,6 +74,26 @@ func TestALoopThatGoesOnAfterAllWaitsForItsPlace(t *testing.T) {
 	})
 }
 
+// TestALoopBelowAnotherKeepsItsPlaceToTheEnd: what it spent counts above before
+// another one may begin to spend.
+func TestALoopBelowAnotherKeepsItsPlaceToTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := raise(t, loopstest.Script(), loops.Limits{})
+		f.below.stop()
+		slow := endStore{Memory: f.store.As("slow"), ended: new(atomic.Int32)}
+		body := loopstest.Script(loopstest.Step{Takes: time.Second, Result: loops.Result{Output: "ok", Done: true}})
+		w := live(t, slow, body, &loops.Options{Workers: 1, Parent: f.id, Accept: func(s loops.State) error { return only(s.Origin.Parent == f.id) }})
+		began := time.Now()
+		ids := []loops.ID{w.start(nil), w.start(nil)}
+		for _, id := range ids {
+			w.settled(id, loops.Completed, loops.GoalPredicate)
+		}
+		if took := time.Since(began); took < 8*time.Second {
+			t.Errorf("two loops of 1 s below another one, whose last commits take 3 s, took %s with one worker", took)
+		}
+	})
+}
+
 // restingBody is slow to let go of a loop for the first time.
 type restingBody struct {
 	loops.BodyFunc

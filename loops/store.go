@@ -162,6 +162,30 @@ func loadAt(ctx context.Context, s Store, id ID, rev uint64) (State, error) {
 	return s.Load(ctx, id)
 }
 
+// Committer is what a [Store] has besides when it need not copy a state, which is large,
+// to commit it. Of hundreds of loops that commit at once each would wait with the copies.
+type Committer interface {
+	// CommitIn is Commit that leaves in s what it would return; on error s is as it was.
+	CommitIn(ctx context.Context, s *State) error
+}
+
+// commitTo is [Committer.CommitIn] of any store.
+func commitTo(ctx context.Context, to Store, s *State) error {
+	if to, ok := to.(Committer); ok {
+		return to.CommitIn(ctx, s)
+	}
+	return commitCopy(ctx, to, s)
+}
+
+//go:noinline
+func commitCopy(ctx context.Context, to Store, s *State) error {
+	got, err := to.Commit(ctx, *s)
+	if err == nil {
+		*s = got
+	}
+	return err
+}
+
 // MaxRecord is how many bytes a record of [Store.Update] may have.
 const MaxRecord = 64 << 10
 

@@ -88,11 +88,9 @@ func (e *Engine) commitState(ctx context.Context, s *State) error {
 	}
 	s.telling(by)
 	made := s.UpdatedAt
-	got, err := e.store.Commit(ctx, *s)
-	if err != nil {
+	if err := commitTo(ctx, e.store, s); err != nil {
 		return err
 	}
-	*s = got
 	s.UpdatedAt = made // with its monotonic reading
 	e.clock.stored(s)
 	e.heard(s.ID, s.Tell)

@@ -196,8 +196,11 @@ func expand(text string, s State) (string, error) {
 	return expandIn(text, s, scopeText, MaxPromptSize)
 }
 
+// isPlain reports whether there is nothing to expand, as in most texts.
+func isPlain(text string, limit int) bool { return !strings.Contains(text, "{{") && len(text) <= limit }
+
 func expandIn(text string, s State, scope templateScope, limit int) (string, error) {
-	if !strings.Contains(text, "{{") && len(text) <= limit { // as most are
+	if isPlain(text, limit) {
 		return text, nil
 	}
 	parts, err := parseTemplate(text)

@@ -46,22 +46,25 @@ func templateValue(name string, s State) string {
 }
 
 // Goal is the goal of the spec with its templates expanded.
-func (s State) Goal() string { return s.specText(s.Origin.Spec.Goal) }
+func (s *State) Goal() string { return s.specText(s.Origin.Spec.Goal) }
 
 // expandedContext is the context with its templates expanded.
-func (s State) expandedContext() string { return s.specText(s.Origin.Spec.Context) }
+func (s *State) expandedContext() string { return s.specText(s.Origin.Spec.Context) }
 
 // specText expands a text of the spec. Only inputs can make it too long, and
 // then it is better shown as it was written than not at all.
-func (s State) specText(text string) string {
-	if out, err := expandIn(text, s, scopeSettings, MaxPromptSize); err == nil {
+func (s *State) specText(text string) string {
+	if isPlain(text, MaxGoalSize) {
+		return text
+	}
+	if out, err := expandIn(text, *s, scopeSettings, MaxPromptSize); err == nil {
 		text = out
 	}
 	return clipEnds(text, MaxGoalSize)
 }
 
 // joinedSteers is all guidance that no committed iteration has seen.
-func (s State) joinedSteers() string {
+func (s *State) joinedSteers() string {
 	texts := make([]string, len(s.Steers))
 	for i, one := range s.Steers {
 		texts[i] = one.Text

@@ -15,7 +15,8 @@ import (
 
 // start runs the body once and commits what it came to.
 func (r *run) start(ctx context.Context) error {
-	s := r.state()
+	var s State
+	r.copyTo(&s)
 	turn, err := r.turn(ctx, &s)
 	if err != nil {
 		return r.unusable(&s, err)

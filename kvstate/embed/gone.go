@@ -32,7 +32,7 @@ func (f *folder) there() error {
 
 // fewFinds is how many writes of a millisecond look for the folder. When there are
 // more, looking would take a part of the processors that counts.
-const fewFinds = 4
+const fewFinds = 1
 
 // still is there for a write. The caller holds mu.
 func (f *folder) still(now time.Time) error {

@@ -3,6 +3,7 @@ package mark
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"maps"
 	"os"
@@ -147,7 +148,7 @@ func (f *File) Note(key string, m Mark) {
 }
 
 // NoteAll is Note for many keys, with one write.
-func (f *File) NoteAll(marks map[string]Mark) {
+func (f *File) NoteAll(marks iter.Seq2[string, Mark]) {
 	if f == nil {
 		return
 	}

@@ -121,7 +121,8 @@ func (m *shared) store(r *record, s loops.State) error {
 	m.rev++
 	r.state = state
 	r.head.Rev = m.rev
-	r.head = clone(r.checkpoint().Head())
+	stored := r.checkpoint()
+	r.head = clone(stored.Head())
 	r.head.Rev = m.rev
 	r.append(decode[loops.Delta](delta))
 	m.wake()
