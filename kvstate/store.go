@@ -19,11 +19,12 @@ import (
 )
 
 var (
-	_ loops.Store    = (*Store)(nil)
-	_ loops.Leased   = (*Store)(nil)
-	_ loops.Counter  = (*Store)(nil)
-	_ loops.Ordered  = (*Store)(nil)
-	_ loops.Recaller = (*Store)(nil)
+	_ loops.Store     = (*Store)(nil)
+	_ loops.Leased    = (*Store)(nil)
+	_ loops.Counter   = (*Store)(nil)
+	_ loops.Ordered   = (*Store)(nil)
+	_ loops.Recaller  = (*Store)(nil)
+	_ loops.Committer = (*Store)(nil)
 )
 
 // DefaultRetention is how long a settled loop is kept unless Options say
