@@ -72,11 +72,15 @@ func TestEachFaultPoint(t *testing.T) {
 					if p.Skip > 0 { // it is passed in each iteration: in another one
 						p.Skip += again % 2
 					}
-					points := []Point{p}
-					if p.Name == "beforeTidy" { // and again in the next process, which removes what was left
-						points = append(points, Point{Name: "duringTidy", Many: true, Skip: 1})
+					opts, points, during := Options{Seed: 1 + uint64(again), Program: program, Body: body}, []Point{p}, Point{Name: "duringTidy", Many: true, Skip: 1}
+					switch {
+					case p.Name != "beforeTidy":
+					case op == OpSleepAt: // a process that goes on removes the rest itself
+						at(t, opts, op, during)
+					default: // and again in the next process, which removes what was left
+						points = append(points, during)
 					}
-					at(t, Options{Seed: 1 + uint64(again), Program: program, Body: body}, op, points...)
+					at(t, opts, op, points...)
 				})
 			}
 		}

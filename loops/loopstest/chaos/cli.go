@@ -82,7 +82,7 @@ func (w *world) list(ctx context.Context) {
 			NextPage string `json:"next_page"`
 		}
 		if err != nil || json.Unmarshal(out, &listed) != nil {
-			w.opts.Log("ls: %v", err)
+			w.opts.Log("ls: %v: %s", err, said(cmd))
 			return
 		}
 		for _, item := range listed.Items {

@@ -196,6 +196,19 @@ func (w *world) command(args ...string) *exec.Cmd {
 	return cmd
 }
 
+// said returns what a child that has ended wrote to its log.
+func said(cmd *exec.Cmd) string {
+	log, ok := cmd.Stderr.(*os.File)
+	if !ok {
+		return ""
+	}
+	text, err := os.ReadFile(log.Name())
+	if err != nil {
+		return err.Error()
+	}
+	return strings.TrimSpace(string(text))
+}
+
 // closeLog closes what belongs to the child alone.
 func closeLog(cmd *exec.Cmd) {
 	if log, ok := cmd.Stderr.(*os.File); ok {
