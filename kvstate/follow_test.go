@@ -4,9 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"path/filepath"
-	"sync"
 	"testing"
 	"time"
 
@@ -18,27 +16,6 @@ import (
 	"example.com/loop-mcp/loops"
 )
 
-// place is where a server runs now and then.
-type place struct {
-	mu   sync.Mutex
-	host *embed.Host
-}
-
-func (p *place) InProcessConn() (net.Conn, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.host == nil {
-		return nil, errors.New("no server runs")
-	}
-	return p.host.InProcessConn()
-}
-
-func (p *place) set(h *embed.Host) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.host = h
-}
-
 // TestListsGoOnAfterTheDiskLostTheEndOfTheStore: `ls` of a process that was there
 // before showed no new loop, and the old ones as they had been, until it was
 // started anew, because the server gives the sequences of what was lost again.
@@ -46,9 +23,9 @@ func TestListsGoOnAfterTheDiskLostTheEndOfTheStore(t *testing.T) {
 	for _, marked := range []bool{true, false} {
 		t.Run(fmt.Sprintf("marks %v", marked), func(t *testing.T) {
 			dir := t.TempDir()
-			at := &place{}
+			at := &kvstate.Whereabouts{}
 			first := must[*embed.Host](t)(embed.Start(t.Context(), embed.Options{Dir: dir, Durability: embed.Process}))
-			at.set(first)
+			at.Store(first)
 			nc := must[*nats.Conn](t)(nats.Connect("", nats.InProcessServer(at), nats.MaxReconnects(-1), nats.ReconnectBufSize(-1),
 				nats.CustomReconnectDelay(func(int) time.Duration { return 10 * time.Millisecond })))
 			defer nc.Close()
@@ -59,14 +36,14 @@ func TestListsGoOnAfterTheDiskLostTheEndOfTheStore(t *testing.T) {
 			store := open(t, must[jetstream.JetStream](t)(jetstream.New(nc)), &opts)
 			states := progress(t, store)
 
-			at.set(nil)
+			at.Store(nil)
 			if err := first.Close(); err != nil {
 				t.Fatal(err)
 			}
 			change(cutHalf)(t, dir, rand.New(rand.NewPCG(1, 1)))
 			noIndex(t, dir, nil)
 			second := host(t, dir, embed.Process)
-			at.set(second)
+			at.Store(second)
 
 			other := open(t, stream(t, second), &kvstate.Options{Runner: "other"})
 			grow := must[loops.State](t)(other.Create(t.Context(), newLoop("new-loop")))

@@ -71,7 +71,7 @@ type post struct {
 	start   bool      // it begins one
 	taken   bool      // it waits no more
 	left    bool      // its caller waits no more
-	noted   bool      // its mark
+	noted   bool      // its mark is, with those of its batch
 
 	turn chan posted // has room for one
 }

@@ -17,10 +17,10 @@ import (
 	"example.com/loop-mcp/loops"
 )
 
-// whereabouts is the server of the moment, if there is one.
-type whereabouts struct{ atomic.Pointer[embed.Host] }
+// Whereabouts is where a server runs now and then, for clients to dial.
+type Whereabouts struct{ atomic.Pointer[embed.Host] }
 
-func (w *whereabouts) InProcessConn() (net.Conn, error) {
+func (w *Whereabouts) InProcessConn() (net.Conn, error) {
 	if h := w.Load(); h != nil {
 		return h.InProcessConn()
 	}
@@ -33,7 +33,7 @@ func TestARushGoesOnWithTheNextServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
 		first, _ := hosted(t, dir)
-		var at whereabouts
+		var at Whereabouts
 		at.Store(first)
 		nc, err := nats.Connect("", nats.InProcessServer(&at), nats.MaxReconnects(-1), nats.ReconnectBufSize(-1),
 			nats.CustomReconnectDelay(func(int) time.Duration { return 10 * time.Millisecond }))

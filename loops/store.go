@@ -177,6 +177,8 @@ func commitTo(ctx context.Context, to Store, s *State) error {
 	return commitCopy(ctx, to, s)
 }
 
+// commitCopy has a large frame, which commitTo is to be without.
+//
 //go:noinline
 func commitCopy(ctx context.Context, to Store, s *State) error {
 	got, err := to.Commit(ctx, *s)
