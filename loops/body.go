@@ -89,7 +89,8 @@ type Turn struct {
 	// is repeated with it. Safe for concurrent use.
 	Save func(ctx context.Context, memory json.RawMessage) error
 	// Emit hands out live text; it is the body's heartbeat. It never blocks
-	// and drops what nobody reads in time. Safe for concurrent use.
+	// and drops what nobody reads in time; of more than 4 KiB at once it keeps
+	// both ends and says how much is missing. Safe for concurrent use.
 	Emit func(Live)
 }
 

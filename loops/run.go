@@ -261,7 +261,7 @@ func (r *run) account(u Usage) {
 // emit keeps live text of start number n and the time it came. What comes from
 // a start that is over is dropped.
 func (r *run) emit(n int, l Live) {
-	l.Text, l.Tool = clip(l.Text, 4<<10), clip(l.Tool, 128)
+	l.Text, l.Tool = headTail(l.Text, 4<<10), clip(l.Tool, 128)
 	now := time.Now()
 	r.mu.Lock()
 	mine := r.s.Ledger.Starts == n

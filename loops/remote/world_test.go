@@ -132,6 +132,16 @@ func (w *world) get(id loops.ID) loops.State {
 	return s
 }
 
+// said is the live text of the last minute.
+func (w *world) said(id loops.ID) string {
+	w.t.Helper()
+	lines, err := w.Recent(w.t.Context(), id)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return loops.Said(lines)
+}
+
 // blocks is a body that waits for a channel to close.
 func blocks(release <-chan struct{}) loops.Body {
 	return loops.BodyFunc(func(ctx context.Context, _ loops.Turn) (loops.Result, error) {
