@@ -166,8 +166,10 @@ func TestANestedLoopSurvivesTheKillOfItsServer(t *testing.T) {
 	if p, _ := two.progress(parent); p.starts != 2 || p.iteration != 1 {
 		t.Errorf("the parent had %v starts for %v iterations, want 2 for 1", p.starts, p.iteration)
 	}
-	if p, _ := two.progress(nested); p.starts != 2 || p.iteration != 1 {
-		t.Errorf("the child had %v starts for %v iterations, want 2 for 1", p.starts, p.iteration)
+	// The command below the dead server's body may take the child up itself, in
+	// the moment before it is ended: that start is cut off, too.
+	if p, _ := two.progress(nested); p.starts < 2 || p.starts > 3 || p.iteration != 1 {
+		t.Errorf("the child had %v starts for %v iterations, want 2 or 3 for 1", p.starts, p.iteration)
 	}
 	if all, _ := b.answer(b.want(0, []string{"ls", "--json"}))["items"].([]any); len(all) != 2 {
 		t.Errorf("there are %d loops: the body started its child twice", len(all))
