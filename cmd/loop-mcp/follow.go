@@ -22,6 +22,7 @@ type follower struct {
 	looks       bool // and works on nothing
 	last        loops.State
 	interrupted bool
+	unheard     bool // nobody reads what is printed any more
 	pausing     bool // a Ctrl-C asked for it
 	queuedSince time.Time
 	asked       string // the attention that a person put off
@@ -53,16 +54,21 @@ func (a *app) follow(ctx context.Context, h *host, id loops.ID, jsonLines bool) 
 }
 
 func (f *follower) run(ctx context.Context, jsonLines bool) error {
-	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, append(endSignals(), syscall.SIGPIPE)...) // nobody looks any more
+	signals, pipes := make(chan os.Signal, 4), make(chan os.Signal, 1)
+	signal.Notify(signals, endSignals()...)
+	signal.Notify(pipes, syscall.SIGPIPE)
 	defer signal.Stop(signals)
-	err := f.loop(ctx, signals)
+	defer signal.Stop(pipes)
+	err := f.loop(ctx, signals, pipes)
 	f.view.end()
 	if errors.Is(err, errLeave) {
 		err = f.leave(ctx)
 	}
 	if err != nil {
 		return err
+	}
+	if f.unheard {
+		return &exitError{code: exitInterrupted}
 	}
 	return f.finish(ctx, jsonLines)
 }
@@ -84,7 +90,7 @@ func (f *follower) leave(ctx context.Context) error {
 // errLeave ends the following without waiting for the loop.
 var errLeave = errors.New("leave")
 
-func (f *follower) loop(ctx context.Context, signals <-chan os.Signal) error {
+func (f *follower) loop(ctx context.Context, signals, pipes <-chan os.Signal) error {
 	ctx, cancel := context.WithCancel(ctx)
 	changes, watching := f.watch(ctx)
 	hears, listens := f.view.(listener)
@@ -110,6 +116,8 @@ func (f *follower) loop(ctx context.Context, signals <-chan os.Signal) error {
 			}
 		case s := <-signals:
 			err = f.interrupt(ctx, s)
+		case <-pipes:
+			err = f.unread()
 		case <-f.host.stopped:
 			return f.host.ended()
 		case <-f.host.replaced():
@@ -220,6 +228,17 @@ func (f *follower) interrupt(ctx context.Context, s os.Signal) error {
 	}
 	f.view.note("pausing after the iteration under way; Ctrl-C again leaves at once")
 	return nil
+}
+
+// unread leaves when nobody looks any more. The signal itself does not tell: it
+// also comes when a program that shares the store leaves while this one, its
+// host, sends it something.
+func (f *follower) unread() error {
+	if !unread(f.app.stdout) && !unread(f.app.stderr) {
+		return nil
+	}
+	f.interrupted, f.unheard = true, true
+	return errLeave
 }
 
 // finish prints what the loop came to.

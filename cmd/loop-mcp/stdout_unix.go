@@ -21,3 +21,18 @@ func takeStdout(stdout, stderr *os.File) (*os.File, error) {
 	}
 	return os.NewFile(uintptr(kept), "protocol"), nil
 }
+
+// unread reports whether nobody reads file any more: a pipe without a reader, a
+// terminal that is gone.
+func unread(file *os.File) (gone bool) {
+	conn, err := file.SyscallConn()
+	if err != nil {
+		return false
+	}
+	_ = conn.Control(func(fd uintptr) {
+		look := []unix.PollFd{{Fd: int32(fd)}}
+		n, err := unix.Poll(look, 0)
+		gone = err == nil && n > 0 && look[0].Revents&(unix.POLLERR|unix.POLLHUP) != 0
+	})
+	return gone
+}

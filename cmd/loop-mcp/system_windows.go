@@ -21,6 +21,9 @@ func terminalSize(file *os.File) (columns, rows int) {
 	return max(int(info.Window.Right-info.Window.Left)+1, 20), int(info.Window.Bottom-info.Window.Top) + 1
 }
 
+// unread is asked after a SIGPIPE, which does not exist here.
+func unread(*os.File) bool { return false }
+
 // takeStdout returns a file for what the program writes to standard output, and
 // points the standard handle at stderr.
 func takeStdout(stdout, stderr *os.File) (*os.File, error) {
