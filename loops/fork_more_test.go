@@ -167,6 +167,7 @@ func TestForkBelowABodyIsAChild(t *testing.T) {
 		first := w.start(nil)
 		w.settled(first, loops.Completed, loops.GoalPredicate)
 		parent := w.start(nil)
+		synctest.Wait() // its body is the slow one, and not that of the fork
 		below := loops.New(w.store, parts(w.body), &loops.Options{Parent: parent})
 		out, err := below.Fork(t.Context(), loops.ForkRequest{Loop: first})
 		if err != nil || out.Origin.Parent != parent {
