@@ -23,11 +23,12 @@ type Engine struct {
 	clock  *clock
 	entry  entry // of loops that this process creates
 
-	working atomic.Int32 // calls of Run under way
+	working atomic.Int32  // calls of Run under way
+	seats   chan struct{} // taken by the loops that are worked on
 
-	mu      sync.Mutex // guards what follows; never held while calling out
-	running map[ID]*run
-	strays  []stray // claims that may arrive late
+	mu      sync.Mutex    // guards what follows; never held while calling out
+	running map[ID][]*run // oldest first; a slice is replaced, never changed
+	strays  []stray       // claims that may arrive late
 }
 
 // Options of an engine. The zero value is useful.
@@ -79,7 +80,7 @@ type Options struct {
 
 // New returns an engine on store. opts may be nil.
 func New(store Store, parts Parts, opts *Options) *Engine {
-	e := &Engine{store: store, parts: parts, running: map[ID]*run{}, teller: newTeller()}
+	e := &Engine{store: store, parts: parts, running: map[ID][]*run{}, teller: newTeller()}
 	if opts != nil {
 		e.opts = *opts
 	}
@@ -87,6 +88,7 @@ func New(store Store, parts Parts, opts *Options) *Engine {
 	if e.opts.Workers <= 0 {
 		e.opts.Workers = 16
 	}
+	e.seats = make(chan struct{}, e.opts.Workers)
 	if e.opts.LiveLoops <= 0 {
 		e.opts.LiveLoops = 1000
 	}

@@ -138,12 +138,6 @@ func (e *Engine) Recent(ctx context.Context, id ID) ([]LiveLine, error) {
 // recentPatience is how long Recent listens for what other processes said.
 const recentPatience = 100 * time.Millisecond
 
-func (e *Engine) worksOn(id ID) bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.running[id] != nil
-}
-
 // Said joins live text: pieces of a stream run on, each tool and each start
 // begins a line of its own.
 func Said(lines []LiveLine) string {

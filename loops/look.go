@@ -52,10 +52,7 @@ func (e *Engine) whyQueued(s State) string {
 	if e.working.Load() == 0 {
 		return "this process does not work on loops; another one has to"
 	}
-	e.mu.Lock()
-	busy := len(e.running)
-	e.mu.Unlock()
-	if busy >= e.opts.Workers {
+	if len(e.seats) >= e.opts.Workers {
 		return fmt.Sprintf("all %d workers of this process are busy", e.opts.Workers)
 	}
 	return "about to be picked up by a worker"
@@ -136,9 +133,7 @@ func (e *Engine) Watch(ctx context.Context, id ID) iter.Seq2[Head, error] {
 // Live returns the newest live text of a loop that this process works on, and
 // when the body was last heard of. ok is false when it does not work on it.
 func (e *Engine) Live(id ID) (l Live, heard time.Time, ok bool) {
-	e.mu.Lock()
-	r := e.running[id]
-	e.mu.Unlock()
+	r := e.worker(id)
 	if r == nil {
 		return Live{}, time.Time{}, false
 	}

@@ -36,6 +36,9 @@ type run struct {
 	waiting []func(State) State // guarded by writing: part of s, not stored yet; the next commit stores it
 	next    State               // guarded by writing: what is about to be stored
 
+	resting chan struct{} // guarded by e.mu: closed when the body has let rest what it kept; nil: it was not asked to
+	owes    Status        // guarded by e.mu: with which an earlier run wanted that
+
 	mu    sync.Mutex // guards what follows; never held while calling out
 	s     State
 	live  Live
@@ -201,13 +204,11 @@ func (r *run) goesOn() (held, owed bool) {
 // what was started below it when it has settled.
 func (r *run) rest() {
 	s := r.state()
-	if keeper, ok := r.e.body(s.Origin.Spec.Body).(Rester); ok {
-		status := s.Status
-		if r.process.ctx.Err() != nil {
-			status = Queued // whatever it waits for, another process goes on
-		}
-		keeper.Rest(s.ID, status)
+	status := s.Status
+	if r.process.ctx.Err() != nil {
+		status = Queued // whatever it waits for, another process goes on
 	}
+	r.e.layDown(r, status)
 	ctx, cancel := r.lasting()
 	defer cancel()
 	if err := r.e.endChildren(ctx, s); err != nil {

@@ -36,7 +36,6 @@ func (e *Engine) Run(ctx context.Context) error {
 			e.opts.Logger.Error("loops below ones that have ended were not all cancelled", "cause", err)
 		}
 	})
-	slots := make(chan struct{}, e.opts.Workers)
 	for {
 		id, rev, err := e.store.Ready(ctx)
 		if ctx.Err() != nil || errors.Is(err, ErrClosed) {
@@ -46,12 +45,12 @@ func (e *Engine) Run(ctx context.Context) error {
 			return err
 		}
 		select { // not before: a place that waits for a loop would be missed by one that goes on
-		case slots <- struct{}{}:
+		case e.seats <- struct{}{}:
 		case <-ctx.Done():
 			return nil
 		}
 		workers.Go(func() {
-			seat := &seat{all: slots, taken: true}
+			seat := &seat{all: e.seats, taken: true}
 			defer seat.leave()
 			if err := e.work(process, seat, id, rev); err != nil {
 				skipped.add(id)
@@ -115,22 +114,6 @@ func (e *Engine) follow(ctx context.Context) {
 	}
 }
 
-// signal tells the worker of a loop in this process what h means for it.
-func (e *Engine) signal(h Head) {
-	e.mu.Lock()
-	r := e.running[h.ID]
-	e.mu.Unlock()
-	switch {
-	case r == nil:
-	case h.Cancel != nil && h.Cancel.Now:
-		r.ended(ErrCancelNow)
-	case h.Cancel != nil:
-		r.ended(ErrCancelled)
-	case h.Claim.Token != r.claim.Token && h.Rev > r.state().Rev:
-		r.ended(errLost)
-	}
-}
-
 // seat is the place of a loop among those that are worked on at once. Its users take
 // turns.
 type seat struct {
@@ -170,24 +153,13 @@ func (e *Engine) work(p *process, seat *seat, id ID, rev uint64) error {
 	ctx := r.ctx
 	defer r.ended(nil)
 	defer r.unhook()
-	e.mu.Lock()
-	e.running[id] = r // before the claim, so that no request written after it is missed
-	e.mu.Unlock()
-	defer e.forget(r)
+	e.register(r)
+	defer e.deregister(r)
 	r.endLeftovers()
 	if took, err := r.take(); err != nil || !took {
 		return err
 	}
 	return r.loop(ctx)
-}
-
-// forget ends that requests reach r. Its loop may be worked on again by now.
-func (e *Engine) forget(r *run) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.running[r.claimed] == r {
-		delete(e.running, r.claimed)
-	}
 }
 
 // look returns a run of the loop, nil when nothing is to be done there.
