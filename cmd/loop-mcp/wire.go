@@ -211,6 +211,10 @@ func (s settings) hasStore() (bool, error) {
 		return false, nil
 	case errors.Is(err, fs.ErrPermission):
 		return false, &embed.DiskError{Dir: s.data, Err: err}
+	case err != nil:
+		if _, wrong := embed.Inspect(s.data); wrong != nil {
+			return false, wrong
+		}
 	}
 	return len(entries) > 0, err
 }

@@ -228,7 +228,8 @@ func (f *folder) because(err error) error {
 // explain puts the disk in front of an error that it may be the cause of.
 func (f *folder) explain(err error) error {
 	var known *DiskError
-	if err == nil || errors.As(err, &known) {
+	var none *NoFolderError
+	if err == nil || errors.As(err, &known) || errors.As(err, &none) {
 		return err
 	}
 	if cause := f.try(); cause != nil {
