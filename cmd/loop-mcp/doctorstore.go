@@ -114,7 +114,7 @@ func (d *doctor) store(ctx context.Context, e *examination) (seen loopsSeen) {
 func (d *doctor) read(ctx context.Context, e *examination, seen loopsSeen) loopsSeen {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	h, err := d.settings.open(ctx, engineOptions{log: slog.New(slog.DiscardHandler), role: roleCommand, untouched: true})
+	h, err := d.settings.open(ctx, engineOptions{log: slog.New(slog.DiscardHandler), role: roleCommand, looks: true})
 	if err != nil {
 		e.add(levelBroken, "do what it says; loop-mcp host shows who takes part", "%s", problemText(err))
 		return seen

@@ -82,6 +82,9 @@ func inBytes(n int64) string {
 	return fmt.Sprintf("%d KiB", n>>10)
 }
 
+// Full reports whether an error says that a disk is full, or this user's part of it.
+func Full(err error) bool { return noRoom(err) }
+
 // space is what a file system says of itself.
 type space struct {
 	free, total int64 // bytes; total 0: it is not known
