@@ -269,7 +269,7 @@ func TestServeHTTPRefusals(t *testing.T) {
 		"no port":                       {[]string{"--http", "host"}, nil, 2, []string{"port"}},
 		"two addresses":                 {[]string{"--http=1", "2"}, nil, 2, []string{"two addresses"}},
 		"an address without --http":     {[]string{":7717"}, nil, 2, []string{"usage"}},
-		"over both":                     {[]string{"--http", "--stdio"}, nil, 1, []string{"stdio", "http"}},
+		"over both":                     {[]string{"--http", "--stdio"}, nil, 2, []string{"serve: --stdio is another way to serve than --http"}},
 		"a wrong origin":                {[]string{"--http", "0"}, []string{"LOOP_MCP_HTTP_ALLOWED_ORIGINS=app.example"}, 1, []string{"http.allowed_origins[0]"}},
 	} {
 		t.Run(name, func(t *testing.T) {

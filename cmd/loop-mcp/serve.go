@@ -57,6 +57,8 @@ func (a *app) serveCommand() *cobra.Command {
 				overHTTP = args[0]
 			}
 			switch {
+			case overStdio && cmd.Flags().Changed("stdio") && (detach || cmd.Flags().Changed("http")):
+				return usagef("serve: --stdio is another way to serve than --http and --detach: leave it out")
 			case idle != 0 && idle < time.Second:
 				return usagef("--idle: must be at least 1s, or 0 for a server that stays, got %s", idle)
 			case background:
@@ -82,7 +84,7 @@ func (a *app) serveCommand() *cobra.Command {
 	flags.BoolVar(&background, "background", false, "be what --detach starts")
 	_ = flags.MarkHidden("background") // the error says that the flag is unknown; it was defined a line before
 	a.jsonFlag(cmd)
-	cmd.MarkFlagsMutuallyExclusive("stdio", "detach", "http")
+	exclusive(cmd, "detach", "http")
 	return cmd
 }
 
