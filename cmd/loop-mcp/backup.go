@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"example.com/loop-mcp/kvstate"
+	"example.com/loop-mcp/loops"
 	"github.com/spf13/cobra"
 )
 
@@ -126,7 +127,29 @@ func (a *app) restore(ctx context.Context, path string) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	return a.printManifest(m, "restored from", path)
+	if err := a.printManifest(m, "restored from", path); err != nil || a.json {
+		return err
+	}
+	return a.printUnderWay(ctx, h)
+}
+
+// printUnderWay says how many loops nobody has to move for them to go on.
+func (a *app) printUnderWay(ctx context.Context, h *host) error {
+	moving, n := []loops.Status{loops.Running, loops.Queued, loops.Waiting}, 0
+	for page := ""; ; {
+		heads, next, err := h.List(ctx, loops.Filter{Statuses: moving, Limit: 100, Page: page})
+		if err != nil {
+			return err
+		}
+		n += len(heads)
+		if page = next; page == "" {
+			break
+		}
+	}
+	if n > 0 {
+		fmt.Fprintf(a.stdout, "%d of them were under way and go on as after a crash, with the next process that works on loops, such as loop-mcp serve --detach\n", n)
+	}
+	return nil
 }
 
 func (a *app) printManifest(m kvstate.Manifest, what, path string) error {

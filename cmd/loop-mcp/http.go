@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"unicode"
 
 	"example.com/loop-mcp/loops"
@@ -56,6 +57,13 @@ func (a *app) serveHTTP(ctx context.Context, address string) error {
 		Before: mcpserver.KeepArguments, Around: around, Context: mcpserver.WithOwner, Tokens: tokens, AllowedOrigins: s.HTTP.AllowedOrigins, Logger: log,
 	})
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		who := another
+		if whoListens(ctx, "http://"+reachable(address)+"/") == ours {
+			who = "another loop-mcp"
+		}
+		return fmt.Errorf("serve over HTTP: %s listens on %s already: end it, or choose another address, such as --http 127.0.0.1:0 for any free port", who, address)
+	}
 	if err != nil {
 		return fmt.Errorf("serve over HTTP: %w", err)
 	}

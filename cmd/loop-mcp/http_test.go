@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os/exec"
 	"regexp"
 	"slices"
@@ -52,6 +53,18 @@ func (b *box) web(address string, env ...string) *webServer {
 		b.t.Fatalf("no address in %q (%v): %s", line, err, s.stderr.text())
 	}
 	return s
+}
+
+// TestAnAddressThatIsTakenIsSaidToBe, and by whom.
+func TestAnAddressThatIsTakenIsSaidToBe(t *testing.T) {
+	b := newBox(t)
+	s := b.web("0")
+	address := strings.TrimSuffix(strings.TrimPrefix(s.url, "http://"), "/mcp")
+	b.want(1, []string{"serve", "--http", address}, "another loop-mcp listens on "+address+" already: end it, or choose another address")
+	other := httptest.NewServer(http.NotFoundHandler())
+	defer other.Close()
+	address = other.Listener.Addr().String()
+	b.want(1, []string{"serve", "--http", address}, "another program listens on "+address+" already")
 }
 
 // end asks the server to end; it must end well.

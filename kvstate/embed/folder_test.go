@@ -223,7 +223,7 @@ func TestANetworkFileSystemIsRefused(t *testing.T) {
 	_, start := embed.Start(t.Context(), opts)
 	_, join := embed.Join(t.Context(), opts)
 	for name, err := range map[string]error{"Start": start, "Join": join} {
-		if err == nil || !strings.Contains(err.Error(), opts.Dir+" is on a network file system (nfs)") || !strings.Contains(err.Error(), "loops could be lost: set LOOP_MCP_HOME to a directory on a local disk") {
+		if err == nil || !strings.Contains(err.Error(), opts.Dir+" is on a network file system (nfs)") || !strings.Contains(err.Error(), "loops could be lost: set LOOP_MCP_HOME to a directory on a local disk, or write network_store: allow") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -57,7 +57,7 @@ func prepare(opts Options) error {
 		return nil
 	}
 	if kind := opts.network(opts.Dir); kind != "" {
-		return fmt.Errorf("%s is on a network file system (%s), where a lock and a synced write may not be what they say, so loops could be lost: set LOOP_MCP_HOME to a directory on a local disk", opts.Dir, kind)
+		return fmt.Errorf("%s is on a network file system (%s), where a lock and a synced write may not be what they say, so loops could be lost: set LOOP_MCP_HOME to a directory on a local disk, or write network_store: allow into the configuration to take that risk", opts.Dir, kind)
 	}
 	return nil
 }
