@@ -49,7 +49,7 @@ func (a *app) forkCommand() *cobra.Command {
 	flags.BoolVar(&f.jsonLines, "jsonl", false, "print one line of JSON for each event and iteration, then the snapshot")
 	complete(cmd, "limit", limitNames()...)
 	a.jsonFlag(cmd)
-	cmd.MarkFlagsMutuallyExclusive("json", "jsonl")
+	exclusive(cmd, "json", "jsonl")
 	return cmd
 }
 

@@ -222,7 +222,7 @@ func (h *Host) release() error {
 	defer h.mu.Unlock()
 	shutdown(h.srv)
 	h.srv = nil
-	unstage(h.staged)
+	h.unlink()
 	var err error
 	if h.held != nil {
 		err = h.held.Close()
