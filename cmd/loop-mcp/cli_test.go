@@ -411,5 +411,7 @@ func TestRunLeavesOtherLoopsAlone(t *testing.T) {
 	b.want(0, []string{"start", b.loop("rests", "count", scoreThree)})
 	other := b.only("rests")
 	b.want(0, []string{"run", b.loop("good", "count", scoreThree)}, "completed")
-	b.want(0, []string{"show", other}, "queued")
+	if shown := b.want(0, []string{"show", other}, "queued"); strings.Contains(shown.stdout, "elapsed 0s/") {
+		t.Errorf("a loop that waits does not get older:\n%s", shown.stdout)
+	}
 }

@@ -46,7 +46,7 @@ func (a *app) watchOne(ctx context.Context, id loops.ID) error {
 	if _, err := h.Get(ctx, id); err != nil {
 		return unknown(id, err)
 	}
-	return (&follower{app: a, host: h, id: id, view: a.newView(false), looks: true}).run(ctx, false)
+	return (&follower{app: a, host: h, id: id, view: a.newView(h, false), looks: true}).run(ctx, false)
 }
 
 // watchAll shows the loops that have not settled until there are none.
