@@ -106,7 +106,7 @@ func (f continueFlags) readOutput(stdin io.Reader, r *loops.Request) error {
 
 // act carries out a request on a loop, then works on it to its next stop.
 func (a *app) act(ctx context.Context, id loops.ID, r loops.Request, detach, jsonLines bool) error {
-	h, err := a.openExisting(ctx, id)
+	h, err := a.openExisting(ctx, id, false)
 	if err != nil {
 		return err
 	}
@@ -259,7 +259,7 @@ func (a *app) cancelCommand() *cobra.Command {
 
 // do carries out a request that needs nobody to work on the loop afterwards.
 func (a *app) do(ctx context.Context, id loops.ID, r loops.Request) error {
-	h, err := a.openExisting(ctx, id)
+	h, err := a.openExisting(ctx, id, false)
 	if err != nil {
 		return err
 	}

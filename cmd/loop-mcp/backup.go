@@ -62,7 +62,7 @@ func (a *app) backup(ctx context.Context, path string) error {
 	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("back up to %s: it exists already; name a new file", path)
 	}
-	h, err := a.openStore(ctx, s)
+	h, err := a.openFor(ctx, s, true)
 	if err != nil {
 		return err
 	}
@@ -85,7 +85,7 @@ func writeBackup(ctx context.Context, store *kvstate.Store, path string) (kvstat
 	half := path + ".new"
 	out, err := os.OpenFile(half, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
-		return kvstate.Manifest{}, fmt.Errorf("back up to %s: %w", path, err)
+		return kvstate.Manifest{}, unwritten("back up to "+path, path, err)
 	}
 	m, err := store.Backup(ctx, out)
 	if err == nil {
@@ -95,7 +95,7 @@ func writeBackup(ctx context.Context, store *kvstate.Store, path string) (kvstat
 		err = os.Rename(half, path)
 	}
 	if err != nil {
-		return m, errors.Join(fmt.Errorf("back up to %s: %w", path, err), os.Remove(half))
+		return m, errors.Join(unwritten("back up to "+path, path, err), os.Remove(half))
 	}
 	return m, nil
 }

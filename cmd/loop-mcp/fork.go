@@ -74,7 +74,7 @@ func (f forkFlags) request(id loops.ID, iteration bool) (loops.ForkRequest, erro
 }
 
 func (a *app) fork(ctx context.Context, r loops.ForkRequest, detach, jsonLines bool) error {
-	h, err := a.openExisting(ctx, r.Loop)
+	h, err := a.openExisting(ctx, r.Loop, false)
 	if err != nil {
 		return err
 	}

@@ -47,8 +47,8 @@ func (e *InUseError) Error() string {
 
 // prepare makes the directory and closes it to others.
 func prepare(opts Options) error {
-	if err := os.MkdirAll(opts.Dir, 0o700); err != nil {
-		return fmt.Errorf("make the directory of the store: %w", err)
+	if err := MakeFolder(opts.Dir); err != nil {
+		return err
 	}
 	if err := os.Chmod(opts.Dir, 0o700); err != nil { // others may have made it
 		return fmt.Errorf("close the directory of the store to others: %w", err)
