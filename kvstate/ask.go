@@ -35,12 +35,26 @@ type getRequest struct {
 	MaxBytes int    `json:"max_bytes,omitempty"`
 }
 
-// patient gives ctx a deadline when it has none.
+// beganKey is in the context of a request, with the time of its first try.
+type beganKey struct{}
+
+// patient gives ctx a deadline when it has none, and remembers when it began.
 func patient(ctx context.Context) (context.Context, context.CancelFunc) {
+	if ctx.Value(beganKey{}) == nil {
+		ctx = context.WithValue(ctx, beganKey{}, time.Now())
+	}
 	if _, ok := ctx.Deadline(); ok {
 		return context.WithCancel(ctx)
 	}
-	return context.WithTimeoutCause(ctx, patience, errors.New("the store did not answer within "+patience.String()))
+	return context.WithTimeoutCause(ctx, patience, &silence{errors.New("the store did not answer within " + patience.String())})
+}
+
+// waited is how long a request is repeated already.
+func waited(ctx context.Context) time.Duration {
+	if began, ok := ctx.Value(beganKey{}).(time.Time); ok {
+		return time.Since(began)
+	}
+	return 0
 }
 
 // ask sends a request until it is answered or ctx ends.

@@ -1,6 +1,7 @@
 package kvstate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -75,15 +76,19 @@ func (s *Store) watchLine(ctx context.Context, changes chan nats.Status) {
 const (
 	retryOften = 50 * time.Millisecond
 	triesOften = 40
+	soonKnown = 3 * time.Second // for what is known to last, when tries take their time
 )
 
 // again is [again] that says why the store can't be reached, if that is known. It
 // does not wait long for what lasts: a host that is known to be stopped, a folder
-// that may not be written to.
+// that may not be written to, servers that have been away for long.
 func (s *Store) again(ctx context.Context, try int, err error) error {
 	end := again(ctx, try, err)
-	if s.opts.Trouble == nil || end == nil && try == 0 {
-		return end
+	if end == nil && try == 0 {
+		return nil
+	}
+	if s.opts.Trouble == nil {
+		return cmp.Or(end, s.away(ctx, err))
 	}
 	if gone := s.there(); gone != nil && end == nil {
 		return gone
@@ -94,12 +99,17 @@ func (s *Store) again(ctx context.Context, try int, err error) error {
 		Lasts() bool
 	}](why)
 	switch {
-	case end == nil && try > triesOften && lasts != nil && lasts.Lasts():
-		return &unwritable{fmt.Errorf("%w (last try: %w)", why, err)}
+	case end == nil && (try > triesOften || waited(ctx) > soonKnown) && lasts != nil && lasts.Lasts():
+		return &unwritable{withTry(why, err)}
 	case end == nil && denied(why):
 		return fmt.Errorf("%w (last try: %w)", why, err)
-	case end == nil || why == nil:
+	case end == nil:
+		return s.away(ctx, err)
+	case why == nil:
 		return end
+	}
+	if ctx.Err() != nil {
+		end = withTry(context.Cause(ctx), err)
 	}
 	return fmt.Errorf("%w: %w", why, end)
 }

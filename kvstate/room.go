@@ -98,10 +98,13 @@ func (s *Store) answered(ctx context.Context) (during context.Context, stop func
 
 // publishOnce sends a message and returns its sequence. An error that is
 // [loops.ErrUnwritable] says why there is no answer.
-func (s *Store) publishOnce(ctx context.Context, m *nats.Msg) (uint64, error) {
+func (s *Store) publishOnce(ctx context.Context, m *nats.Msg) (revision uint64, failed error) {
 	ctx, stop := s.answered(ctx)
 	defer stop()
 	seq, err := s.deliver(ctx, m)
+	if s.opts.Disk == nil {
+		defer func() { s.refusal.note(len(m.Data), failed) }()
+	}
 	// gofail: var lostAnswer struct{}
 	// err = errLine
 	switch cause := context.Cause(ctx); {
@@ -114,14 +117,18 @@ func (s *Store) publishOnce(ctx context.Context, m *nats.Msg) (uint64, error) {
 }
 
 // Trouble returns why nothing can be written now, as far as that is known; nil
-// when nothing is known to be wrong. It is quick.
+// when nothing is known to be wrong. It is quick, or takes a second where servers
+// have to be tried.
 func (s *Store) Trouble() error {
 	if s.opts.Trouble != nil {
 		if err := s.opts.Trouble(); err != nil {
 			return err
 		}
 	}
-	return s.room(context.Background(), 0)
+	if err := s.room(context.Background(), 0); err != nil {
+		return err
+	}
+	return s.full()
 }
 
 // The limits of a server, by its error codes.

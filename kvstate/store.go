@@ -54,6 +54,11 @@ type Options struct {
 	// when they no longer do; nil: nothing is.
 	Rush func() (over func())
 
+	// Try writes something that means nothing to the servers, which shows whether they
+	// have room; nil: only what they refuse of this store's own shows that. It is asked
+	// for by [Store.Trouble] alone.
+	Try func(context.Context) error
+
 	// Lease says under which name this process may claim loops, and until when;
 	// nil: Runner, for ever. See [loops.Leased].
 	Lease func(context.Context) (owner string, held context.Context, err error)
@@ -83,6 +88,7 @@ type Store struct {
 	posts     posts
 	leftovers leftovers
 	rush      rush
+	refusal   refusal
 	swept     chan struct{} // closed when what earlier processes left behind has been removed
 	turns     chan struct{} // full while as many other messages are under way as there may be
 	boxes     chan *box     // those that are free; nil: the client library waits for answers

@@ -68,7 +68,7 @@ func (s State) afterCrash(now time.Time) State {
 	s.Attempt = max(0, s.Attempt-1) // a crash is not the body's fault
 	if s.Origin.Spec.Retry.OnCrash == OnCrashAsk {
 		return s.needInput(Attention{Kind: AttentionApproval, Cause: causeCrash, Prompt: fmt.Sprintf(
-			"A crash cut off start %d (iteration %d). It may have had effects. Approve to run it again; deny to count it as failed.", s.Ledger.Starts, s.Iteration+1)}, now)
+			"Start %d (iteration %d) was cut off before its end. It may have had effects. Approve to run it again; deny to count it as failed.", s.Ledger.Starts, s.Iteration+1)}, now)
 	}
 	s.begin(now)
 	return s

@@ -28,6 +28,10 @@ var (
 	// or read-only, a limit of its server is reached. What was acknowledged is there
 	// and can be read, and the same call succeeds when the cause is mended.
 	ErrUnwritable = errors.New("the store can't be written to now")
+	// ErrUnanswered is returned by a store that does not answer, or not in time.
+	// Whether what was asked of it has happened is not known; the same call succeeds
+	// when it answers again.
+	ErrUnanswered = errors.New("the store does not answer")
 	// ErrClosed is returned by an engine or a store that has been closed.
 	ErrClosed = errors.New("the store is closed")
 )

@@ -71,6 +71,8 @@ func explain(err error) (d ErrorDetail, ok bool) {
 		return ErrorDetail{Code: "damaged", Message: clip(err.Error(), 4*maxProblem) + "; nothing was changed, other loops are not affected"}, true
 	case errors.As(err, &opening), errors.Is(err, loops.ErrUnwritable):
 		return ErrorDetail{Code: "unavailable", Message: clip(err.Error(), 4*maxProblem)}, true
+	case errors.Is(err, loops.ErrUnanswered):
+		return ErrorDetail{Code: "unavailable", Message: clip(err.Error(), 4*maxProblem) + "; loops keep their last checkpoint, and the same call can be made again"}, true
 	case errors.Is(err, errAnew):
 		return ErrorDetail{Code: "unavailable", Message: err.Error()}, true
 	case errors.Is(err, loops.ErrClosed):

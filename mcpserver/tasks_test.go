@@ -298,6 +298,7 @@ func TestErrorsOfTasks(t *testing.T) {
 	}{
 		{&loops.RefusedError{Code: "own_loop", Problem: "it runs this process", Remedy: "hand in"}, -32600, "hand in", "own_loop"},
 		{fmt.Errorf("get: %w", loops.ErrUnwritable), -32603, "get", "unavailable"},
+		{fmt.Errorf("get: %w", loops.ErrUnanswered), -32603, "the same call can be made again", "unavailable"},
 		{fmt.Errorf("get: %w", loops.ErrDamaged), -32603, "other loops are not affected", "damaged"},
 		{loops.ErrClosed, -32603, "loop_list shows it", "unavailable"},
 	} {

@@ -123,6 +123,12 @@ func (d *doctor) read(ctx context.Context, e *examination, seen loopsSeen) loops
 	if err := seen.list(ctx, h); err != nil {
 		e.add(levelBroken, "loop-mcp verify", "the loops can't be listed: %s", problemText(err))
 	}
+	if !d.settings.clustered() { // else there is a disk, which has been looked at
+		return seen
+	}
+	if err := h.store.Trouble(); err != nil {
+		e.add(levelBroken, "do what it says; loops go on by themselves then", "%s", problemText(err))
+	}
 	return seen
 }
 

@@ -132,7 +132,7 @@ func (s settings) join(ctx context.Context, o engineOptions) (backend, kvstate.O
 		if err != nil {
 			return nil, kvstate.Options{}, err
 		}
-		return m, kvstate.Options{Replicas: m.Replicas(), Lease: m.Lease}, nil
+		return m, kvstate.Options{Replicas: m.Replicas(), Lease: m.Lease, Try: m.Try}, nil
 	}
 	m, err := embed.Join(ctx, embed.Options{Dir: s.data, Durability: s.Durability, Version: version, Role: o.role, Looks: o.looks, Logger: o.log, OnHealth: o.health(),
 		AllowNetwork: s.NetworkStore == networkAllow})

@@ -68,6 +68,10 @@ type leases struct {
 	seenAt time.Time // zero: nobody has looked
 	rev    uint64    // of the newest renewal
 	mine   bool      // the lease has not been lost
+
+	renewed time.Time // when the servers last took a renewal
+
+	said map[string]bool // in the log since there was a lease; only keep uses it
 }
 
 func (l *leases) init(m *Member) {
@@ -108,20 +112,38 @@ func (l *leases) keep(ctx context.Context) {
 		}
 		if err := l.m.ensureLeases(ctx); err != nil {
 			if ctx.Err() == nil {
-				l.m.log.Warn("this worker gets no lease yet", "cause", err)
+				l.say("this worker gets no lease yet", err)
 				sleep(ctx, renewEvery)
 			}
 			continue
 		}
-		err := l.hold(ctx)
-		if ctx.Err() == nil {
-			l.m.log.Warn("this worker has no lease: it ends its bodies and begins nothing", "cause", err)
+		had, err := l.hold(ctx)
+		switch {
+		case ctx.Err() != nil:
+		case had:
+			l.say("this worker has no lease: it ends its bodies and begins nothing", err)
+		default:
+			l.say("this worker gets no lease yet", err)
 		}
 	}
 }
 
-// hold gets a lease and renews it until it is lost.
-func (l *leases) hold(ctx context.Context) error {
+// say tells the log why there is no lease, each reason once until there is one.
+func (l *leases) say(what string, cause error) {
+	text := what + cause.Error()
+	if l.said[text] {
+		l.m.log.Debug(what, "cause", cause)
+		return
+	}
+	if l.said == nil {
+		l.said = map[string]bool{}
+	}
+	l.said[text] = true
+	l.m.log.Warn(what, "cause", cause)
+}
+
+// hold gets a lease and renews it until it is lost. had is false when it got none.
+func (l *leases) hold(ctx context.Context) (had bool, err error) {
 	r := renewal{m: l.m, sent: map[int]time.Time{}}
 	host, _ := os.Hostname() // it only informs
 	r.worker = Worker{Host: host, PID: os.Getpid(), Version: l.m.opts.Version, Role: l.m.opts.Role, Since: time.Now().UTC()}
@@ -131,7 +153,7 @@ func (l *leases) hold(ctx context.Context) error {
 	l.mu.Unlock()
 	sent, err := r.renew(ctx, time.Now().Add(ValidFor))
 	if err != nil {
-		return err
+		return false, r.because(err)
 	}
 	held, lose := context.WithCancelCause(ctx)
 	end := time.AfterFunc(time.Until(sent.Add(ValidFor)), func() { lose(errLapsed) })
@@ -142,7 +164,7 @@ func (l *leases) hold(ctx context.Context) error {
 		if sent, err = r.renew(held, sent.Add(ValidFor)); err != nil {
 			lose(err)
 			l.note(r.rev, ctx.Err() != nil)
-			return context.Cause(held)
+			return true, r.because(context.Cause(held))
 		}
 		l.note(r.rev, true)
 		if end.Stop() {
@@ -154,15 +176,21 @@ func (l *leases) hold(ctx context.Context) error {
 func (l *leases) grant(held context.Context, name string, rev uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.name, l.held, l.rev, l.mine = name, held, rev, true
+	l.name, l.held, l.rev, l.mine, l.renewed = name, held, rev, true, time.Now()
 	close(l.got)
 	l.got = make(chan struct{})
+	if len(l.said) > 0 {
+		l.said = nil
+		l.m.log.Warn("this worker has a lease again", "lease", name)
+	}
 }
 
 func (l *leases) note(rev uint64, mine bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.rev, l.mine = rev, mine
+	if l.rev, l.mine = rev, mine; mine {
+		l.renewed = time.Now()
+	}
 }
 
 // release says that this worker is over, so that nobody has to wait for it.
@@ -190,6 +218,15 @@ type renewal struct {
 	worker Worker
 	rev    uint64            // of its newest message; 0: there is none
 	sent   map[int]time.Time // when each number was sent
+	last   error             // of the last try; nil: it succeeded
+}
+
+// because adds to why a lease was lost what became of its last renewal.
+func (r *renewal) because(err error) error {
+	if r.last == nil || errors.Is(err, errBuried) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", err, r.m.explain(r.last))
 }
 
 // renew writes the lease until the servers acknowledge it, at most until a
@@ -206,6 +243,10 @@ func (r *renewal) renew(ctx context.Context, until time.Time) (time.Time, error)
 		now := time.Now()
 		r.sent[r.worker.Number] = now
 		rev, err := r.m.put(ctx, r.worker.Name, r.rev, value, nil)
+		if err == nil || ctx.Err() == nil { // else it was cut off here
+			r.m.decided(now, err)
+			r.last = err
+		}
 		if err == nil {
 			r.rev = rev
 			clear(r.sent)
@@ -261,6 +302,27 @@ func (m *Member) put(ctx context.Context, name string, rev uint64, value []byte,
 		return 0, err
 	}
 	return ack.Sequence, nil
+}
+
+// tryName is a lease that nobody has, and tryTTL how long the servers keep what is
+// written there, in seconds.
+const (
+	tryName = "try"
+	tryTTL  = "1"
+)
+
+// Try writes what means nothing beside the leases, and returns what the servers say
+// to that. A lease that was renewed a moment ago tells as much.
+func (m *Member) Try(ctx context.Context) error {
+	m.leases.mu.Lock()
+	renewed := m.leases.renewed
+	m.leases.mu.Unlock()
+	if time.Since(renewed) < 2*renewEvery {
+		return nil
+	}
+	msg := &nats.Msg{Subject: leaseSubject(tryName), Header: nats.Header{operation: {"DEL"}, "Nats-TTL": {tryTTL}}}
+	_, err := m.js.PublishMsg(ctx, msg, jetstream.WithRetryAttempts(0))
+	return err
 }
 
 // bury writes that the lease is over if rev is still its newest revision.

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -34,6 +35,7 @@ type Member struct {
 	js       jetstream.JetStream
 	replicas int
 	trouble  trouble
+	entered  atomic.Bool // there was a connection
 
 	runner string
 	leases leases
@@ -83,6 +85,7 @@ func (m *Member) enter(ctx context.Context, more []nats.Option) error {
 	if m.conn, err = nats.Connect(strings.Join(m.opts.servers(), ","), append(options, more...)...); err != nil {
 		return m.explain(err)
 	}
+	m.entered.Store(true)
 	if m.js, err = jetstream.New(m.conn); err != nil {
 		return m.explain(err)
 	}
@@ -146,9 +149,7 @@ func before(version, than string) bool {
 func (m *Member) checkAccount(ctx context.Context) error {
 	for began := time.Now(); ; {
 		err := m.askAccount(ctx)
-		var api *jetstream.APIError
-		passes := errors.As(err, &api) && api.ErrorCode == unavailable || errors.Is(err, context.DeadlineExceeded)
-		if !passes || ctx.Err() != nil || time.Since(began) > choosing {
+		if !leaderless(err) && !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil || time.Since(began) > choosing {
 			return err
 		}
 		select {
@@ -157,6 +158,13 @@ func (m *Member) checkAccount(ctx context.Context) error {
 		case <-time.After(askAgain):
 		}
 	}
+}
+
+// leaderless reports whether servers say that none of them decides: they choose one, or
+// too few of them are there to do so.
+func leaderless(err error) bool {
+	var api *jetstream.APIError
+	return errors.As(err, &api) && api.ErrorCode == unavailable
 }
 
 func (m *Member) askAccount(ctx context.Context) error {

@@ -164,6 +164,7 @@ func (l *leases) buried(name string) {
 
 // ensureLeases makes the stream of the leases if it is not there.
 func (m *Member) ensureLeases(ctx context.Context) error {
+	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	_, err := m.js.CreateStream(ctx, jetstream.StreamConfig{
@@ -175,6 +176,7 @@ func (m *Member) ensureLeases(ctx context.Context) error {
 		_, err = m.js.Stream(ctx, streamLeases) // made by another version or the operator
 	}
 	if err != nil {
+		m.decided(began, err)
 		return fmt.Errorf("make the stream %s: %w", streamLeases, m.explain(err))
 	}
 	return nil

@@ -311,7 +311,12 @@ type notYetError struct {
 	cause error
 }
 
-func (e *notYetError) Error() string { return fmt.Sprintf("%v (%v)", e.inUse, e.cause) }
+func (e *notYetError) Error() string {
+	if errors.Is(e.cause, errSuspended) { // the other one says so
+		return e.inUse.Error()
+	}
+	return fmt.Sprintf("%v (%v)", e.inUse, e.cause)
+}
 
 func (e *notYetError) Unwrap() []error { return []error{e.inUse, e.cause} }
 

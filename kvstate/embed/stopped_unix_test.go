@@ -45,7 +45,7 @@ func TestStoppedHost(t *testing.T) {
 		t.Errorf("the host is %+v, %v", h, ok)
 	}
 	eventually(t, func(context.Context) error {
-		if err := m.Trouble(); err == nil || !strings.Contains(err.Error(), "kill -CONT "+pid) {
+		if err := m.Trouble(); err == nil || !strings.Contains(err.Error(), "kill -CONT "+pid) || strings.Count(err.Error(), "is stopped") != 1 {
 			return fmt.Errorf("somebody who is there is told %w", err)
 		}
 		return nil

@@ -4,6 +4,7 @@
 package clustertest
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -24,6 +25,7 @@ import (
 // Options of a cluster. The zero value is useful.
 type Options struct {
 	Nodes   int    // 0: 3; 1 is a server that is alone
+	MaxFile string // what each may store; empty: 8GB
 	Durable bool   // every write is synced before it is acknowledged
 	Config  string // more lines for the servers' configuration: accounts, authorization, limits
 	URLs    string // user:password@ for the connections of this package; empty: none
@@ -81,8 +83,8 @@ func (c *Cluster) configuration(dir string, i int, ports []int) string {
 	if c.opts.Durable {
 		sync = "always"
 	}
-	text := fmt.Sprintf("server_name: node-%d\nlisten: \"127.0.0.1:%d\"\njetstream { store_dir: %q, sync_interval: %s, max_mem: 256MB, max_file: 8GB }\n%s\n",
-		i, ports[i], filepath.Join(dir, fmt.Sprintf("store-%d", i)), sync, c.opts.Config)
+	text := fmt.Sprintf("server_name: node-%d\nlisten: \"127.0.0.1:%d\"\njetstream { store_dir: %q, sync_interval: %s, max_mem: 256MB, max_file: %s }\n%s\n",
+		i, ports[i], filepath.Join(dir, fmt.Sprintf("store-%d", i)), sync, cmp.Or(c.opts.MaxFile, "8GB"), c.opts.Config)
 	if n == 1 {
 		return text
 	}
