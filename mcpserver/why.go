@@ -51,6 +51,9 @@ func liveReason(s loops.State) string {
 		}
 		return clip(pauseWords(s.Pause), 2*maxLine)
 	case loops.Cancelling:
+		if s.Why != "" {
+			return "cancelling: " + s.Why
+		}
 		return "a cancel is being carried out"
 	default: // settled without a stop: a record of an older program
 		return string(s.Status)

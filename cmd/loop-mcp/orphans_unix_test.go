@@ -87,7 +87,7 @@ func TestAKilledServerLeavesNoOrphans(t *testing.T) {
 			b.untilFile("ready")
 			_ = c.cmd.Process.Kill()
 			_ = c.cmd.Wait()
-			b.want(0, []string{"show", id, "--view", "why"}, "it moves while a process that works on loops is open: none is now")
+			b.want(0, []string{"show", id, "--view", "why"}, "queued: the process that ran it is gone", "another one has to")
 			b.opened().until(id, status)
 			b.untilAllGone()
 		})
