@@ -27,7 +27,7 @@ func Inspect(dir string) (Folder, error) {
 	for {
 		info, err := os.Stat(f.Dir)
 		if err == nil && !info.IsDir() {
-			return f, &NoFolderError{Dir: dir, Err: errFile(f.Dir)}
+			return f, &NoFolderError{Dir: dir, Err: fileThereError(f.Dir)}
 		}
 		if err == nil {
 			break
@@ -93,12 +93,12 @@ func MakeFolder(dir string) error {
 	return &NoFolderError{Dir: dir, Err: err}
 }
 
-// errFile is why there can be no folder: a file has its name, or that of one above.
-type errFile string
+// fileThereError is why there can be no folder: a file has its name, or that of one above.
+type fileThereError string
 
-func (e errFile) Error() string { return string(e) + " is a file" }
+func (e fileThereError) Error() string { return string(e) + " is a file" }
 
 func isFile(err error) bool {
-	_, is := errors.AsType[errFile](err)
+	_, is := errors.AsType[fileThereError](err)
 	return is
 }
