@@ -54,6 +54,7 @@ func (w *writer) state(s *loops.State) {
 
 	w.some("progress", func() { w.progress(&s.Progress) })
 	w.some("claim", func() { w.number("commit", int64(s.Claim.Commit)) })
+	w.texts("taken", s.Taken)
 	w.list("requests", len(s.Requests), func(i int) {
 		w.members(func() {
 			w.text("id", s.Requests[i].ID)

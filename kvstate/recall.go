@@ -2,6 +2,7 @@ package kvstate
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"example.com/loop-mcp/loops"
@@ -56,12 +57,16 @@ func (s *Store) LoadAt(ctx context.Context, id loops.ID, rev uint64) (loops.Stat
 		return s.Load(ctx, id)
 	}
 	end, err := s.begin(ctx)
-	if err == nil {
-		defer end()
-		var st loops.State
-		if st, err = s.checkpoint(ctx, r); err == nil {
-			return st, nil
-		}
+	if err != nil {
+		return loops.State{}, fmt.Errorf("load %s: %w", id, err)
 	}
-	return loops.State{}, fmt.Errorf("load %s: %w", id, err)
+	st, err := s.checkpoint(ctx, r)
+	end()
+	if errors.Is(err, loops.ErrDamaged) { // an older record that it refers to; or a snapshot replaced that meanwhile
+		return s.Load(ctx, id)
+	}
+	if err != nil {
+		return loops.State{}, fmt.Errorf("load %s: %w", id, err)
+	}
+	return st, nil
 }

@@ -57,7 +57,7 @@ func (p *projection) committed(e *entry, v values, rev uint64) {
 		was.values = v.at(rev) // the consumer was faster, but it has seen the header alone
 		return
 	}
-	if was == e { // it was at another revision, of which the server knows nothing
+	if e.rev != 0 { // it is, or was, in the list at some revision, and others may read it
 		again := *e
 		e = &again
 	}

@@ -253,6 +253,9 @@ func (s *Store) alive(owner string) bool {
 	return owner == s.opts.Runner || s.opts.Alive != nil && s.opts.Alive(owner)
 }
 
+// Alive implements [loops.Aliver].
+func (s *Store) Alive(owner string) bool { return s.alive(owner) }
+
 // Runner implements [loops.Store].
 func (s *Store) Runner() string { return s.opts.Runner }
 

@@ -60,7 +60,7 @@ type Turn struct {
 	Iteration int // the one that this start works on, from 1
 	Pass      int
 	Epoch     uint64
-	Attempt   int // 1, or more for a repeated start
+	Attempt   int // 1, or more for a start that repeats one with a transient fault; one that was cut off does not count
 
 	Config json.RawMessage // the body's fields as JSON, templates expanded
 	Prompt string          // goal, context, feedback, steering and what is left, in the fixed layout; or the body's own prompt or stdin, expanded

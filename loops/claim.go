@@ -3,6 +3,7 @@ package loops
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -17,6 +18,7 @@ func claim(s State, c Claim, now time.Time) (State, bool) {
 	early := s.Status == Waiting && now.Before(s.WaitingUntil)
 	s.touch(now)
 	s.endWait(now)
+	s.take(s.Claim)
 	s = s.writeOff() // nobody settles the calls of a worker that is gone
 	if s.Intent.Cancel != nil {
 		return s.cancelled(now), true
@@ -47,16 +49,43 @@ func claim(s State, c Claim, now time.Time) (State, bool) {
 	return s, true
 }
 
+// take notes that the claim c ends without a commit of its worker, which may live
+// and come to know it here: a claim that is over and was not taken was let go.
+func (s *State) take(c Claim) {
+	if c.Token == "" {
+		return
+	}
+	s.Taken = append(slices.Clone(s.Taken), c.Token)
+	s.Taken = s.Taken[max(0, len(s.Taken)-maxTaken):]
+}
+
+// maxTaken bounds State.Taken.
+const maxTaken = 16
+
 // afterCrash repeats a start that was cut off, or asks whether to.
 func (s State) afterCrash(now time.Time) State {
 	s.Open = false
 	s.Attempt = max(0, s.Attempt-1) // a crash is not the body's fault
 	if s.Origin.Spec.Retry.OnCrash == OnCrashAsk {
 		return s.needInput(Attention{Kind: AttentionApproval, Cause: causeCrash, Prompt: fmt.Sprintf(
-			"A crash cut off start %d (iteration %d). It may have had effects. Approve to run it again; deny to count it as failed.", s.Ledger.Starts, s.Iteration+1)}, now)
+			"Start %d (iteration %d) was cut off before its end. It may have had effects. Approve to run it again; deny to count it as failed.", s.Ledger.Starts, s.Iteration+1)}, now)
 	}
 	s.begin(now)
 	return s
+}
+
+// handBack lets go of a loop before its next step, for whoever has a worker that is
+// free. A start that is charged goes on uncharged.
+func handBack(s State, now time.Time) State {
+	s.touch(now)
+	s.Held = s.Open
+	switch {
+	case s.Intent.Cancel != nil:
+		return s.cancelled(now)
+	case s.Intent.Pause != nil:
+		return s.pause(*s.Intent.Pause, now)
+	}
+	return s.toWorker()
 }
 
 // severed is afterCrash for a start whose worker lives and lost whoever did the

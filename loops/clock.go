@@ -83,6 +83,16 @@ func (c *clock) present(s State) (State, time.Time) {
 // presents is present in place.
 func (c *clock) presents(s *State) time.Time { return c.presentAt(s, s.UpdatedAt) }
 
+// Elapsed is how long ago a loop was started, as max_duration counts it: until
+// now for one that has not settled, also while nobody works on it, else until it
+// settled. s.Elapsed alone is that of the loop's last change.
+func (e *Engine) Elapsed(s State) time.Duration {
+	if !s.Status.Settled() {
+		s.touch(e.clock.presents(&s))
+	}
+	return time.Duration(s.Elapsed)
+}
+
 // due is present for a loop that the store says is due. It may have waited for
 // longer than this process has looked at it.
 func (c *clock) due(s State) (State, time.Time) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"example.com/loop-mcp/internal/bugs"
@@ -106,14 +107,16 @@ func (r *run) begin() {
 // again reads the loop after a commit that failed, as what the next try changes.
 // landed means that the commit is stored all the same. The caller holds writing.
 func (r *run) again(ctx context.Context, made *Iteration) (landed bool, err error) {
+	lets := !r.holds(&r.next)
 	s, err := r.reload(ctx)
+	holds := r.holds(&s)
 	switch {
 	case err != nil:
 		return false, fmt.Errorf("read %s again: %w", r.claimed, err)
-	case !r.holds(&s):
+	case !holds && (!lets || bugs.Redelivered || slices.Contains(s.Taken, r.claim.Token)):
 		r.adopt(s)
 		return false, errLost
-	case s.Claim.Commit == r.commits && !bugs.Redelivered: // its acknowledgement was lost
+	case !holds, s.Claim.Commit == r.commits && !bugs.Redelivered: // its acknowledgement was lost; it may have let the loop go
 		r.waiting, r.next = nil, s
 		r.e.heard(r.claimed, s.Tell)
 		r.landed(made)

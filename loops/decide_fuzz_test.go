@@ -242,6 +242,9 @@ func (p *player) request() {
 	if moved := before.Status.Settled() && !out.Reused && !out.AlreadySettled && out.Epoch != before.Epoch; moved && out.Epoch != before.Epoch+1 {
 		p.t.Errorf("epoch %d → %d", before.Epoch, out.Epoch)
 	}
+	if before.Claim.Token != "" && out.State.Claim.Token != before.Claim.Token {
+		p.t.Errorf("%s takes the loop from its worker, which will not find that out", r.Action)
+	}
 	p.allow(out.State)
 }
 

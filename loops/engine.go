@@ -158,6 +158,7 @@ func (e *Engine) do(ctx context.Context, id ID, r Request) (Outcome, error) {
 			return Outcome{}, fmt.Errorf("%s %s: %w", r.Action, id, err)
 		}
 		e.signal(out.State.Head())
+		out.State = e.obey(ctx, out.State)
 		return out, e.after(ctx, out.State, r)
 	}
 }

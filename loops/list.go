@@ -38,7 +38,7 @@ func (e *Engine) List(ctx context.Context, f Filter) (heads []Head, next string,
 		return nil, "", err
 	}
 	limit := min(cmp.Or(f.Limit, 20), 100)
-	heads, more, err := f.page(ctx, e.store, after, limit)
+	heads, more, err := f.page(ctx, e.store, after, limit, &found{e: e, gone: map[string]bool{}})
 	if err != nil {
 		return nil, "", err
 	}
@@ -50,7 +50,7 @@ func (e *Engine) List(ctx context.Context, f Filter) (heads []Head, next string,
 
 // page returns the first limit heads that come after a rank, and whether there
 // are more.
-func (f Filter) page(ctx context.Context, store Store, after Rank, limit int) (heads []Head, more bool, err error) {
+func (f Filter) page(ctx context.Context, store Store, after Rank, limit int, found *found) (heads []Head, more bool, err error) {
 	first, last := f.groups()
 	if start := (Rank{group: first, updated: math.MaxInt64}); f.Page == "" || after.Compare(start) < 0 {
 		after = start
@@ -60,22 +60,22 @@ func (f Filter) page(ctx context.Context, store Store, after Rank, limit int) (h
 			switch {
 			case groupOf(h.Status) > last:
 				return false
-			case !f.matches(h):
+			case !f.matches(h, found):
 				return true
 			case len(heads) == limit:
 				more = true
 				return false
 			}
-			heads = append(heads, h.own())
+			heads = append(heads, found.own(h))
 			return true
 		})
 		return heads, more, err
 	}
 	err = scan(ctx, store, func(h *Head) {
-		if !f.matches(h) || RankOf(h).Compare(after) <= 0 {
+		if !f.matches(h, found) || RankOf(h).Compare(after) <= 0 {
 			return
 		}
-		if heads = insert(heads, h, limit); len(heads) > limit {
+		if heads = insert(heads, found.own(h), limit); len(heads) > limit {
 			heads, more = heads[:limit], true
 		}
 	})
@@ -89,14 +89,14 @@ func (e *Engine) Scan(ctx context.Context, each func(*Head)) error {
 	return scan(ctx, e.store, each)
 }
 
-// insert puts a copy of h where it belongs, or none behind the limit's place.
-func insert(heads []Head, h *Head, limit int) []Head {
-	key := RankOf(h)
+// insert puts h where it belongs, or none behind the limit's place.
+func insert(heads []Head, h Head, limit int) []Head {
+	key := RankOf(&h)
 	if len(heads) == limit && RankOf(&heads[limit-1]).Compare(key) < 0 {
 		return append(heads, Head{})
 	}
 	at := sort.Search(len(heads), func(i int) bool { return RankOf(&heads[i]).Compare(key) >= 0 })
-	return slices.Insert(heads, at, h.own())
+	return slices.Insert(heads, at, h)
 }
 
 // own returns a copy for whoever may not keep h.
@@ -106,11 +106,11 @@ func (h *Head) own() Head {
 	return own
 }
 
-func (f Filter) matches(h *Head) bool {
+func (f Filter) matches(h *Head, found *found) bool {
 	if f.Owner != "" && h.Owner != f.Owner {
 		return false
 	}
-	if len(f.Statuses) > 0 && !slices.Contains(f.Statuses, h.Status) {
+	if len(f.Statuses) > 0 && !slices.Contains(f.Statuses, found.status(h)) {
 		return false
 	}
 	for k, v := range f.Labels {

@@ -39,6 +39,7 @@ func quarantined(id ID, err error) State {
 func (e *Engine) Get(ctx context.Context, id ID) (State, error) {
 	s, err := e.load(ctx, id)
 	if err == nil && !s.Status.Settled() {
+		s = e.asFound(s)
 		s.Why = e.why(s)
 	}
 	return s, err
@@ -75,7 +76,7 @@ func (e *Engine) History(ctx context.Context, id ID) (Loop, error) {
 		return Loop{}, err
 	}
 	if l.Rev == s.Rev {
-		l.Why = s.Why
+		l.Status, l.Phase, l.Why = s.Status, s.Phase, s.Why
 	}
 	return l, nil
 }

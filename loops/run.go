@@ -169,11 +169,13 @@ func (r *run) loop(ctx context.Context) error {
 		if !held {
 			return nil
 		}
-		r.seat.back(ctx)
 		var err error
-		if owed {
+		switch {
+		case !r.seat.back():
+			err = r.commit(func(s State) State { return handBack(s, time.Now()) })
+		case owed:
 			err = r.judge(ctx)
-		} else {
+		default:
 			err = r.start(ctx)
 		}
 		switch {

@@ -136,3 +136,58 @@ func TestACancelReachesALoopThatWasTakenUpAgainAtOnce(t *testing.T) {
 		}
 	})
 }
+
+// displaced is a loop whose cap of one start is raised when its only start has
+// ended: it goes on, and its place has another loop's start of two hours. It returns
+// when each start of the first began, and its process with one worker.
+func displaced(t *testing.T, maxDuration time.Duration) (w *world, id loops.ID, began func(start int) time.Duration, idle func()) {
+	created, starts := time.Now(), [3]atomic.Int64{}
+	store := endStore{Memory: loopstest.NewMemory(), ended: new(atomic.Int32)}
+	store.first = func() { w.do(id, loops.Request{Action: loops.SetLimits, Limits: loops.Limits{MaxIterations: 2}}) }
+	body := loops.BodyFunc(func(ctx context.Context, turn loops.Turn) (loops.Result, error) {
+		takes := 2 * time.Hour
+		if turn.Goal == "displaced" {
+			starts[turn.Ledger.Starts].Store(int64(time.Since(created)))
+			takes = time.Second
+		}
+		select {
+		case <-time.After(takes):
+			return loops.Result{Output: "not yet"}, nil
+		case <-ctx.Done():
+			return loops.Result{}, context.Cause(ctx)
+		}
+	})
+	w = live(t, store, body, &loops.Options{Workers: 1})
+	once := func(s *loops.Spec) {
+		s.Goal, s.Limits = "displaced", loops.Limits{MaxIterations: 1, MaxDuration: loops.Duration(maxDuration), IterationTimeout: loops.Duration(10 * time.Hour), MaxActive: loops.Duration(10 * time.Hour)}
+	}
+	id = w.start(once)
+	w.start(func(s *loops.Spec) { once(s); s.Goal = "in its place" })
+	time.Sleep(10 * time.Second)
+	began = func(start int) time.Duration { return time.Duration(starts[start].Load()).Truncate(time.Second) }
+	return w, id, began, func() { live(t, store.As("idle"), body, nil) }
+}
+
+func TestALoopThatLeftItsPlaceDoesNotOutwaitMaxDuration(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, id, began, _ := displaced(t, time.Hour)
+		if s, err := w.Get(t.Context(), id); err != nil || s.Status != loops.Queued || s.Ledger.Starts != 2 {
+			t.Errorf("it is %s with %d starts, %v; want queued, without a place", s.Status, s.Ledger.Starts, err)
+		}
+		w.settled(id, loops.Capped, loops.CapDuration)
+		if at := began(2); at != 0 {
+			t.Errorf("max_duration is 1h, and a start began after %s", at)
+		}
+	})
+}
+
+func TestALoopThatLeftItsPlaceGoesToAProcessThatHasOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, id, began, idle := displaced(t, 24*time.Hour)
+		idle()
+		s := w.settled(id, loops.Capped, loops.CapIterations)
+		if at := began(2); at != 10*time.Second || s.Ledger.Starts != 2 {
+			t.Errorf("the second of %d starts began after %s; want 10s of 2: it was charged once", s.Ledger.Starts, at)
+		}
+	})
+}

@@ -111,7 +111,8 @@ type State struct {
 
 	Progress Progress  `json:"progress,omitzero"` // stall, error and protection streaks
 	Claim    Claim     `json:"claim,omitzero"`
-	Cursor   uint64    `json:"cursor"` // number of the loop's last event
+	Taken    []string  `json:"taken,omitempty"` // tokens of claims that ended without a commit of their worker, newest last
+	Cursor   uint64    `json:"cursor"`          // number of the loop's last event
 	Requests []Handled `json:"requests,omitempty"`
 	Elapsed  Duration  `json:"elapsed,omitempty"` // since the start, by a clock that nobody sets where one process has seen it; never falls
 

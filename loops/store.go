@@ -146,7 +146,9 @@ func countLive(ctx context.Context, s Store, roughly bool) (live int, err error)
 }
 
 // Recaller is what a [Store] has besides when it need not ask for a loop that this
-// process has written last.
+// process has written last. [Engine] then loads through it as well as through Load: a
+// store that embeds a Recaller and puts its own Load in the way needs its own LoadAt, or
+// it is gone past.
 type Recaller interface {
 	// LoadAt is Load where the state at revision rev is as good as the current one:
 	// for whoever does nothing but commit to it. It returns that state or, like Load,
@@ -164,6 +166,8 @@ func loadAt(ctx context.Context, s Store, id ID, rev uint64) (State, error) {
 
 // Committer is what a [Store] has besides when it need not copy a state, which is large,
 // to commit it. Of hundreds of loops that commit at once each would wait with the copies.
+// [Engine] then commits through it as well as through Commit: a store that embeds a
+// Committer and puts its own Commit in the way needs its own CommitIn, or it is gone past.
 type Committer interface {
 	// CommitIn is Commit that leaves in s what it would return; on error s is as it was.
 	CommitIn(ctx context.Context, s *State) error

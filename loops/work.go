@@ -129,16 +129,16 @@ func (s *seat) leave() {
 	}
 }
 
-// back takes a place again that was left, unless ctx ends before.
-func (s *seat) back(ctx context.Context) {
-	if s.taken {
-		return
+// back takes a place again that was left, if there is one.
+func (s *seat) back() bool {
+	if !s.taken {
+		select {
+		case s.all <- struct{}{}:
+			s.taken = true
+		default:
+		}
 	}
-	select {
-	case s.all <- struct{}{}:
-		s.taken = true
-	case <-ctx.Done():
-	}
+	return s.taken
 }
 
 // work claims a loop and works on it until it rests. rev is the revision of

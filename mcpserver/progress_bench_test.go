@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"sync"
 	"testing"
 	"time"
 
@@ -77,33 +76,40 @@ func benchmarkProgress(b *testing.B, durability string) {
 	b.ReportMetric(0, "ns/op") // the breaths
 }
 
-// timedStore remembers when each iteration was stored.
+// timedStore tells when each commit was acknowledged. The engine commits through
+// CommitIn, which it would find in the embedded store if it were not here.
 type timedStore struct {
 	*kvstate.Store
-	mu sync.Mutex
-	at map[int]time.Time
+	commits chan commit // has room for what is committed between two looks
 }
 
-func (s *timedStore) Commit(ctx context.Context, next loops.State) (loops.State, error) {
-	stored, err := s.Store.Commit(ctx, next)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if _, was := s.at[stored.Iteration]; err == nil && !was {
-		s.at[stored.Iteration] = time.Now()
+type commit struct {
+	iteration int
+	at        time.Time
+}
+
+func (s *timedStore) CommitIn(ctx context.Context, next *loops.State) error {
+	err := s.Store.CommitIn(ctx, next)
+	if err == nil {
+		s.commits <- commit{next.Iteration, time.Now()}
 	}
-	return stored, err
+	return err
 }
 
-// committed is when the iteration's commit was acknowledged; not yet is now: the
-// notification was faster than the worker.
+// committed is when the iteration's commit was acknowledged: after its notification
+// was read, when that was faster than the worker.
 func (s *timedStore) committed(b *testing.B, n int) time.Time {
 	b.Helper()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if at, ok := s.at[n]; ok {
-		return at
+	for {
+		select {
+		case c := <-s.commits:
+			if c.iteration == n {
+				return c.at
+			}
+		case <-time.After(10 * time.Second):
+			b.Fatalf("no commit of iteration %d was seen: the engine commits past this store", n)
+		}
 	}
-	return time.Now()
 }
 
 // storedEngine is an engine on the embedded server, in a folder of its own.
@@ -121,7 +127,7 @@ func storedEngine(b *testing.B, durability string, body loops.Body) (*timedStore
 	if err != nil {
 		b.Fatal(err)
 	}
-	store := &timedStore{Store: kept, at: map[int]time.Time{}}
+	store := &timedStore{Store: kept, commits: make(chan commit, 1000)}
 	e := loops.New(store, loops.Parts{Handlers: map[string]loops.Body{"bench": body}}, nil)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

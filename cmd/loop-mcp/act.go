@@ -51,9 +51,9 @@ func (a *app) continueCommand() *cobra.Command {
 	flags.StringVar(&f.requestID, "request-id", "", "the same id again changes nothing")
 	flags.BoolVar(&f.detach, "detach", false, "do not work on it here: it goes on with another process")
 	flags.BoolVar(&f.jsonLines, "jsonl", false, "print one line of JSON for each event and iteration, then the snapshot")
-	cmd.MarkFlagsMutuallyExclusive("resume", "reopen", "output", "output-file")
+	exclusive(cmd, "resume", "reopen", "output", "output-file")
 	a.jsonFlag(cmd)
-	cmd.MarkFlagsMutuallyExclusive("json", "jsonl")
+	exclusive(cmd, "json", "jsonl")
 	return cmd
 }
 
@@ -106,7 +106,7 @@ func (f continueFlags) readOutput(stdin io.Reader, r *loops.Request) error {
 
 // act carries out a request on a loop, then works on it to its next stop.
 func (a *app) act(ctx context.Context, id loops.ID, r loops.Request, detach, jsonLines bool) error {
-	h, err := a.openExisting(ctx, id)
+	h, err := a.openExisting(ctx, id, false)
 	if err != nil {
 		return err
 	}
@@ -214,10 +214,10 @@ func (a *app) approveCommand() *cobra.Command {
 	flags.StringVar(&requestID, "request-id", "", "the same id again changes nothing")
 	flags.BoolVar(&detach, "detach", false, "do not work on it here: it goes on with another process")
 	flags.BoolVar(&jsonLines, "jsonl", false, "print one line of JSON for each event and iteration, then the snapshot")
-	cmd.MarkFlagsMutuallyExclusive("deny", "limit")
+	exclusive(cmd, "deny", "limit")
 	complete(cmd, "limit", limitNames()...)
 	a.jsonFlag(cmd)
-	cmd.MarkFlagsMutuallyExclusive("json", "jsonl")
+	exclusive(cmd, "json", "jsonl")
 	return cmd
 }
 
@@ -259,7 +259,7 @@ func (a *app) cancelCommand() *cobra.Command {
 
 // do carries out a request that needs nobody to work on the loop afterwards.
 func (a *app) do(ctx context.Context, id loops.ID, r loops.Request) error {
-	h, err := a.openExisting(ctx, id)
+	h, err := a.openExisting(ctx, id, false)
 	if err != nil {
 		return err
 	}

@@ -35,7 +35,7 @@ func (a *app) allowCommand() *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&list, "list", false, "print what is allowed")
 	cmd.Flags().BoolVar(&remove, "remove", false, "take programs back")
-	cmd.MarkFlagsMutuallyExclusive("list", "remove")
+	exclusive(cmd, "list", "remove")
 	a.jsonFlag(cmd)
 	return cmd
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"example.com/loop-mcp/kvstate"
+	"example.com/loop-mcp/loops"
 	"github.com/spf13/cobra"
 )
 
@@ -62,7 +63,7 @@ func (a *app) backup(ctx context.Context, path string) error {
 	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("back up to %s: it exists already; name a new file", path)
 	}
-	h, err := a.openStore(ctx, s)
+	h, err := a.openFor(ctx, s, true)
 	if err != nil {
 		return err
 	}
@@ -85,7 +86,7 @@ func writeBackup(ctx context.Context, store *kvstate.Store, path string) (kvstat
 	half := path + ".new"
 	out, err := os.OpenFile(half, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
-		return kvstate.Manifest{}, fmt.Errorf("back up to %s: %w", path, err)
+		return kvstate.Manifest{}, unwritten("back up to "+path, path, err)
 	}
 	m, err := store.Backup(ctx, out)
 	if err == nil {
@@ -95,7 +96,7 @@ func writeBackup(ctx context.Context, store *kvstate.Store, path string) (kvstat
 		err = os.Rename(half, path)
 	}
 	if err != nil {
-		return m, errors.Join(fmt.Errorf("back up to %s: %w", path, err), os.Remove(half))
+		return m, errors.Join(unwritten("back up to "+path, path, err), os.Remove(half))
 	}
 	return m, nil
 }
@@ -126,7 +127,29 @@ func (a *app) restore(ctx context.Context, path string) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	return a.printManifest(m, "restored from", path)
+	if err := a.printManifest(m, "restored from", path); err != nil || a.json {
+		return err
+	}
+	return a.printUnderWay(ctx, h)
+}
+
+// printUnderWay says how many loops nobody has to move for them to go on.
+func (a *app) printUnderWay(ctx context.Context, h *host) error {
+	moving, n := []loops.Status{loops.Running, loops.Queued, loops.Waiting}, 0
+	for page := ""; ; {
+		heads, next, err := h.List(ctx, loops.Filter{Statuses: moving, Limit: 100, Page: page})
+		if err != nil {
+			return err
+		}
+		n += len(heads)
+		if page = next; page == "" {
+			break
+		}
+	}
+	if n > 0 {
+		fmt.Fprintf(a.stdout, "%d of them were under way and go on as after a crash, with the next process that works on loops, such as loop-mcp serve --detach\n", n)
+	}
+	return nil
 }
 
 func (a *app) printManifest(m kvstate.Manifest, what, path string) error {

@@ -27,10 +27,18 @@ func TestVerifyBackupAndRestore(t *testing.T) {
 	b.want(1, []string{"restore", "missing.zip"}, "missing.zip")
 	b.want(1, []string{"restore", file}, "not a whole backup file")
 
+	early := b.home("early")
+	early.want(0, []string{"start", file})
+	early.want(0, []string{"backup", "early.zip"})
+	early = b.home("late")
+	early.want(0, []string{"restore", "early.zip"}, "1 loops and", "restored from early.zip", "1 of them were under way and go on as after a crash, with the next process that works on loops")
 	other := b.home("other")
 	answer := other.answer(other.want(0, []string{"restore", "loops.zip", "--json"}))
 	if answer["loops"] != 1.0 {
 		t.Errorf("restored: %v", answer)
+	}
+	if r := b.home("third").want(0, []string{"restore", "loops.zip"}); strings.Contains(r.stdout, "under way") {
+		t.Errorf("of loops that have settled it says %q", r.stdout)
 	}
 	want, got := b.run("show", id), other.run("show", id)
 	if want.code != 0 || want.stdout != got.stdout {

@@ -49,6 +49,11 @@ func TestExitCodes(t *testing.T) {
 		{"unknown limit", 2, []string{"run", "good.loop.yaml", "--limit", "max_pases=1"}, []string{"max_passes"}},
 		{"unknown status", 2, []string{"ls", "--status", "dead"}, []string{"running"}},
 		{"unknown view", 2, []string{"show", "ID", "--view", "x"}, []string{"view"}},
+		{"two ways to serve", 2, []string{"serve", "--http", "0", "--detach"}, []string{"serve: --detach and --http do not go together"}},
+		{"two forms of an answer", 2, []string{"run", "x", "--json", "--jsonl"}, []string{"run: --json and --jsonl do not go together"}},
+		{"two ways to go on", 2, []string{"continue", "x", "--resume", "--reopen", "--output", "x"}, []string{"--resume and --reopen and --output do not go together"}},
+		{"a denial and a limit", 2, []string{"approve", "x", "--deny", "--limit", "max_passes=1"}, []string{"--deny and --limit do not go together"}},
+		{"a list and less of it", 2, []string{"allow", "--list", "--remove"}, []string{"--list and --remove do not go together"}},
 		{"unknown log level", 2, []string{"ls", "--log-level", "loud"}, []string{"--log-level"}},
 	}
 	for _, test := range tests {
@@ -406,5 +411,7 @@ func TestRunLeavesOtherLoopsAlone(t *testing.T) {
 	b.want(0, []string{"start", b.loop("rests", "count", scoreThree)})
 	other := b.only("rests")
 	b.want(0, []string{"run", b.loop("good", "count", scoreThree)}, "completed")
-	b.want(0, []string{"show", other}, "queued")
+	if shown := b.want(0, []string{"show", other}, "queued"); strings.Contains(shown.stdout, "elapsed 0s/") {
+		t.Errorf("a loop that waits does not get older:\n%s", shown.stdout)
+	}
 }

@@ -268,7 +268,7 @@ func TestAClientThatGoesAway(t *testing.T) {
 		"is killed":                            {(*wild).vanish, -2},
 		"is killed with a call on its way":     {func(w *wild) { w.write(callTool(3, "loop_list", `{}`, "")); w.vanish() }, -2},
 		"is killed in the middle of a line":    {func(w *wild) { w.write(`{"jsonrpc":"2.0","id":3,"met`); w.vanish() }, -2},
-		"closes its terminal":                  {func(w *wild) { _ = w.cmd.Process.Signal(syscall.SIGHUP) }, 130},
+		"closes its terminal":                  {func(w *wild) { _ = w.cmd.Process.Signal(syscall.SIGHUP) }, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -301,6 +301,21 @@ func TestAClientThatGoesAway(t *testing.T) {
 			b.want(0, []string{"show", id}, id, "starts 1/30")
 			b.want(0, []string{"verify"})
 		})
+	}
+}
+
+// TestAServerThatIsToldToEndEndsWell: with 0, and without a word about its client's
+// pipe, which nobody has closed. The keyboard interrupts it.
+func TestAServerThatIsToldToEndEndsWell(t *testing.T) {
+	for signal, code := range map[syscall.Signal]int{syscall.SIGTERM: 0, syscall.SIGHUP: 0, syscall.SIGINT: 130} {
+		w := newBox(t).wild("serve")
+		w.write(helloServer)
+		w.answer("0")
+		_ = w.cmd.Process.Signal(signal)
+		said, _ := io.ReadAll(w.errOut)
+		if _ = w.cmd.Wait(); w.cmd.ProcessState.ExitCode() != code || len(said) > 0 {
+			t.Errorf("after %s it ended with %v and said %q", signal, w.cmd.ProcessState, said)
+		}
 	}
 }
 

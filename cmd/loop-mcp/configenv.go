@@ -64,7 +64,7 @@ func (c *config) values() []setting {
 
 // variables are the names of all variables that are looked at.
 func (c *config) variables() []string {
-	names := []string{"LOOP_MCP_HOME", "LOOP_MCP_PARENT"}
+	names := []string{"LOOP_MCP_HOME", "LOOP_MCP_PARENT", defaultTokenEnv}
 	for key := range c.lists() {
 		names = append(names, variable(key))
 	}

@@ -30,6 +30,9 @@ func (a *app) detached(ctx context.Context, idle time.Duration, level bool) erro
 	if err != nil {
 		return err
 	}
+	if err := embed.MakeFolder(s.local()); err != nil {
+		return err
+	}
 	if there, ok, err := backgroundServer(s.local()); ok || err != nil {
 		return errors.Join(err, a.tellDetached(s, there, false))
 	}

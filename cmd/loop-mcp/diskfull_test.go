@@ -89,7 +89,7 @@ func TestABackupOntoAFullDiskSaysSo(t *testing.T) {
 	b.want(0, []string{"run", b.loop("good", "count", scoreThree)}, "completed")
 	disk.Fill(0)
 	target := filepath.Join(disk.Dir, "loops.zip")
-	b.want(1, []string{"backup", target}, "no space left", target)
+	b.want(1, []string{"backup", target}, "the disk of "+disk.Dir+" is full", target)
 	if left, _ := filepath.Glob(filepath.Join(disk.Dir, "*")); len(left) != 1 { // the ballast
 		t.Errorf("left are %v", left)
 	}
@@ -99,8 +99,8 @@ func TestABackupOntoAFullDiskSaysSo(t *testing.T) {
 
 // TestEveryCallAndCommandOnAFullDiskSaysSo: each tool that changes something and
 // each command, with a server there and without one, also where it is the
-// configuration that can't be written. What only reads is answered where a server
-// is there.
+// configuration that can't be written. What only reads is answered all the same,
+// and a copy on another disk is whole.
 func TestEveryCallAndCommandOnAFullDiskSaysSo(t *testing.T) {
 	b, disk := onSmallDisk(t)
 	b.env = append(b.env, "XDG_CONFIG_HOME="+filepath.Join(disk.Dir, "config"), "LOOP_MCP_ALLOW_COMMANDS=*")
@@ -146,9 +146,9 @@ func TestEveryCallAndCommandOnAFullDiskSaysSo(t *testing.T) {
 	}
 	commands := [][]string{
 		{"run", file}, {"start", file}, {"continue", rests}, {"continue", rests, "--message", "x"}, {"approve", asks}, {"approve", rests, "--limit", "max_passes=20"},
-		{"pause", id}, {"cancel", id}, {"fork", done}, {"ls"}, {"show", done}, {"verify"}, {"backup", filepath.Join(b.dir, "more.zip")}, {"serve", "--detach"}, {"doctor"},
+		{"pause", id}, {"cancel", id}, {"fork", done}, {"serve", "--detach"}, {"doctor"},
 	}
-	for _, there := range []bool{true, false} {
+	for i, there := range []bool{true, false} {
 		if !there {
 			c.close()
 		}
@@ -157,11 +157,20 @@ func TestEveryCallAndCommandOnAFullDiskSaysSo(t *testing.T) {
 			r := b.want(1, args)
 			b.saysFull(fmt.Sprintf("%q, with a server there: %t,", args, there), r.stdout+r.stderr)
 		}
-		b.want(0, []string{"host"})
+		copied := filepath.Join(b.dir, fmt.Sprintf("full-%d.zip", i))
+		for text, args := range map[string][]string{
+			done: {"ls"}, "completed": {"show", done}, "met": {"show", done, "--view", "iterations"}, "damaged: 0": {"verify"}, "4 loops": {"backup", copied}, "": {"host"},
+		} {
+			disk.Fill(0)
+			b.want(0, args, text)
+		}
+		b.env = append(b.env, "LOOP_MCP_HOME="+filepath.Join(b.dir, fmt.Sprintf("copy-%d", i)))
+		b.want(0, []string{"restore", copied}, "4 loops")
+		b.env = b.env[:len(b.env)-1]
 	}
 	for _, args := range [][]string{{"allow", "go"}, {"trust", file}, {"backup", filepath.Join(disk.Dir, "loops.zip")}} {
 		disk.Fill(0)
-		b.want(1, args, disk.Dir)
+		b.saysFull(args[0], b.want(1, args, disk.Dir, "make room on it").stderr)
 	}
 	b.env = append(b.env, "LOOP_MCP_HOME="+filepath.Join(disk.Dir, "other"))
 	disk.Fill(0)

@@ -152,7 +152,7 @@ func TestDoctor(t *testing.T) {
 		"a root is a file":                     {all(config("roots: [~/file]\n"), func(b *box) { b.write("file", "") }), "folders", levelBroken, "is no folder", "correct roots"},
 		"a loop file is not trusted":           {func(b *box) { b.write(".loops/a.loop.yaml", "goal: x\n") }, "folders", levelNote, "is not trusted", "loop-mcp trust "},
 		"a loop file has mistakes":             {func(b *box) { b.write(".config/loop-mcp/loops/a.loop.yaml", "gaol: x\n") }, "folders", levelNote, "has mistakes", "loop-mcp validate "},
-		"the data folder is below a file":      {all(env("LOOP_MCP_HOME=/etc/passwd/x")), "disk", levelBroken, "there can be no folder", "LOOP_MCP_HOME"},
+		"the data folder is below a file":      {all(env("LOOP_MCP_HOME=/etc/passwd/x")), "store", levelBroken, "there is no store in /etc/passwd/x, and none can be made there", "LOOP_MCP_HOME"},
 		"NATS servers do not answer":           {env("LOOP_MCP_NATS_URL=nats://127.0.0.1:1"), "nats", levelBroken, "127.0.0.1:1", "nats.url"},
 		"the token of HTTP is not set":         {config("http: {token_env: MY_TOKEN}\n"), "http", levelBroken, "MY_TOKEN", "set the variable"},
 	} {

@@ -70,7 +70,11 @@ func (d *doctor) disk(_ context.Context, e *examination) {
 func (d *doctor) store(ctx context.Context, e *examination) (seen loopsSeen) {
 	dir := d.settings.data
 	f, err := embed.Inspect(dir)
-	if err != nil || !f.Store {
+	switch {
+	case err != nil || !f.Store && (f.ReadOnly || !f.Writable):
+		e.add(levelBroken, "choose another folder with LOOP_MCP_HOME", "there is no store in %s, and none can be made there", dir)
+		return seen
+	case !f.Store:
 		e.ok("there is no store in %s yet; the first loop makes it", dir)
 		return seen
 	}
@@ -110,7 +114,7 @@ func (d *doctor) store(ctx context.Context, e *examination) (seen loopsSeen) {
 func (d *doctor) read(ctx context.Context, e *examination, seen loopsSeen) loopsSeen {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	h, err := d.settings.open(ctx, engineOptions{log: slog.New(slog.DiscardHandler), role: roleCommand, untouched: true})
+	h, err := d.settings.open(ctx, engineOptions{log: slog.New(slog.DiscardHandler), role: roleCommand, looks: true})
 	if err != nil {
 		e.add(levelBroken, "do what it says; loop-mcp host shows who takes part", "%s", problemText(err))
 		return seen

@@ -31,9 +31,9 @@ type follower struct {
 // view shows progress. Its methods are called from one goroutine.
 type view interface {
 	update(loops.Loop)
-	tick(now time.Time) // now and then, between updates
-	note(text string)   // a remark of the program
-	end()               // before the result is printed
+	tick()            // now and then, between updates
+	note(text string) // a remark of the program
+	end()             // before the result is printed
 }
 
 // listener is a view that shows live text.
@@ -50,7 +50,7 @@ const patience = 3 * time.Second
 // prints what it came to and ends with the code for that.
 func (a *app) follow(ctx context.Context, h *host, id loops.ID, jsonLines bool) error {
 	h.work(id)
-	return (&follower{app: a, host: h, id: id, view: a.newView(jsonLines)}).run(ctx, jsonLines)
+	return (&follower{app: a, host: h, id: id, view: a.newView(h, jsonLines)}).run(ctx, jsonLines)
 }
 
 func (f *follower) run(ctx context.Context, jsonLines bool) error {
@@ -109,7 +109,7 @@ func (f *follower) loop(ctx context.Context, signals, pipes <-chan os.Signal) er
 		case l := <-lines:
 			hears.say(l)
 		case now := <-ticker.C:
-			f.view.tick(now)
+			f.view.tick()
 			if !f.looks && f.stranded(now) { // as far as the last change tells that was seen
 				rests, err = f.changed(ctx, signals)
 				rests = rests || f.stranded(now)
@@ -266,7 +266,7 @@ func (f *follower) finish(ctx context.Context, jsonLines bool) error {
 }
 
 func (a *app) printEnd(ctx context.Context, h *host, s loops.State) error {
-	fmt.Fprintln(a.stderr, meters(s, s.UpdatedAt))
+	fmt.Fprintln(a.stderr, meters(s, h.Elapsed(s)))
 	a.printState(s)
 	switch {
 	case s.Status.Settled():

@@ -49,7 +49,7 @@ func (a *app) forkCommand() *cobra.Command {
 	flags.BoolVar(&f.jsonLines, "jsonl", false, "print one line of JSON for each event and iteration, then the snapshot")
 	complete(cmd, "limit", limitNames()...)
 	a.jsonFlag(cmd)
-	cmd.MarkFlagsMutuallyExclusive("json", "jsonl")
+	exclusive(cmd, "json", "jsonl")
 	return cmd
 }
 
@@ -74,7 +74,7 @@ func (f forkFlags) request(id loops.ID, iteration bool) (loops.ForkRequest, erro
 }
 
 func (a *app) fork(ctx context.Context, r loops.ForkRequest, detach, jsonLines bool) error {
-	h, err := a.openExisting(ctx, r.Loop)
+	h, err := a.openExisting(ctx, r.Loop, false)
 	if err != nil {
 		return err
 	}

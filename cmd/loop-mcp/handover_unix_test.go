@@ -21,7 +21,7 @@ func TestStepDownHandsTheStoreOn(t *testing.T) {
 	b := newBox(t)
 	b.want(1, []string{"host", "--step-down"}, "no process hosts")
 	one := b.opened()
-	b.want(1, []string{"host", "--step-down"}, "process "+one.pid()+" goes on hosting", "the only one")
+	b.want(1, []string{"host", "--step-down"}, "process "+one.pid()+" goes on hosting the loops in "+filepath.Join(b.dir, "store")+": it is the only one that has them open, so there is nobody")
 	b.want(0, []string{"start", b.loop("slow", "slow", scoreThree)})
 	id := b.only("slow")
 	one.until(id, "running")

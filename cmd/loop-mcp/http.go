@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"unicode"
 
 	"example.com/loop-mcp/loops"
@@ -56,11 +57,18 @@ func (a *app) serveHTTP(ctx context.Context, address string) error {
 		Before: mcpserver.KeepArguments, Around: around, Context: mcpserver.WithOwner, Tokens: tokens, AllowedOrigins: s.HTTP.AllowedOrigins, Logger: log,
 	})
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		who := another
+		if whoListens(ctx, "http://"+reachable(address)+"/") == ours {
+			who = "another loop-mcp"
+		}
+		return fmt.Errorf("serve over HTTP: %s listens on %s already: end it, or choose another address, such as --http 127.0.0.1:0 for any free port", who, address)
+	}
 	if err != nil {
 		return fmt.Errorf("serve over HTTP: %w", err)
 	}
 	if err := h.MayServe(l.Addr()); err != nil {
-		return errors.Join(fmt.Errorf("%w; listen on 127.0.0.1, or name a variable with a token in http.token_env", err), l.Close())
+		return errors.Join(fmt.Errorf("%w; listen on 127.0.0.1, or set %s to a token (http.token_env names another variable)", err, defaultTokenEnv), l.Close())
 	}
 	lazy.wake() // nobody has to call for loops to go on
 	if _, err := fmt.Fprintf(a.stdout, "Serving MCP at http://%s/mcp, %s. Ctrl-C or SIGTERM ends it.\n", l.Addr(), tokenText(tokens)); err != nil {
@@ -85,7 +93,7 @@ func tokenText(tokens map[string]string) string {
 // httpConfig is what serve --http needs to know.
 type httpConfig struct {
 	Listen         string   `json:"listen"`          // host:port
-	TokenEnv       string   `json:"token_env"`       // names the variable with the tokens
+	TokenEnv       string   `json:"token_env"`       // names the variable with the tokens; empty: defaultTokenEnv
 	AllowedOrigins []string `json:"allowed_origins"` // of pages that may call
 }
 
@@ -129,26 +137,30 @@ const minToken = 16
 
 var namedToken = regexp.MustCompile(`^([A-Za-z][A-Za-z0-9_.-]{0,31})=(.+)$`)
 
-// tokens reads the tokens of the variable that the configuration names, by their
-// owner. Without token_env there are none.
+// defaultTokenEnv is the variable with the tokens when the configuration names none.
+const defaultTokenEnv = "LOOP_MCP_TOKEN"
+
+// tokens reads the tokens of the variable that the configuration names, or of the
+// default one, by their owner. Only the latter may be missing: then there are none.
 func (c *httpConfig) tokens(env func(string) string) (map[string]string, error) {
-	if c.TokenEnv == "" {
+	if c.TokenEnv == "" && env(defaultTokenEnv) == "" {
 		return nil, nil
 	}
-	words := strings.FieldsFunc(env(c.TokenEnv), func(r rune) bool { return r == ',' || unicode.IsSpace(r) })
+	name := orElse(c.TokenEnv, defaultTokenEnv)
+	words := strings.FieldsFunc(env(name), func(r rune) bool { return r == ',' || unicode.IsSpace(r) })
 	if len(words) == 0 {
-		return nil, fmt.Errorf("http.token_env: the environment variable %s is not set; set it to a token, or to several as name=token", c.TokenEnv)
+		return nil, fmt.Errorf("http.token_env: the environment variable %s is not set; set it to a token, or to several as name=token", name)
 	}
 	tokens := make(map[string]string, len(words))
 	for i, word := range words {
 		owner, token := splitToken(word)
 		switch {
 		case len(token) < minToken:
-			return nil, fmt.Errorf("http.token_env: token %d in %s has %d characters and must have at least %d, such as those of openssl rand -hex 32", i+1, c.TokenEnv, len(token), minToken)
+			return nil, fmt.Errorf("http.token_env: token %d in %s has %d characters and must have at least %d, such as those of openssl rand -hex 32", i+1, name, len(token), minToken)
 		case tokens[owner] != "":
-			return nil, fmt.Errorf("http.token_env: %s has two tokens named %s; give each a name of its own", c.TokenEnv, owner)
+			return nil, fmt.Errorf("http.token_env: %s has two tokens named %s; give each a name of its own", name, owner)
 		case slices.Contains(slices.Collect(maps.Values(tokens)), token):
-			return nil, fmt.Errorf("http.token_env: %s has the token of %s twice; each owner needs one of its own", c.TokenEnv, owner)
+			return nil, fmt.Errorf("http.token_env: %s has the token of %s twice; each owner needs one of its own", name, owner)
 		}
 		tokens[owner] = token
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os/exec"
 	"regexp"
 	"slices"
@@ -52,6 +53,18 @@ func (b *box) web(address string, env ...string) *webServer {
 		b.t.Fatalf("no address in %q (%v): %s", line, err, s.stderr.text())
 	}
 	return s
+}
+
+// TestAnAddressThatIsTakenIsSaidToBe, and by whom.
+func TestAnAddressThatIsTakenIsSaidToBe(t *testing.T) {
+	b := newBox(t)
+	s := b.web("0")
+	address := strings.TrimSuffix(strings.TrimPrefix(s.url, "http://"), "/mcp")
+	b.want(1, []string{"serve", "--http", address}, "another loop-mcp listens on "+address+" already: end it, or choose another address")
+	other := httptest.NewServer(http.NotFoundHandler())
+	defer other.Close()
+	address = other.Listener.Addr().String()
+	b.want(1, []string{"serve", "--http", address}, "another program listens on "+address+" already")
 }
 
 // end asks the server to end; it must end well.
@@ -226,8 +239,7 @@ func TestRestingLoopsGoOnWithServeHTTP(t *testing.T) {
 func TestTwoTokensDoNotSeeEachOther(t *testing.T) {
 	b := newBox(t)
 	const ann, bob = "annsannsannsanns", "bobsbobsbobsbobs"
-	b.write("config/loop-mcp/config.yaml", "http: {token_env: TOKENS}\n")
-	s := b.web("0", "TOKENS=ann="+ann+", bob="+bob)
+	s := b.web("0", "LOOP_MCP_TOKEN=ann="+ann+", bob="+bob) // counts without a configuration that names it
 	if c := (&webClient{t: t, url: s.url, modern: true}); c.post("tools/list", map[string]any{}) != nil || c.status != http.StatusUnauthorized || !strings.Contains(c.challenge, "resource_metadata=") {
 		t.Errorf("without a token: %d %s", c.status, c.challenge)
 	}
@@ -264,11 +276,13 @@ func TestServeHTTPRefusals(t *testing.T) {
 	}{
 		"every address without a token": {[]string{"--http", "0.0.0.0:0"}, nil, 1, []string{"a token is needed", "token_env"}},
 		"a short token":                 {[]string{"--http", "0"}, []string{"LOOP_MCP_HTTP_TOKEN_ENV=T", "T=short"}, 1, []string{"at least 16"}},
+		"a short token without a name":  {[]string{"--http", "0"}, []string{"LOOP_MCP_TOKEN=short"}, 1, []string{"in LOOP_MCP_TOKEN has 5 characters"}},
+		"a token that is nothing":       {[]string{"--http", "0"}, []string{"LOOP_MCP_TOKEN= "}, 1, []string{"LOOP_MCP_TOKEN is not set"}},
 		"no token in the variable":      {[]string{"--http", "0"}, []string{"LOOP_MCP_HTTP_TOKEN_ENV=T"}, 1, []string{"T is not set"}},
 		"no port":                       {[]string{"--http", "host"}, nil, 2, []string{"port"}},
 		"two addresses":                 {[]string{"--http=1", "2"}, nil, 2, []string{"two addresses"}},
 		"an address without --http":     {[]string{":7717"}, nil, 2, []string{"usage"}},
-		"over both":                     {[]string{"--http", "--stdio"}, nil, 1, []string{"stdio", "http"}},
+		"over both":                     {[]string{"--http", "--stdio"}, nil, 2, []string{"serve: --stdio is another way to serve than --http"}},
 		"a wrong origin":                {[]string{"--http", "0"}, []string{"LOOP_MCP_HTTP_ALLOWED_ORIGINS=app.example"}, 1, []string{"http.allowed_origins[0]"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -281,6 +295,15 @@ func TestServeHTTPRefusals(t *testing.T) {
 
 func TestTokensOfTheVariable(t *testing.T) {
 	const long, other = "0123456789abcdef", "fedcba9876543210"
+	for name, want := range map[string]string{"": long, "T": other} {
+		got, err := (&httpConfig{TokenEnv: name}).tokens(environment{"LOOP_MCP_TOKEN": "a=" + long, "T": "a=" + other}.get)
+		if err != nil || got["a"] != want {
+			t.Errorf("token_env %q: %v, %v", name, got, err)
+		}
+	}
+	if got, err := (&httpConfig{}).tokens(environment{}.get); err != nil || got != nil {
+		t.Errorf("with no variable: %v, %v", got, err)
+	}
 	for text, want := range map[string]map[string]string{
 		long:                                    {"token-9f9f5111": long},
 		"ci=" + long:                            {"ci": long},

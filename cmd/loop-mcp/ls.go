@@ -75,7 +75,7 @@ func (a *app) ls(ctx context.Context, f loops.Filter) error {
 	if has, err := s.hasStore(); err != nil {
 		return err
 	} else if has {
-		h, err := a.openStore(ctx, s)
+		h, err := a.openFor(ctx, s, true)
 		if err != nil {
 			return err
 		}
@@ -177,7 +177,7 @@ func (a *app) completeIDs(cmd *cobra.Command, given []string, _ string) ([]strin
 	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), 2*time.Second)
 	defer cancel()
-	h, err := a.openStore(ctx, s)
+	h, err := a.openFor(ctx, s, true)
 	if err != nil {
 		return nil, none
 	}

@@ -94,6 +94,21 @@ func TestAKilledServerLeavesNoOrphans(t *testing.T) {
 	}
 }
 
+// TestACancelAfterAKillEndsWhatIsLeft: the only process that worked on the loop was
+// killed. The command that cancels it ends the loop, and what its body left.
+func TestACancelAfterAKillEndsWhatIsLeft(t *testing.T) {
+	b := newBox(t)
+	id := b.brooding("")
+	s := b.start("continue", id)
+	b.untilFile("ready")
+	s.signal(syscall.SIGKILL)
+	s.wait()
+	b.want(0, []string{"ls"}, id, "queued")
+	b.want(0, []string{"show", id}, "queued", "the process that ran it is gone")
+	b.want(0, []string{"cancel", id}, "cancelled (cancel.operator)")
+	b.untilAllGone()
+}
+
 // TestQuickProbesLeaveNothing: clients start a server, look at its tools and kill
 // it, two at a time. No store is made by that, and one that is there stays usable.
 func TestQuickProbesLeaveNothing(t *testing.T) {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"example.com/loop-mcp/kvstate/embed"
 )
 
 // configDir is the folder of config.yaml, allow, trust.json and loops/.
@@ -47,11 +49,11 @@ func homeDir(env func(string) string) (string, error) {
 // that reads it meanwhile sees the old or the new text, never a part.
 func writeFile(path string, data []byte) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
+		return unwritten("write "+path, path, err)
 	}
 	file, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
 	if err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
+		return unwritten("write "+path, path, err)
 	}
 	_, err = file.Write(data)
 	err = errors.Join(err, file.Chmod(0o600), file.Sync(), file.Close())
@@ -59,7 +61,15 @@ func writeFile(path string, data []byte) error {
 		err = os.Rename(file.Name(), path)
 	}
 	if err != nil {
-		return fmt.Errorf("write %s: %w", path, errors.Join(err, os.Remove(file.Name())))
+		return unwritten("write "+path, path, errors.Join(err, os.Remove(file.Name())))
 	}
 	return nil
+}
+
+// unwritten says why a file was not written, and when its disk is full what to do.
+func unwritten(what, path string, err error) error {
+	if embed.Full(err) {
+		return fmt.Errorf("%s: the disk of %s is full: make room on it and try again (%w)", what, filepath.Dir(path), err)
+	}
+	return fmt.Errorf("%s: %w", what, err)
 }

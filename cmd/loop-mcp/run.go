@@ -51,7 +51,7 @@ func (a *app) runCommand() *cobra.Command {
 	f.add(cmd)
 	cmd.Flags().BoolVar(&lines, "jsonl", false, "print one line of JSON for each event and iteration, then the snapshot")
 	a.jsonFlag(cmd)
-	cmd.MarkFlagsMutuallyExclusive("json", "jsonl")
+	exclusive(cmd, "json", "jsonl")
 	return cmd
 }
 

@@ -15,29 +15,28 @@ type screen struct {
 	out    io.Writer
 	size   func() (columns, rows int) // asked at each drawing: windows change
 	color  bool
+	age    func(loops.State) time.Duration
 	report reporter
 
 	loop   loops.Loop
 	talk   talk
-	now    time.Time
 	remark string
 	drawn  int // lines of the block on the screen
 }
 
-func newScreen(out io.Writer, size func() (columns, rows int), color bool) *screen {
-	return &screen{out: out, size: size, color: color, now: time.Now()}
+func newScreen(out io.Writer, size func() (columns, rows int), color bool, age func(loops.State) time.Duration) *screen {
+	return &screen{out: out, size: size, color: color, age: age}
 }
 
 func (s *screen) update(l loops.Loop) {
-	s.loop, s.now = l, time.Now()
+	s.loop = l
 	s.draw(s.report.lines(l))
 }
 
-func (s *screen) tick(now time.Time) {
+func (s *screen) tick() {
 	if s.loop.ID == "" {
 		return
 	}
-	s.now = now
 	s.draw(nil)
 }
 
@@ -87,7 +86,7 @@ func (s *screen) block() []string {
 	lines := []string{
 		s.paint(bold, s.fit(fmt.Sprintf("%s  %s", l.ID, stateText(l.State)))),
 		s.bar(l.State),
-		s.fit(meters(l.State, s.now)),
+		s.fit(meters(l.State, s.age(l.State))),
 	}
 	if l.Verdict != nil {
 		lines = append(lines, s.fit("last verdict  "+verdictText(*l.Verdict)))
@@ -153,12 +152,13 @@ func (s *screen) bar(state loops.State) string {
 		s.paint("32", strings.Repeat("█", full)), s.paint(dim, strings.Repeat("░", cells-full)), state.Pass, state.Limits.MaxPasses)
 }
 
-// meters shows what was spent against each cap that counts here.
-func meters(s loops.State, now time.Time) string {
+// meters shows what was spent against each cap that counts here, for a loop that
+// was started so long ago.
+func meters(s loops.State, age time.Duration) string {
 	parts := []string{
 		fmt.Sprintf("starts %d/%d", s.Ledger.Starts, s.Limits.MaxIterations),
 		fmt.Sprintf("active %s/%s", span(time.Duration(s.Ledger.ActiveSeconds*float64(time.Second))), span(time.Duration(s.Limits.MaxActive))),
-		fmt.Sprintf("elapsed %s/%s", span(max(now.Sub(s.Origin.CreatedAt), 0)), span(time.Duration(s.Limits.MaxDuration))),
+		fmt.Sprintf("elapsed %s/%s", span(age), span(time.Duration(s.Limits.MaxDuration))),
 	}
 	if s.Ledger.CostUSD > 0 || metered(s.Enforcements().MaxCostUSD) {
 		parts = append(parts, fmt.Sprintf("%s/%s", s.Ledger.CostUSD, s.Limits.MaxCostUSD))

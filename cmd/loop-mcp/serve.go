@@ -36,7 +36,8 @@ func (a *app) serveCommand() *cobra.Command {
 			"With --http: be an MCP server over HTTP until SIGTERM, at http://ADDR/mcp, for any number of\n" +
 			"clients; loops go on without one. ADDR is host:port or a port (default: http.listen of the\n" +
 			"configuration, else " + defaultListen + "); without a host it is this machine only. Any other address needs a\n" +
-			"token (http.token_env of the configuration).\n\n" +
+			"token. LOOP_MCP_TOKEN has it, or several as name=token,... (http.token_env of the configuration\n" +
+			"names another variable); each token sees its own loops only.\n\n" +
 			"With --detach: start a process in the background that keeps loops going without a client, and\n" +
 			"return. It ends itself when no loop has run, waited for time or wanted a worker for a while\n" +
 			"(--idle); one that waits for its client or a person does not count. When one is running already,\n" +
@@ -56,6 +57,8 @@ func (a *app) serveCommand() *cobra.Command {
 				overHTTP = args[0]
 			}
 			switch {
+			case overStdio && cmd.Flags().Changed("stdio") && (detach || cmd.Flags().Changed("http")):
+				return usagef("serve: --stdio is another way to serve than --http and --detach: leave it out")
 			case idle != 0 && idle < time.Second:
 				return usagef("--idle: must be at least 1s, or 0 for a server that stays, got %s", idle)
 			case background:
@@ -81,7 +84,7 @@ func (a *app) serveCommand() *cobra.Command {
 	flags.BoolVar(&background, "background", false, "be what --detach starts")
 	_ = flags.MarkHidden("background") // the error says that the flag is unknown; it was defined a line before
 	a.jsonFlag(cmd)
-	cmd.MarkFlagsMutuallyExclusive("stdio", "detach", "http")
+	exclusive(cmd, "detach", "http")
 	return cmd
 }
 
@@ -89,10 +92,13 @@ func (a *app) serveCommand() *cobra.Command {
 // opened: clients that only look at the tools are gone by then.
 const wakeAfter = time.Second
 
-// serve answers an MCP client until standard input ends.
+// serve answers an MCP client until standard input ends, or until it is told to
+// end, which is an orderly end as well.
 func (a *app) serve(ctx context.Context) error {
-	ctx, stop := signal.NotifyContext(ctx, endSignals()...)
+	keyboard, stop := signal.NotifyContext(ctx, os.Interrupt)
 	defer stop()
+	ctx, stopToo := signal.NotifyContext(keyboard, systemSignals()...)
+	defer stopToo()
 	bearClosedPipes()
 	// From here on stdout carries the protocol alone: whatever prints goes to stderr.
 	protocol, err := takeStdout(a.stdout, a.stderr)
@@ -116,10 +122,13 @@ func (a *app) serve(ctx context.Context) error {
 	err = stdio.Serve(ctx, server, a.stdin, protocol, &stdio.Options{
 		Before: mcpserver.KeepArguments, Around: around, FirstMessage: lazy.wake, Logger: log,
 	})
-	if errors.Is(err, context.Canceled) {
+	switch {
+	case !errors.Is(err, context.Canceled):
+		return err
+	case keyboard.Err() != nil:
 		return &exitError{code: exitInterrupted}
 	}
-	return err
+	return nil
 }
 
 // around is the hook of a transport that may answer a request before the server

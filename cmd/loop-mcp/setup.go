@@ -177,7 +177,7 @@ func (a *app) unseen(overHTTP bool) (warnings []string) {
 	if home := a.env("LOOP_MCP_HOME"); home != "" && !overHTTP {
 		warnings = append(warnings, "LOOP_MCP_HOME is set in this terminal alone: a client that lacks it keeps its loops elsewhere; set it for the whole session, or in the env of the entry")
 	}
-	if s, err := a.settings(); overHTTP && err == nil && s.HTTP.TokenEnv != "" {
+	if s, err := a.settings(); overHTTP && err == nil && (s.HTTP.TokenEnv != "" || a.env(defaultTokenEnv) != "") {
 		warnings = append(warnings, "that server wants a token, which is not written: add the header Authorization: Bearer TOKEN to the entry as the client wants it")
 	}
 	return warnings

@@ -52,7 +52,7 @@ func (a *app) showCommand() *cobra.Command {
 }
 
 func (a *app) show(ctx context.Context, id loops.ID, f showFlags) error {
-	h, err := a.openExisting(ctx, id)
+	h, err := a.openExisting(ctx, id, true)
 	if err != nil {
 		return err
 	}

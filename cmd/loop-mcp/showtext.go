@@ -25,7 +25,7 @@ func (a *app) printSummary(ctx context.Context, h *host, s loops.State) error {
 	if s.Stop != nil {
 		row("stopped", fmt.Sprintf("%s, decided by %s", s.Stop.Reason, s.Stop.DecidedBy))
 	}
-	row("spent", meters(s, s.UpdatedAt))
+	row("spent", meters(s, h.Elapsed(s)))
 	if s.Verdict != nil {
 		row("verdict", verdictText(*s.Verdict))
 	}

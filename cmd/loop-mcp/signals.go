@@ -6,10 +6,13 @@ import (
 	"syscall"
 )
 
-// endSignals ask the program to end: the keyboard's, the system's, and that of a
-// terminal that is closed, unless it was started to outlive that (nohup).
-func endSignals() []os.Signal {
-	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
+// endSignals ask the program to end: the keyboard's and those of the system.
+func endSignals() []os.Signal { return append(systemSignals(), os.Interrupt) }
+
+// systemSignals tell the program to end: the system's, and that of a terminal that
+// is closed, unless it was started to outlive that (nohup).
+func systemSignals() []os.Signal {
+	signals := []os.Signal{syscall.SIGTERM}
 	if !signal.Ignored(syscall.SIGHUP) {
 		signals = append(signals, syscall.SIGHUP)
 	}

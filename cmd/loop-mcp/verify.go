@@ -56,11 +56,7 @@ func (a *app) verify(ctx context.Context) error {
 }
 
 func (a *app) verified(ctx context.Context, s settings) (kvstate.Verification, error) {
-	log, err := a.logger()
-	if err != nil {
-		return kvstate.Verification{}, err
-	}
-	h, err := s.open(ctx, engineOptions{log: log, role: roleCommand, untouched: true})
+	h, err := a.openFor(ctx, s, true)
 	if err != nil {
 		return kvstate.Verification{}, err
 	}

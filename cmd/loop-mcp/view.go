@@ -5,21 +5,20 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"time"
 
 	"example.com/loop-mcp/loops"
 )
 
 // newView chooses how progress is shown: redrawn on a terminal, else a line a
 // pass; events as JSON; or nothing.
-func (a *app) newView(jsonLines bool) view {
+func (a *app) newView(h *host, jsonLines bool) view {
 	switch {
 	case jsonLines:
 		return &jsonView{app: a}
 	case a.json:
 		return silent{}
 	case a.onTerminal():
-		return newScreen(a.stderr, func() (int, int) { return terminalSize(a.stderr) }, a.color())
+		return newScreen(a.stderr, func() (int, int) { return terminalSize(a.stderr) }, a.color(), h.Elapsed)
 	}
 	return &lineView{out: a.stderr}
 }
@@ -44,7 +43,7 @@ func trimEnd(text string) string { return strings.TrimRight(text, "\r\n\t ") }
 type silent struct{}
 
 func (silent) update(loops.Loop) {}
-func (silent) tick(time.Time)    {}
+func (silent) tick()             {}
 func (silent) note(string)       {}
 func (silent) end()              {}
 
@@ -59,7 +58,7 @@ func (v *lineView) update(l loops.Loop) {
 		fmt.Fprintln(v.out, line)
 	}
 }
-func (v *lineView) tick(time.Time)   {}
+func (v *lineView) tick()            {}
 func (v *lineView) note(text string) { fmt.Fprintln(v.out, text) }
 func (v *lineView) end()             {}
 
@@ -90,7 +89,7 @@ func (v *jsonView) print(record any) {
 		fmt.Fprintln(v.app.stderr, "loop-mcp:", err)
 	}
 }
-func (v *jsonView) tick(time.Time)   {}
+func (v *jsonView) tick()            {}
 func (v *jsonView) note(text string) { fmt.Fprintln(v.app.stderr, text) }
 func (v *jsonView) end()             {}
 

@@ -38,7 +38,7 @@ func (a *app) watchCommand() *cobra.Command {
 
 // watchOne shows a loop until nothing moves it any more.
 func (a *app) watchOne(ctx context.Context, id loops.ID) error {
-	h, err := a.openExisting(ctx, id)
+	h, err := a.openExisting(ctx, id, true)
 	if err != nil {
 		return err
 	}
@@ -46,7 +46,7 @@ func (a *app) watchOne(ctx context.Context, id loops.ID) error {
 	if _, err := h.Get(ctx, id); err != nil {
 		return unknown(id, err)
 	}
-	return (&follower{app: a, host: h, id: id, view: a.newView(false), looks: true}).run(ctx, false)
+	return (&follower{app: a, host: h, id: id, view: a.newView(h, false), looks: true}).run(ctx, false)
 }
 
 // watchAll shows the loops that have not settled until there are none.
@@ -59,7 +59,7 @@ func (a *app) watchAll(ctx context.Context) error {
 		a.printHeads(nil)
 		return err
 	}
-	h, err := a.openStore(ctx, s)
+	h, err := a.openFor(ctx, s, true)
 	if err != nil {
 		return err
 	}

@@ -125,13 +125,16 @@ func TestTalkIsTheEndOfTheStartUnderWay(t *testing.T) {
 func TestScreenShowsWhatIsSaidAndStaysInItsWindow(t *testing.T) {
 	var out strings.Builder
 	columns, rows := 60, 24
-	s := newScreen(&out, func() (int, int) { return columns, rows }, false)
+	s := newScreen(&out, func() (int, int) { return columns, rows }, false, func(loops.State) time.Duration { return time.Minute })
 	l := loops.Loop{State: loops.State{ID: "talk-aaaa", Status: loops.Running, Limits: loops.DefaultLimits()}}
 	l.Ledger.Starts = 2
 	s.update(l)
 	s.say(loops.LiveLine{Start: 2, Live: loops.Live{Text: strings.Repeat("世界 words\n", 30)}})
+	if !strings.Contains(out.String(), "elapsed 1m/24h") {
+		t.Errorf("drawn is %q", out.String())
+	}
 	for _, rows = range []int{24, 10, 4, 1} {
-		s.tick(time.Now())
+		s.tick()
 		block := s.block()
 		if len(block) > max(rows-1, 3) {
 			t.Errorf("%d lines in a window of %d rows", len(block), rows)

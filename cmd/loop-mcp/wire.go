@@ -35,7 +35,7 @@ type engineOptions struct {
 	live      loops.LiveLog           // nil: live text stays in this process
 	trouble   func() error            // why the store takes nothing now
 	nats      backend                 // nil: no handlers elsewhere
-	untouched bool                    // the store is read and not tidied
+	looks     bool                    // the store is read and not tidied; a full disk is no hindrance
 	tell      func(context.Context, loops.State) error
 	alive     func(owner string) bool // for tell
 }
@@ -134,7 +134,7 @@ func (s settings) join(ctx context.Context, o engineOptions) (backend, kvstate.O
 		}
 		return m, kvstate.Options{Replicas: m.Replicas(), Lease: m.Lease, Try: m.Try}, nil
 	}
-	m, err := embed.Join(ctx, embed.Options{Dir: s.data, Durability: s.Durability, Version: version, Role: o.role, Logger: o.log, OnHealth: o.health(),
+	m, err := embed.Join(ctx, embed.Options{Dir: s.data, Durability: s.Durability, Version: version, Role: o.role, Looks: o.looks, Logger: o.log, OnHealth: o.health(),
 		AllowNetwork: s.NetworkStore == networkAllow})
 	if err != nil {
 		return nil, kvstate.Options{}, err
@@ -155,7 +155,7 @@ func (s settings) open(ctx context.Context, o engineOptions) (*host, error) {
 	js, err := jetstream.New(server.Conn())
 	if err == nil {
 		kept.Runner, kept.Alive, kept.Trouble = server.Runner(), server.Alive, server.Trouble
-		kept.Retention, kept.ReadOnly, kept.Logger = time.Duration(s.Retention), o.untouched, o.log
+		kept.Retention, kept.ReadOnly, kept.Logger = time.Duration(s.Retention), o.looks, o.log
 		kept.Loading = slack
 		h.store, err = kvstate.Open(ctx, js, &kept)
 	}
@@ -211,6 +211,10 @@ func (s settings) hasStore() (bool, error) {
 		return false, nil
 	case errors.Is(err, fs.ErrPermission):
 		return false, &embed.DiskError{Dir: s.data, Err: err}
+	case err != nil:
+		if _, wrong := embed.Inspect(s.data); wrong != nil {
+			return false, wrong
+		}
 	}
 	return len(entries) > 0, err
 }
@@ -300,8 +304,9 @@ func (h *host) close() {
 	}
 }
 
-// openExisting opens the store for a command that needs a loop to be there.
-func (a *app) openExisting(ctx context.Context, id loops.ID) (*host, error) {
+// openExisting opens the store for a command that needs a loop to be there; looks:
+// for one that only reads.
+func (a *app) openExisting(ctx context.Context, id loops.ID, looks bool) (*host, error) {
 	if err := checkID(id); err != nil {
 		return nil, err
 	}
@@ -316,15 +321,21 @@ func (a *app) openExisting(ctx context.Context, id loops.ID) (*host, error) {
 	if !has {
 		return nil, fmt.Errorf("%w: %s; nothing has been started yet in %s", loops.ErrNotFound, clip(plain(string(id)), 80), s.data)
 	}
-	return a.openStore(ctx, s)
+	return a.openFor(ctx, s, looks)
 }
 
+// openStore opens the store for a command that changes something.
 func (a *app) openStore(ctx context.Context, s settings) (*host, error) {
+	return a.openFor(ctx, s, false)
+}
+
+// openFor opens the store for a command; looks: for one that only reads.
+func (a *app) openFor(ctx context.Context, s settings, looks bool) (*host, error) {
 	log, err := a.logger()
 	if err != nil {
 		return nil, err
 	}
-	return s.open(ctx, engineOptions{log: log, parent: a.parent(), role: roleCommand})
+	return s.open(ctx, engineOptions{log: log, parent: a.parent(), role: roleCommand, looks: looks})
 }
 
 // parent is the loop below whose body this process runs, if any.

@@ -82,6 +82,9 @@ func inBytes(n int64) string {
 	return fmt.Sprintf("%d KiB", n>>10)
 }
 
+// Full reports whether an error says that a disk is full, or this user's part of it.
+func Full(err error) bool { return noRoom(err) }
+
 // space is what a file system says of itself.
 type space struct {
 	free, total int64 // bytes; total 0: it is not known
@@ -228,7 +231,8 @@ func (f *folder) because(err error) error {
 // explain puts the disk in front of an error that it may be the cause of.
 func (f *folder) explain(err error) error {
 	var known *DiskError
-	if err == nil || errors.As(err, &known) {
+	var none *NoFolderError
+	if err == nil || errors.As(err, &known) || errors.As(err, &none) {
 		return err
 	}
 	if cause := f.try(); cause != nil {

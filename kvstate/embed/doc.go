@@ -76,4 +76,9 @@
 // A full or failing disk makes the server stop writing until it is started
 // anew. Its health is polled, told to Options.OnHealth, and the server is
 // restarted when there is room again; connections and what uses them go on.
+//
+// Who only looks (Options.Looks) gets in on a full disk as well. What can't be
+// written then is who it is: it has no file below runners, which only claims need,
+// and if it hosts, no endpoint.json until there is room. Others that come meanwhile
+// find the lock taken by nobody who says so; it is a reader and soon gone.
 package embed

@@ -38,6 +38,11 @@ type Options struct {
 	look     time.Duration           // lookEvery, but for tests
 	network  func(dir string) string // networkFS, but for tests
 
+	// Looks says that this process only reads. Then a full disk, where it can't be
+	// written down that it is here, does not keep it out: it goes without, and when
+	// it hosts, others find it as soon as there is room.
+	Looks bool
+
 	// AllowNetwork takes a directory on a network file system, where another
 	// machine may not see the lock.
 	AllowNetwork bool
@@ -102,6 +107,7 @@ type Host struct {
 	staged string         // the folder in memory for batches; empty: none
 	held   *os.File       // what root means; nil: root is the folder's own path
 	root   string         // the folder, whatever gets its name
+	unsaid *endpoint      // what endpoint.json is to say when there is room; nil: it says it
 
 	stop chan struct{}
 	done sync.WaitGroup
@@ -216,7 +222,7 @@ func (h *Host) release() error {
 	defer h.mu.Unlock()
 	shutdown(h.srv)
 	h.srv = nil
-	unstage(h.staged)
+	h.unlink()
 	var err error
 	if h.held != nil {
 		err = h.held.Close()

@@ -29,8 +29,28 @@ type endpoint struct {
 	Token      string    `json:"token,omitempty"` // that the server asks for
 }
 
-// announce tells other processes who has the directory and how to reach it.
+// announce tells other processes who has the directory and how to reach it. Who
+// only looks does so later when there is no room.
 func (h *Host) announce(e endpoint) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.say(e)
+}
+
+// sayAgain announces what had no room before.
+func (h *Host) sayAgain() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.unsaid == nil {
+		return
+	}
+	if err := h.say(*h.unsaid); err != nil {
+		h.log.Errorf("%v", err)
+	}
+}
+
+// say writes endpoint.json. The caller holds mu.
+func (h *Host) say(e endpoint) error {
 	e.PID, e.Runner, e.Started = os.Getpid(), h.runner, time.Now().UTC().Truncate(time.Second)
 	e.Version, e.Protocol, e.Durability = h.opts.Version, h.opts.protocol, h.opts.Durability
 	e.Command = commandLine()
@@ -38,10 +58,21 @@ func (h *Host) announce(e endpoint) error {
 	if err != nil {
 		return err
 	}
-	if err := replace(filepath.Join(h.opts.Dir, endpointFile), data); err != nil {
-		return fmt.Errorf("say who has the store: %w", err)
+	path := filepath.Join(h.opts.Dir, endpointFile)
+	err = replace(path, data)
+	if noRoom(err) { // the one that is there is about a host that is gone, or this one
+		_ = os.Remove(path)
+		err = replace(path, data)
 	}
-	return nil
+	h.unsaid = nil
+	switch {
+	case err == nil:
+		return nil
+	case h.opts.Looks && noRoom(err):
+		h.unsaid = &e
+		return nil
+	}
+	return fmt.Errorf("say who has the store: %w", err)
 }
 
 // readEndpoint returns what endpoint.json says. It may be about a process that

@@ -223,7 +223,7 @@ func TestANetworkFileSystemIsRefused(t *testing.T) {
 	_, start := embed.Start(t.Context(), opts)
 	_, join := embed.Join(t.Context(), opts)
 	for name, err := range map[string]error{"Start": start, "Join": join} {
-		if err == nil || !strings.Contains(err.Error(), opts.Dir+" is on a network file system (nfs)") || !strings.Contains(err.Error(), "loops could be lost: set LOOP_MCP_HOME to a directory on a local disk") {
+		if err == nil || !strings.Contains(err.Error(), opts.Dir+" is on a network file system (nfs)") || !strings.Contains(err.Error(), "loops could be lost: set LOOP_MCP_HOME to a directory on a local disk, or write network_store: allow") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -266,5 +266,38 @@ func TestAReadOnlyFileSystemIsRefused(t *testing.T) {
 	m := takePart(t, embed.Options{Dir: dir})
 	if got := get(t, m, "key"); got != "value" {
 		t.Errorf("writable again it has %q", got)
+	}
+}
+
+// TestWhoOnlyLooksOpensAStoreOnAFullDisk: it hosts without a file that says so,
+// and others share the store when there is room again.
+func TestWhoOnlyLooksOpensAStoreOnAFullDisk(t *testing.T) {
+	disk := disktest.Small(t, 4<<20)
+	dir := filepath.Join(disk.Dir, "data")
+	h := start(t, embed.Options{Dir: dir})
+	put(t, h, "key", "value")
+	if err := h.Close(); err != nil {
+		t.Fatal(err)
+	}
+	disk.Fill(0)
+	if _, err := embed.Join(t.Context(), embed.Options{Dir: dir}); err == nil || !strings.Contains(err.Error(), "is full") {
+		t.Errorf("who writes: %v", err)
+	}
+	disk.Fill(0) // what was removed has left some room
+	m := takePart(t, embed.Options{Dir: dir, Looks: true, Poll: 10 * time.Millisecond})
+	if got := get(t, m, "key"); got != "value" || !m.Hosts() {
+		t.Errorf("it has %q and hosts: %t", got, m.Hosts())
+	}
+	if _, found := embed.Look(dir); found {
+		t.Error("the disk was not full: others were told")
+	}
+	disk.Free()
+	other := takePart(t, embed.Options{Dir: dir})
+	if other.Hosts() {
+		t.Error("two processes host")
+	}
+	put(t, other, "key", "new")
+	if got := get(t, m, "key"); got != "new" {
+		t.Errorf("the first one has %q", got)
 	}
 }

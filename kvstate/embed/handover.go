@@ -114,7 +114,7 @@ func (m *Member) mayHandOver(w wish) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("process %d is the only one that has the loops open: there is nobody to hand over to, and it goes on; to close the store, end it", os.Getpid())
+	return errors.New("it is the only one that has them open, so there is nobody to hand over to; to close the store, end it")
 }
 
 // handOver ends the server, lets go of the lock and leaves it to others for a
@@ -242,12 +242,16 @@ func StepDown(ctx context.Context, dir, version string) (Hosting, error) {
 	if !ok || !lives(e.PID) || e.Address == "" {
 		return Hosting{}, fmt.Errorf("no process hosts the loops in %s", dir)
 	}
+	stopped := &InUseError{Dir: dir, PID: e.PID, Command: e.Command, Since: e.Started, Silent: true, Suspended: suspended(e.PID)}
+	if stopped.Suspended {
+		return Hosting{}, stopped
+	}
 	stays := func(err error) (Hosting, error) {
 		return Hosting{}, fmt.Errorf("process %d goes on hosting the loops in %s: %w", e.PID, dir, err)
 	}
 	conn, err := dialFor(e)
 	if err != nil {
-		return stays(fmt.Errorf("it does not answer: %w", err))
+		return Hosting{}, fmt.Errorf("%w (%w)", stopped, err)
 	}
 	defer conn.Close()
 	err = request(ctx, conn, wish{Protocol: Protocol, Version: version, PID: os.Getpid()})

@@ -19,6 +19,7 @@ func (h *Host) poll() {
 		case <-ticker.C:
 		case <-h.log.wrong:
 		}
+		h.sayAgain()
 		now := h.health()
 		if now != nil {
 			ticker.Reset(min(h.opts.Poll, soonPoll))

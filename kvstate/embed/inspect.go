@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 )
 
 // Folder is what can be known of the directory of a store without touching it.
@@ -26,14 +27,15 @@ func Inspect(dir string) (Folder, error) {
 	for {
 		info, err := os.Stat(f.Dir)
 		if err == nil && !info.IsDir() {
-			return f, inTheWay(dir, errors.New(f.Dir+" is a file"))
+			return f, &NoFolderError{Dir: dir, Err: errFile(f.Dir)}
 		}
 		if err == nil {
 			break
 		}
 		above := filepath.Dir(f.Dir)
-		if !errors.Is(err, fs.ErrNotExist) || above == f.Dir {
-			return f, inTheWay(dir, err)
+		missing := errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) // below a file
+		if !missing || above == f.Dir {
+			return f, &NoFolderError{Dir: dir, Err: err}
 		}
 		f.Dir = above
 	}
@@ -53,6 +55,50 @@ func Inspect(dir string) (Folder, error) {
 	return f, nil
 }
 
-func inTheWay(dir string, err error) error {
-	return fmt.Errorf("there can be no folder %s: %w: move what is in its way, or set LOOP_MCP_HOME to another folder", dir, err)
+// NoFolderError says that there is no folder where a store is to be, and that none
+// can be made.
+type NoFolderError struct {
+	Dir string
+	Err error // why not
+}
+
+// Unwrap returns why not.
+func (e *NoFolderError) Unwrap() error { return e.Err }
+
+// Error names the folder and says what to do.
+func (e *NoFolderError) Error() string {
+	why := e.Err.Error()
+	if readOnly(e.Err) {
+		why = "the file system there is read-only"
+	}
+	return fmt.Sprintf("can't make the folder %s: %s: choose another one with LOOP_MCP_HOME", e.Dir, why)
+}
+
+// MakeFolder makes the folder of a store, closed to others, if it is not there. An
+// error says why there can be none, a [*NoFolderError] or a [*DiskError].
+func MakeFolder(dir string) error {
+	err := os.MkdirAll(dir, 0o700)
+	if err == nil {
+		return nil
+	}
+	f, unseen := Inspect(dir)
+	switch {
+	case isFile(unseen):
+		return unseen
+	case unseen != nil && errors.Is(err, fs.ErrPermission): // it may well be there
+		return &DiskError{Dir: dir, Err: err}
+	case unseen == nil && noRoom(err):
+		return &DiskError{Dir: f.Dir, Free: f.Free, Need: f.Need, Err: err}
+	}
+	return &NoFolderError{Dir: dir, Err: err}
+}
+
+// errFile is why there can be no folder: a file has its name, or that of one above.
+type errFile string
+
+func (e errFile) Error() string { return string(e) + " is a file" }
+
+func isFile(err error) bool {
+	_, is := errors.AsType[errFile](err)
+	return is
 }

@@ -47,8 +47,8 @@ func (e *InUseError) Error() string {
 
 // prepare makes the directory and closes it to others.
 func prepare(opts Options) error {
-	if err := os.MkdirAll(opts.Dir, 0o700); err != nil {
-		return fmt.Errorf("make the directory of the store: %w", err)
+	if err := MakeFolder(opts.Dir); err != nil {
+		return err
 	}
 	if err := os.Chmod(opts.Dir, 0o700); err != nil { // others may have made it
 		return fmt.Errorf("close the directory of the store to others: %w", err)
@@ -57,7 +57,7 @@ func prepare(opts Options) error {
 		return nil
 	}
 	if kind := opts.network(opts.Dir); kind != "" {
-		return fmt.Errorf("%s is on a network file system (%s), where a lock and a synced write may not be what they say, so loops could be lost: set LOOP_MCP_HOME to a directory on a local disk", opts.Dir, kind)
+		return fmt.Errorf("%s is on a network file system (%s), where a lock and a synced write may not be what they say, so loops could be lost: set LOOP_MCP_HOME to a directory on a local disk, or write network_store: allow into the configuration to take that risk", opts.Dir, kind)
 	}
 	return nil
 }

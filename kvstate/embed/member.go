@@ -108,7 +108,7 @@ func (m *Member) enter(ctx context.Context, most time.Duration) error {
 			return err
 		}
 		if waited := time.Since(began); waited > most || waited > patience && (wait.inUse.PID == 0 || wait.inUse.Suspended) {
-			return wait.inUse
+			return m.unreached(wait.inUse)
 		}
 		timer := time.NewTimer(reconnectDelay(try))
 		select {
@@ -118,6 +118,15 @@ func (m *Member) enter(ctx context.Context, most time.Duration) error {
 		case <-timer.C:
 		}
 	}
+}
+
+// unreached says why a host was not reached. One that had no room to say who it is
+// has something to look up, and is soon gone.
+func (m *Member) unreached(found *InUseError) error {
+	if found.PID == 0 && m.opts.Looks {
+		return m.folder.explain(found)
+	}
+	return found
 }
 
 // entered begins to use the connection.

@@ -125,8 +125,13 @@ func commandLine() string {
 
 // replace writes a file in one step, closed to others.
 func replace(path string, data []byte) error {
-	if err := os.WriteFile(path+".new", data, 0o600); err != nil {
-		return err
+	half := path + ".new"
+	err := os.WriteFile(half, data, 0o600)
+	if err == nil {
+		err = os.Rename(half, path)
 	}
-	return os.Rename(path+".new", path)
+	if err != nil {
+		_ = os.Remove(half) // it is only litter
+	}
+	return err
 }

@@ -36,7 +36,28 @@ func repair(store string) error {
 			problems = append(problems, fmt.Errorf("complete the stream in %s: %w", filepath.Dir(meta), err))
 		}
 	}
+	unmade(store)
 	return errors.Join(problems...)
+}
+
+// unmade removes what is left of streams that hold nothing and are not even named
+// yet: the server warns of each at every start. What holds something stays, and the
+// server's warning is the first word about what is lost.
+func unmade(store string) {
+	streams, _ := filepath.Glob(filepath.Join(store, "jetstream", "*", "streams", "*")) // the pattern is well-formed
+	for _, dir := range streams {
+		if _, err := os.Lstat(filepath.Join(dir, metaFile)); !errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		entries, _ := os.ReadDir(dir) // one that can't be read is not empty
+		for _, entry := range entries {
+			trial, _ := filepath.Match("_test_*", entry.Name()) // of the server, whether it may write
+			if entry.IsDir() || trial || entry.Name() == metaFile+".tmp" {
+				_ = os.Remove(filepath.Join(dir, entry.Name())) // a folder only when it is empty
+			}
+		}
+		_ = os.Remove(dir) // the same
+	}
 }
 
 func repairStream(dir string) error {

@@ -1,8 +1,11 @@
 package embed
 
 import (
+	"bytes"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -43,6 +46,28 @@ func TestAStreamWhoseMakingWasCutOffIsThereAtEachStart(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestAStreamThatHoldsNothingIsNotWarnedOf: the server was killed before it had
+// written what the stream is. One whose name alone is lost is warned of.
+func TestAStreamThatHoldsNothingIsNotWarnedOf(t *testing.T) {
+	dir := t.TempDir()
+	streams := filepath.Join(dir, "store", "jetstream", "$G", "streams")
+	for _, folder := range []string{"BARE", "ONE/msgs", "ONE/obs", "HAS/msgs"} {
+		check(t, os.MkdirAll(filepath.Join(streams, folder), 0o700))
+	}
+	for _, file := range []string{"ONE/_test_1", "ONE/meta.inf.tmp", "HAS/msgs/1.blk"} {
+		check(t, os.WriteFile(filepath.Join(streams, file), []byte("{"), 0o600))
+	}
+	var said bytes.Buffer
+	h, err := Start(t.Context(), Options{Dir: dir, Logger: slog.New(slog.NewTextHandler(&said, nil))})
+	check(t, err)
+	check(t, h.Close())
+	if text := said.String(); strings.Contains(text, "BARE") || strings.Contains(text, "ONE") || strings.Count(text, "Missing stream metafile") != 1 {
+		t.Errorf("said %s", text)
+	}
+	_, err = os.Stat(filepath.Join(streams, "HAS", "msgs", "1.blk"))
+	check(t, err)
 }
 
 // TestAStreamWhoseMakingHadHardlyBegunCanBeMade: what it is was not written to

@@ -22,18 +22,29 @@ const (
 type runner struct {
 	dir  string
 	name string
-	lock *flock.Flock // held by reference: a collected lock is no lock
+	lock *flock.Flock // held by reference: a collected lock is no lock; nil: there was no room for it
 }
 
-// newRunner gives this process a name and removes those of dead ones.
+// newRunner gives this process a name and removes those of dead ones. Who only looks
+// claims nothing, so nobody asks for its name: without room it has none there.
 func newRunner(o Options) (*runner, error) {
+	r, err := enroll(o)
+	if err != nil && o.Looks && noRoom(err) {
+		return &runner{dir: filepath.Join(o.Dir, runnersDir), name: newName()}, nil
+	}
+	return r, err
+}
+
+func newName() string { return "run-" + strings.ToLower(rand.Text()[:10]) }
+
+func enroll(o Options) (*runner, error) {
 	r := &runner{dir: filepath.Join(o.Dir, runnersDir)}
 	if err := os.MkdirAll(r.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("say that this process works on the store: %w", err)
 	}
 	r.clear()
 	for {
-		name := "run-" + strings.ToLower(rand.Text()[:10])
+		name := newName()
 		lock := flock.New(r.path(name), flock.SetPermissions(0o600))
 		locked, err := lock.TryLock()
 		if err != nil {
@@ -118,6 +129,9 @@ func (r *runner) clearAbout(file string) {
 
 // close gives the name up.
 func (r *runner) close() error {
+	if r.lock == nil {
+		return nil
+	}
 	var problems []error
 	for _, path := range []string{r.about(r.name), r.lock.Path()} {
 		if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) {

@@ -74,6 +74,21 @@ func (h *Host) stage(link string) error {
 	return os.Symlink(h.staged, link)
 }
 
+// unlink removes the folder in memory and what points to it: a copy of the store's
+// folder must not need what is elsewhere. The caller holds mu, and the server has
+// ended; the next one makes both anew. A host that is killed leaves both.
+func (h *Host) unlink() {
+	if h.staged == "" {
+		return
+	}
+	unstage(h.staged) // first: the next host does away with a link to nothing
+	for _, link := range stageLinks(filepath.Join(h.root, storeDir)) {
+		if target, err := os.Readlink(link); err == nil && target == h.staged {
+			_ = os.Remove(link) // one that stays does no harm
+		}
+	}
+}
+
 // stageLinks returns where the streams below store that take batches have them.
 func stageLinks(store string) []string {
 	metas, _ := filepath.Glob(filepath.Join(store, "jetstream", "*", "streams", "*", metaFile)) // the pattern is well-formed

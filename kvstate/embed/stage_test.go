@@ -75,6 +75,9 @@ func TestBatchesOutliveWhereTheyWereStaged(t *testing.T) {
 			now, err := os.Readlink(link)
 			check(t, err)
 			check(t, h.Close())
+			if _, err := os.Lstat(link); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("a copy of the folder would follow a link to nowhere: %v", err)
+			}
 			for _, gone := range []string{target, now, killed} {
 				if _, err := os.Stat(gone); gone != killed || round.name == "what a killed host left" {
 					if !errors.Is(err, fs.ErrNotExist) {

@@ -38,6 +38,9 @@ func TestStoppedHost(t *testing.T) {
 	} else if runtime.GOOS == "linux" && !inUse.Lasts() {
 		t.Errorf("nobody sees that it is stopped: %v", err)
 	}
+	if _, err := embed.StepDown(t.Context(), dir, "1.0.0"); err == nil || !strings.Contains(err.Error(), "kill -CONT "+pid) {
+		t.Errorf("who asks it to step down is told %v", err)
+	}
 	if h, ok := embed.Look(dir); !ok || h.Answers || fmt.Sprint(h.PID) != pid {
 		t.Errorf("the host is %+v, %v", h, ok)
 	}

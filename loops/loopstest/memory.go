@@ -104,6 +104,13 @@ func (m *Memory) nextFault(id loops.ID) Fault {
 // Runner returns the name of this runner.
 func (m *Memory) Runner() string { return m.name }
 
+// Alive implements [loops.Aliver].
+func (m *Memory) Alive(owner string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.runners[owner]
+}
+
 // usable returns why a call cannot be served. The caller holds mu.
 func (m *Memory) usable(ctx context.Context) error {
 	if !m.runners[m.name] { // asked first: the end of the runner ends contexts, too

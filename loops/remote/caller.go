@@ -37,6 +37,7 @@ type Caller struct {
 	sub    *nats.Subscription // nil: nothing was started yet
 	inbox  string             // subject of all starts, before their own word
 	starts map[string]*start  // by that word
+	past   counted            // starts that are over
 	denied map[string]denial  // by name: who lately said to have room and did not take a start
 }
 
@@ -201,11 +202,31 @@ func (c *Caller) dispatch(m *nats.Msg) {
 	c.mu.Lock()
 	s := c.starts[word]
 	c.mu.Unlock()
-	if s == nil {
-		c.answer(m, Answer{Gone: true, Error: "the start is over"})
-		return
+	switch {
+	case s != nil:
+		s.receive(m)
+	case c.hasCounted(word, m):
+		c.answer(m, Answer{OK: true})
+	default:
+		c.answer(m, startOver)
 	}
-	s.receive(m)
+}
+
+var startOver = Answer{Gone: true, Error: "the start is over"}
+
+// hasCounted reports whether a message is the result of a start that is over
+// because of it: the answer was lost.
+func (c *Caller) hasCounted(word string, m *nats.Msg) bool {
+	c.mu.Lock()
+	_, lately := c.past.starts[word]
+	c.mu.Unlock()
+	if !lately {
+		return false
+	}
+	msg, err := ReadMessage(m.Data)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return err == nil && c.past.has(word, msg, time.Now())
 }
 
 // answer replies to a message that wants it. A reply that is lost is asked for

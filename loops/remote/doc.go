@@ -18,8 +18,9 @@
 // that one as often as it asks (its messages carry the random word of its accept
 // as "by"). So a start never runs twice because a message was lost. What has an
 // effect, which is accept, save, part and result, is sent again until it is
-// answered and counts once. Everything else is dropped when it is late: what
-// comes from another start, from another server, or after the result.
+// answered and counts once; a result that has counted is answered so for a minute
+// after its start is over. Everything else is dropped when it is late: what comes
+// from another start, from another server, or after the result.
 //
 // # Who is alive
 //

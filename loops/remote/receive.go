@@ -111,8 +111,8 @@ func (s *start) fail(cause error) {
 	s.finish(outcome{err: fmt.Errorf("the handler %q sent what it should not: %w", s.b.name, cause)})
 }
 
-// finish ends the start; the first end counts.
-func (s *start) finish(o outcome) {
+// finish ends the start. It reports whether it was the first end, which counts.
+func (s *start) finish(o outcome) bool {
 	s.mu.Lock()
 	first := !s.over
 	s.over = true
@@ -120,6 +120,7 @@ func (s *start) finish(o outcome) {
 	if first {
 		s.done <- o
 	}
+	return first
 }
 
 // handle does what takes time.
@@ -147,8 +148,12 @@ func (s *start) handle(ctx context.Context, m *nats.Msg) {
 			return
 		}
 		r, err := msg.Result()
+		if !s.finish(outcome{result: r, err: s.named(msg, err)}) {
+			s.b.c.answer(m, startOver)
+			return
+		}
+		s.counts = true
 		s.ok(m, Answer{})
-		s.finish(outcome{result: r, err: s.named(msg, err)})
 	}
 }
 

@@ -37,6 +37,8 @@ type start struct {
 	work  chan *nats.Msg // what takes time: save, part, fetch, result
 	turns chan struct{}  // a decline, or that nobody is there
 
+	counts bool // it ended with a result of its server; of the goroutine that follows it
+
 	mu       sync.Mutex
 	by       string // word of the server that has it
 	control  string
@@ -92,6 +94,9 @@ func (s *start) close() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.starts, s.word)
+	if s.counts {
+		c.past.add(s.word, known{key: s.key, by: s.by, at: time.Now()})
+	}
 }
 
 // offer looks for a server that takes the start.
@@ -201,7 +206,10 @@ func (s *start) follow(ctx context.Context) (loops.Result, error) {
 	for {
 		select {
 		case m := <-s.work:
-			s.handle(ctx, m)
+			if s.handle(ctx, m); s.counts { // before anything else ends it
+				o := <-s.done
+				return o.result, o.err
+			}
 			continue
 		case o := <-s.done:
 			return o.result, o.err
@@ -258,11 +266,10 @@ func (s *start) end(cause error) (loops.Result, error) {
 	for {
 		select {
 		case m := <-s.work:
-			s.handle(context.Background(), m)
-		case o := <-s.done:
-			if o.err == nil { // it came too late, or just in time
-				return o.result, cause
+			if s.handle(context.Background(), m); s.counts {
+				return (<-s.done).result, cause
 			}
+		case o := <-s.done:
 			return o.result, cause
 		case <-again.C:
 			s.say(c)

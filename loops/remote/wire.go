@@ -73,7 +73,7 @@ type Call struct {
 	Iteration int    `json:"iteration" jsonschema_description:"Number of the iteration that it works on, from 1"`
 	Pass      int    `json:"pass" jsonschema_description:"Number of the pass, from 1"`
 	Epoch     uint64 `json:"epoch" jsonschema_description:"Goes up when a settled loop is moved again"`
-	Attempt   int    `json:"attempt" jsonschema_description:"1, or more for a start that repeats one of this iteration"`
+	Attempt   int    `json:"attempt" jsonschema_description:"1, or more for a start that repeats one of this iteration after a transient fault; one that was cut off does not count"`
 
 	Goal     Text           `json:"goal" jsonschema_description:"What must be true at the end"`
 	Context  Text           `json:"context,omitempty" jsonschema_description:"What the loop file says beside the goal"`

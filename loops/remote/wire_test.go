@@ -12,22 +12,39 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
+// A handler whose answer was lost once believed that its work was refused.
 func TestResultThatComesTwiceCountsOnce(t *testing.T) {
 	story(t, func(w *world) {
 		r := w.raw("worker")
 		id := w.start(nil)
 		k := r.take()
-		if a := k.say(`"type":"result","output":"one","done":false,"usage":{"input_tokens":7}`); !a.OK {
+		const result = `"type":"result","output":"one","done":false,"usage":{"input_tokens":7}`
+		if a := k.say(result); !a.OK {
 			t.Fatalf("%+v", a)
 		}
 		again := r.take()
-		if a := k.say(`"type":"result","output":"one","done":false,"usage":{"input_tokens":7}`); a.OK || !a.Gone {
-			t.Errorf("the result of a start that is over was answered with %+v", a)
+		other, late := k, k
+		other.by, late.key = "other", again.key
+		time.Sleep(10 * time.Second)
+		if a := k.say(result); !a.OK || a.Gone || a.Error != "" {
+			t.Errorf("the result that had counted was answered with %+v", a)
+		}
+		for name, a := range map[string]remote.Answer{
+			"another server's result": other.say(result), "the result of another start": late.say(result),
+			"a heartbeat": k.say(`"type":"heartbeat"`), "what is no message": k.send(`{"type":"result",`),
+		} {
+			if a.OK || !a.Gone {
+				t.Errorf("%s after the start was over was answered with %+v", name, a)
+			}
 		}
 		again.say(`"type":"result","output":"two"`)
 		s := w.settled(id, loops.Completed)
 		if s.Ledger.TotalTokens != 7 || s.Ledger.Starts != 2 || s.Iteration != 2 || s.Output.Text != "two" {
 			t.Errorf("%+v, output %q", s.Ledger, s.Output.Text)
+		}
+		time.Sleep(2 * time.Minute)
+		if a := k.say(result); a.OK || !a.Gone {
+			t.Errorf("the result of a start of long ago was answered with %+v", a)
 		}
 		if k.key != string(id)+".1" || again.key != string(id)+".2" {
 			t.Errorf("keys are %s and %s", k.key, again.key)
@@ -170,8 +187,8 @@ func TestCancelReachesTheHandlerAndItsReportStillCounts(t *testing.T) {
 		if s.Ledger.CostUSD != loops.Dollar/2 || s.Iteration != 0 || s.Output.Text != "" {
 			t.Errorf("%+v, output %q", s.Ledger, s.Output.Text)
 		}
-		if a := k.say(`"type":"result","output":"x","usage":{"cost_usd":0.5}`); !a.Gone {
-			t.Errorf("%+v", a)
+		if a := k.say(`"type":"result","output":"never mind","usage":{"cost_usd":0.5}`); !a.OK {
+			t.Errorf("a report that had counted was answered with %+v", a)
 		}
 		if s := w.get(id); s.Ledger.CostUSD != loops.Dollar/2 {
 			t.Errorf("what came after the end was counted: %s", s.Ledger.CostUSD)

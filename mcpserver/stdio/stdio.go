@@ -133,7 +133,7 @@ func (c *conn) endRead(in io.Reader, read <-chan struct{}) {
 	select {
 	case <-read:
 	case <-time.After(lastWords):
-		c.opts.Logger.Warn("a read of the input can't be interrupted")
+		c.opts.Logger.Debug("a read of the input can't be interrupted: it ends with the process") // so with most pipes that a program inherits
 	}
 }
 

@@ -153,6 +153,9 @@ func readLine(r *bufio.Reader) ([]byte, error) {
 // take does what a line says.
 func (s *said) take(ctx context.Context, line []byte, t loops.Turn) error {
 	m, err := remote.ReadMessage(line)
+	if broken, ok := errors.AsType[*loops.FieldError](err); ok {
+		broken.Line = 0 // it is always the first; listen tells which one it is
+	}
 	if err != nil {
 		return fmt.Errorf("%w; got %s", err, shown(line))
 	}

@@ -66,8 +66,8 @@ printf '{"type":"result","output":"%s in %s \u001b[1m","done":false,"memory":[1]
 
 func TestWhatAProgramDoesWrong(t *testing.T) {
 	for name, c := range map[string]struct{ script, want, kind string }{
-		"prints words":             {`echo hello`, `line 1 of standard output: line 1: not valid JSON at column 1`, loops.FaultFailed},
-		"prints words in between":  {`echo '{"type":"emit","text":"x"}'; echo DEBUG; sleep 100`, `line 2 of standard output`, loops.FaultFailed},
+		"prints words":             {`echo hello`, `line 1 of standard output: not valid JSON at column 1`, loops.FaultFailed},
+		"prints words in between":  {`echo '{"type":"emit","text":"x"}'; echo DEBUG; sleep 100`, `line 2 of standard output: not valid JSON at column 1`, loops.FaultFailed},
 		"prints another object":    {`echo '{"output":"x"}'`, `type: must be accept`, loops.FaultFailed},
 		"misspells":                {`echo '{"type":"result","outpt":"x"}'`, `outpt: unknown key, did you mean output?`, loops.FaultFailed},
 		"speaks the wire":          {`echo '{"type":"result","key":"test-aaaa.3"}'`, `v, key, by and parts are for handlers that speak the wire`, loops.FaultFailed},
