@@ -40,13 +40,19 @@ type beganKey struct{}
 
 // patient gives ctx a deadline when it has none, and remembers when it began.
 func patient(ctx context.Context) (context.Context, context.CancelFunc) {
-	if ctx.Value(beganKey{}) == nil {
-		ctx = context.WithValue(ctx, beganKey{}, time.Now())
-	}
+	ctx = beganAt(ctx, time.Now())
 	if _, ok := ctx.Deadline(); ok {
 		return context.WithCancel(ctx)
 	}
 	return context.WithTimeoutCause(ctx, patience, &silence{errors.New("the store did not answer within " + patience.String())})
+}
+
+// beganAt is ctx with the time of the first try, unless it has an earlier one.
+func beganAt(ctx context.Context, at time.Time) context.Context {
+	if ctx.Value(beganKey{}) != nil {
+		return ctx
+	}
+	return context.WithValue(ctx, beganKey{}, at)
 }
 
 // waited is how long a request is repeated already.

@@ -18,23 +18,54 @@ import (
 	"example.com/loop-mcp/loops"
 )
 
+// undecided returns a server that says, while away is set, that nobody decides.
+func undecided(t *testing.T) (nc *nats.Conn, js jetstream.JetStream, away *atomic.Bool) {
+	t.Helper()
+	nc, away = host(t, t.TempDir(), embed.Process).Conn(), new(atomic.Bool)
+	_ = must[*nats.Subscription](t)(nc.Subscribe("without.API.>", func(m *nats.Msg) {
+		if away.Load() {
+			_ = m.Respond([]byte(`{"error":{"code":503,"err_code":10008,"description":"JetStream system temporarily unavailable"}}`)) // asked again
+			return
+		}
+		_ = nc.PublishMsg(&nats.Msg{Subject: "$JS.API." + strings.TrimPrefix(m.Subject, "without.API."), Reply: m.Reply, Header: m.Header, Data: m.Data})
+	}))
+	return nc, must[jetstream.JetStream](t)(jetstream.NewWithAPIPrefix(nc, "without.API")), away
+}
+
+// TestAProcessEndsWhileItsServersAreAway: what reads the heads does not hold it.
+func TestAProcessEndsWhileItsServersAreAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		nc, js, away := undecided(t)
+		store := open(t, js, nil)
+		time.Sleep(time.Second)
+		away.Store(true)
+		all := must[jetstream.Stream](t)(must[jetstream.JetStream](t)(jetstream.New(nc)).Stream(t.Context(), "KV_LOOPS"))
+		for name := range all.ConsumerNames(t.Context()).Name() { // as with the server that had it
+			if err := all.DeleteConsumer(t.Context(), name); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(time.Minute)
+		closed := make(chan error, 1)
+		go func() { closed <- store.Close() }()
+		select {
+		case err := <-closed:
+			if err != nil {
+				t.Error(err)
+			}
+		case <-time.After(time.Minute):
+			t.Error("it does not end")
+			away.Store(false)
+		}
+	})
+}
+
 // TestACallOnServersWithoutAMajorityIsNotHeldFor30Seconds: it outlives a choice of
 // who decides, and says then what is away.
 func TestACallOnServersWithoutAMajorityIsNotHeldFor30Seconds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		nc := host(t, t.TempDir(), embed.Process).Conn()
-		var away atomic.Bool
-		_, err := nc.Subscribe("without.API.>", func(m *nats.Msg) {
-			if away.Load() {
-				_ = m.Respond([]byte(`{"error":{"code":503,"err_code":10008,"description":"JetStream system temporarily unavailable"}}`)) // asked again
-				return
-			}
-			_ = nc.PublishMsg(&nats.Msg{Subject: "$JS.API." + strings.TrimPrefix(m.Subject, "without.API."), Reply: m.Reply, Header: m.Header, Data: m.Data})
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		store := open(t, must[jetstream.JetStream](t)(jetstream.NewWithAPIPrefix(nc, "without.API")), nil)
+		_, js, away := undecided(t)
+		store := open(t, js, nil)
 		count := func() error {
 			return store.Update(t.Context(), "count", func([]byte) ([]byte, error) { return []byte("1"), nil })
 		}

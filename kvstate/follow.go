@@ -103,6 +103,7 @@ func (s *Store) consumeOn(ctx context.Context, seen uint64) error {
 // read takes headers over until the consumer has passed the sequence until, this
 // process is to follow [solo], or something is wrong.
 func (s *Store) read(ctx context.Context, until uint64, config jetstream.OrderedConsumerConfig) error {
+	config.MaxResetAttempts = 1 // else the client makes it anew for ever, also when ctx has ended
 	consumer, err := s.js.OrderedConsumer(ctx, streamLoops, config)
 	if err != nil {
 		return fmt.Errorf("start to read the loops' heads: %w", inWords(err))

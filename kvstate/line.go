@@ -76,7 +76,7 @@ func (s *Store) watchLine(ctx context.Context, changes chan nats.Status) {
 const (
 	retryOften = 50 * time.Millisecond
 	triesOften = 40
-	soonKnown = 3 * time.Second // for what is known to last, when tries take their time
+	soonKnown  = 3 * time.Second // for what is known to last, when tries take their time
 )
 
 // again is [again] that says why the store can't be reached, if that is known. It

@@ -77,7 +77,7 @@ func (s *Store) publish(ctx context.Context, p *post, nonce string, rev uint64) 
 	if err == nil {
 		return seq, nil
 	}
-	ctx, cancel := patient(ctx)
+	ctx, cancel := patient(beganAt(ctx, p.asked))
 	defer cancel()
 	for try := 0; ; try++ {
 		seq, outcome := s.outcome(ctx, p.id, nonce, rev)

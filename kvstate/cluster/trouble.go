@@ -125,6 +125,7 @@ func (t *trouble) now(connected bool) error {
 func (m *Member) decided(sent time.Time, err error) {
 	var api *jetstream.APIError
 	switch {
+	case errors.As(err, &api) && api.ErrorCode == notYetDecided:
 	case m.ctx.Err() != nil, !m.conn.IsConnected(), errors.Is(err, nats.ErrReconnectBufExceeded): // nobody was asked
 	case err == nil, errors.As(err, &api) && !leaderless(err):
 		m.trouble.undecided(sent, nil)
@@ -175,6 +176,10 @@ func (m *Member) nobodyDecides(err error) error {
 	}
 	return m.explain(err)
 }
+
+// notYetDecided is the error code for a renewal while one before it waits for the
+// other servers.
+const notYetDecided jetstream.ErrorCode = 10164
 
 // full are the error codes of limits of storage: of a server, an account, a stream.
 var full = []jetstream.ErrorCode{10023, 10047, 10002, 10077}
