@@ -157,22 +157,22 @@ func (m *Member) heard(err error) {
 	m.log.Warn("the NATS server", "says", err)
 }
 
-// inWords is an error whose own text says less than the words.
-type inWords struct {
+// wordedError is an error whose own text says less than the words.
+type wordedError struct {
 	words string
 	error
 }
 
-func (e *inWords) Error() string { return e.words }
-func (e *inWords) Unwrap() error { return e.error }
+func (e *wordedError) Error() string { return e.words }
+func (e *wordedError) Unwrap() error { return e.error }
 
 // nobodyDecides says that the servers that can be reached do not do their work.
 func (m *Member) nobodyDecides(err error) error {
 	switch {
 	case m.conn.ConnectedClusterName() != "":
-		return &inWords{fmt.Sprintf("a majority of the NATS servers %s is away: start those that do not run; loops go on by themselves then, and what failed meanwhile can be tried again", m.opts.Where()), err}
+		return &wordedError{fmt.Sprintf("a majority of the NATS servers %s is away: start those that do not run; loops go on by themselves then, and what failed meanwhile can be tried again", m.opts.Where()), err}
 	case errors.Is(err, context.DeadlineExceeded):
-		return &inWords{fmt.Sprintf("the NATS server %s does not answer: look whether it or its disk stands still; loops go on by themselves then, and what failed meanwhile can be tried again", m.opts.Where()), err}
+		return &wordedError{fmt.Sprintf("the NATS server %s does not answer: look whether it or its disk stands still; loops go on by themselves then, and what failed meanwhile can be tried again", m.opts.Where()), err}
 	}
 	return m.explain(err)
 }
