@@ -124,6 +124,9 @@ func (m *machine) allowed(msg *message, was model, token string) (all []model) {
 				all = append(all, after)
 			}
 		}
+		if was.Cancel || was.Pause { // asked for, and nobody is there to do it
+			all = append(all, was.claims(msg.from.name, token, m.gone(was.Owner))...)
+		}
 		return all
 	}
 	m.w.mu.Lock()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -23,6 +24,7 @@ type machine struct {
 	client    *process
 	began     int
 	asked     int
+	requests  sync.WaitGroup          // of the client, under way
 	acked     map[string]loops.Action // requests that were acknowledged, by id
 	cancelled bool
 	seen      sightings
@@ -135,7 +137,7 @@ func (m *machine) request(rt *rapid.T) {
 	if action == loops.SetLimits {
 		r.Limits.MaxIterations = loops.Count(rapid.IntRange(1, 20).Draw(rt, "max_iterations"))
 	}
-	go func() {
+	m.requests.Go(func() {
 		out, err := m.client.engine.Do(context.Background(), m.w.id, r)
 		if err == nil && !out.AlreadySettled {
 			m.w.mu.Lock()
@@ -143,7 +145,7 @@ func (m *machine) request(rt *rapid.T) {
 			m.acked[r.RequestID] = action
 			m.cancelled = m.cancelled || action == loops.CancelIt
 		}
-	}()
+	})
 }
 
 func (m *machine) beginProcess() {
@@ -324,4 +326,5 @@ func (m *machine) endAll() {
 		m.w.mu.Unlock()
 		synctest.Wait()
 	}
+	m.requests.Wait() // of which a message was lost: they give up in time
 }
