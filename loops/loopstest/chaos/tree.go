@@ -32,7 +32,9 @@ func Tree(ctx context.Context, opts Options, shape string) (report audit.Report,
 	var workers sync.WaitGroup
 	problems := make([]error, 2)
 	for n := range problems {
-		workers.Go(func() { problems[n] = w.treeWorker(ctx, uint64(n), program, "-dir", w.dir, "-shape", shape) })
+		workers.Go(func() {
+			problems[n] = w.treeWorker(ctx, uint64(n), program, "-dir", w.dir, "-shape", shape, "-until", w.firstKill())
+		})
 	}
 	workers.Wait()
 	if err := errors.Join(problems...); err != nil {
@@ -41,6 +43,9 @@ func Tree(ctx context.Context, opts Options, shape string) (report audit.Report,
 	report, err = audit.Folder(ctx, w.dir, audit.Options{})
 	return report, w.dir, err
 }
+
+// firstKill is a file that is there when a process of a tree has been killed.
+func (w *world) firstKill() string { return filepath.Join(w.dir, "killed") }
 
 // treeWorker starts one process after the other and kills them, until one ends by
 // itself because there is nothing left to do.
@@ -73,7 +78,11 @@ func (w *world) treeWorker(ctx context.Context, n uint64, program string, args .
 			asked := time.Now().UnixNano()
 			_ = cmd.Process.Kill()
 			<-ended
-			w.kills.Add(1)
+			if w.kills.Add(1) == 1 {
+				if err := os.WriteFile(w.firstKill(), nil, 0o600); err != nil {
+					return err
+				}
+			}
 			w.history.add(audit.Told{Op: audit.OpKill, PID: cmd.Process.Pid, Asked: asked, Snapshot: audit.Snapshot{Starts: 1}})
 		}
 	}

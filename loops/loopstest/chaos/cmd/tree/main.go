@@ -28,6 +28,7 @@ var (
 	dir    = flag.String("dir", "", "the folder of the run")
 	budget = flag.Int("budget", 40, "tool calls that the whole tree may make")
 	shape  = flag.String("shape", "3,5", "how many loops stand below one, by depth")
+	until  = flag.String("until", "", "a file for which bodies wait after their first call, so that the tree is not over before")
 )
 
 func main() {
@@ -137,10 +138,15 @@ func (t *tree) node(ctx context.Context, turn loops.Turn) (loops.Result, error) 
 	if err := paid(turn); err != nil {
 		return loops.Result{}, err
 	}
-	select {
-	case <-ctx.Done():
-		return loops.Result{}, context.Cause(ctx)
-	case <-time.After(rand.N(60 * time.Millisecond)):
+	for wait := rand.N(60 * time.Millisecond); ; wait = 5 * time.Millisecond {
+		select {
+		case <-ctx.Done():
+			return loops.Result{}, context.Cause(ctx)
+		case <-time.After(wait):
+		}
+		if _, err := os.Stat(*until); err == nil || *until == "" {
+			break
+		}
 	}
 	if err := turn.Meter.Settle(ctx, grant, loops.Spent{Usage: loops.Usage{ToolCalls: 1}}, nil); err != nil {
 		return loops.Result{}, err
