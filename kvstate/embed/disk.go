@@ -164,6 +164,21 @@ func (f *folder) try() error {
 		return nil
 	}
 	defer f.trying.Unlock()
+	return f.tried()
+}
+
+// works reports whether a try of its own succeeds. While another one is under way
+// that is not known.
+func (f *folder) works() bool {
+	if f.room(0, false) != nil || !f.trying.TryLock() {
+		return false
+	}
+	defer f.trying.Unlock()
+	return f.tried() == nil
+}
+
+// tried is try for who holds trying.
+func (f *folder) tried() error {
 	f.began(time.Now())
 	defer f.began(time.Time{})
 	return f.because(cmp.Or(writeSome(f.path), shut(f.path)))

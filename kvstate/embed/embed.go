@@ -278,7 +278,7 @@ func (h *Host) serve(ctx context.Context) (*server.Server, error) {
 	if deadline, ok := ctx.Deadline(); ok {
 		wait = min(wait, time.Until(deadline))
 	}
-	ready := srv.ReadyForConnections(wait)
+	ready := h.ready(srv, wait)
 	switch fatal := h.log.fatal.Load(); {
 	case fatal != nil:
 		err = errors.New(*fatal)
@@ -294,6 +294,20 @@ func (h *Host) serve(ctx context.Context) (*server.Server, error) {
 	shutdown(srv)
 	return nil, err
 }
+
+// ready waits until a server takes connections, has said why it never will, or the
+// time is over.
+func (h *Host) ready(srv *server.Server, wait time.Duration) bool {
+	for end := time.Now().Add(wait); h.log.fatal.Load() == nil && time.Now().Before(end); {
+		if srv.ReadyForConnections(min(time.Until(end), readyEvery)) {
+			return true
+		}
+	}
+	return false
+}
+
+// readyEvery is how often a server that starts is asked whether it has given up.
+const readyEvery = 50 * time.Millisecond
 
 // InProcessConn is what the client library dials: the server of the moment.
 func (h *Host) InProcessConn() (net.Conn, error) {

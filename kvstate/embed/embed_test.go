@@ -18,7 +18,6 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"github.com/gofrs/flock"
 	"github.com/nats-io/nats-server/v2/server/ats"
@@ -344,38 +343,4 @@ func TestRestart(t *testing.T) {
 	if got := get(t, h, "key"); got != "value" {
 		t.Errorf("after the restart the key has %q", got)
 	}
-}
-
-// TestHealth breaks the store below the server and mends it.
-func TestHealth(t *testing.T) {
-	dir := t.TempDir()
-	health := make(chan error, 10)
-	h := start(t, embed.Options{Dir: dir, Poll: 100 * time.Millisecond, OnHealth: func(err error) { health <- err }})
-	put(t, h, "key", "value")
-	// With a file in the way of the store the server cannot come back.
-	store, aside := filepath.Join(dir, "store"), filepath.Join(dir, "aside")
-	if err := errors.Join(os.Rename(store, aside), os.WriteFile(store, nil, 0o600)); err != nil {
-		t.Fatal(err)
-	}
-	if err := h.Restart(t.Context()); err == nil {
-		t.Fatal("the restart succeeded without a store")
-	}
-	if err := <-health; err == nil {
-		t.Error("a server that is gone is reported as healthy")
-	}
-	if err := errors.Join(os.Remove(store), os.Rename(aside, store)); err != nil {
-		t.Fatal(err)
-	}
-	if err := <-health; err != nil {
-		t.Errorf("a mended server is reported as %v", err)
-	}
-	holds(t, h, "key", "value")
-}
-
-// TestHealthy lets a healthy server be polled for an hour.
-func TestHealthy(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		start(t, embed.Options{Dir: t.TempDir(), OnHealth: func(err error) { t.Errorf("reported as %v", err) }})
-		time.Sleep(time.Hour)
-	})
 }

@@ -42,3 +42,13 @@ func WithAway(o Options, look, away time.Duration) Options {
 	o.look, o.away = look, away
 	return o
 }
+
+// WorksWhileTried reports whether a directory that works is known to while another
+// try is under way, and afterwards.
+func WorksWhileTried(dir string) (meanwhile, after bool) {
+	f := &folder{path: dir}
+	f.trying.Lock()
+	meanwhile = f.works()
+	f.trying.Unlock()
+	return meanwhile, f.works()
+}

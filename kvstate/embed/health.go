@@ -55,8 +55,8 @@ func (h *Host) health() error {
 
 // recover restarts a server that is unwell if its disk is not the cause.
 func (h *Host) recover() {
-	if h.folder.try() != nil {
-		return
+	if !h.folder.works() {
+		return // or it is asked again at the next look
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
